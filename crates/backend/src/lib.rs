@@ -1,0 +1,1 @@
+//! The only home of device code: buffers, operations, kernels.

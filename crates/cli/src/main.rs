@@ -1,0 +1,2 @@
+//! The program `dwarfstar`.
+fn main() {}

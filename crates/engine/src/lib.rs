@@ -1,0 +1,1 @@
+//! Sessions: whole-prefix sync, sampling, generation.

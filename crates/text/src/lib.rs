@@ -1,0 +1,1 @@
+//! Tokenizer, prompt rendering and the incremental parser of the model's output.
