@@ -1,1 +1,50 @@
-//! The only home of device code: buffers, operations, kernels.
+//! The only home of device code: memory, operations, and what each operation means.
+//!
+//! A [`Backend`] is a [`Device`] plus one trait per family of operations. Each family is a folder
+//! under `ops/`: `mod.rs` states the meaning (formula, shapes, checks) in front functions on
+//! `dyn Backend`, `cpu.rs` is the readable reference that every other implementation is held
+//! against, `cases.rs` lists sizes and tolerances. [`conformance`] runs those cases on two backends
+//! and compares.
+//!
+//! This crate must not know layers, sessions, tokens' meaning or tensor names. Start reading at
+//! `ops/mod.rs`, then any family, for example `ops/attend/mod.rs`.
+
+mod buffer;
+pub mod conformance;
+mod cpu;
+mod device;
+mod error;
+pub mod ops;
+mod step;
+
+pub use buffer::{Buffer, Element, KvPools, Pool, Reserved, Weight, WeightSource};
+pub use cpu::{Cpu, Mark};
+pub use device::{Device, Meter};
+pub use error::Error;
+pub use ops::kv::{RowFormat, RowLayout};
+pub use step::{Segment, SegmentRow, Step, StepLimits};
+
+/// Tokens that one row page covers. Every compression ratio divides it.
+pub const PAGE_TOKENS: usize = 128;
+
+/// A device with every operation of the model.
+pub trait Backend:
+    Device
+    + ops::attend::Attend
+    + ops::compress::Compress
+    + ops::embed::Embed
+    + ops::experts::Experts
+    + ops::hyper::Hyper
+    + ops::index::Index
+    + ops::kv::Kv
+    + ops::linear::Linear
+    + ops::norm::Norm
+    + ops::rope::Rope
+    + ops::route::Route
+{
+}
+
+/// Opens the CPU backend. It is always there.
+pub fn open_cpu() -> Box<dyn Backend> {
+    Box::new(Cpu::new())
+}

@@ -19,7 +19,7 @@ mod tensors;
 
 pub use facts::{Fact, Facts};
 pub use read::{Problem, ShapeError};
-pub use shape::{Indexer, LayerKind, PAGE_TOKENS, Routing, Shape, Yarn};
+pub use shape::{Indexer, LayerKind, Routing, Shape, Yarn};
 pub use tensors::{Class, Source, TensorSpec, tensors};
 
 /// A token's number in the vocabulary, `0..Shape::vocab`.

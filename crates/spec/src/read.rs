@@ -5,7 +5,7 @@
 //! so a person sees the whole list at once. Keys that older or foreign files leave out have the
 //! family's common value.
 
-use crate::{Fact, Facts, Indexer, LayerKind, PAGE_TOKENS, Shape, Yarn};
+use crate::{Fact, Facts, Indexer, LayerKind, Shape, Yarn};
 
 /// Every way in which the stated facts are not a shape of the family.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -364,11 +364,6 @@ impl Reader<'_> {
             shape.experts_used <= shape.experts,
             "expert_used_count",
             format!("{} of {} experts cannot be used", shape.experts_used, shape.experts),
-        );
-        rule(
-            shape.window <= PAGE_TOKENS * 32,
-            "attention.sliding_window",
-            format!("a window of {} tokens is more than this engine keeps", shape.window),
         );
         if let Some(Indexer { dim, .. }) = shape.indexer {
             rule(

@@ -7,11 +7,6 @@
 //! [`Shape::from_facts`](crate::Shape::from_facts) in `read.rs` is the only way a shape comes from
 //! outside; it checks everything that the methods below take for granted.
 
-/// Tokens covered by one page of compressed rows. It is a multiple of every compression ratio, so a
-/// page boundary is never inside a compressor's window, and conversations can share whole pages at
-/// any multiple of it.
-pub const PAGE_TOKENS: usize = 128;
-
 /// Everything that distinguishes one model of the family from another.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shape {

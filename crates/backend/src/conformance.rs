@@ -1,0 +1,3 @@
+//! Conformance.
+/// x
+pub struct Case;

@@ -1,0 +1,125 @@
+//! The step descriptor: everything that changes from one forward pass to the next, as data.
+//!
+//! A step is a list of *segments*: tokens of one session at consecutive positions. Decoding one
+//! session is one segment of one token, prefill is one long segment, several sessions are several
+//! segments. Operations read tokens, positions, page numbers and wanted outputs from the buffers
+//! here and from nowhere else, so that a device can capture a step once and replay it with new
+//! contents. Only the counts `rows`, `segments` and `outputs` are known to the host.
+
+use crate::{Buffer, Device, Error, PAGE_TOKENS};
+
+/// Tokens of one session in one step, as the host plans them.
+#[derive(Clone, Debug)]
+pub struct Segment<'a> {
+    /// The session's slot page.
+    pub slot: u32,
+    /// The session's row pages; they cover at least `start + tokens.len()` tokens.
+    pub pages: &'a [u32],
+    /// Position of the first token.
+    pub start: usize,
+    /// Token ids.
+    pub tokens: &'a [u32],
+    /// How many of the last tokens want logits.
+    pub outputs: usize,
+}
+
+/// The fields of one row of [`Step::segment_table`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct SegmentRow {
+    /// Slot page of the session.
+    pub slot: u32,
+    /// Position of the segment's first token.
+    pub start: u32,
+    /// Index of that token among the step's rows.
+    pub first_row: u32,
+    /// Tokens in the segment.
+    pub len: u32,
+}
+
+/// Device buffers that describe the current step.
+#[derive(Debug)]
+pub struct Step {
+    /// Tokens in this step, `T`.
+    pub rows: usize,
+    /// Segments in this step, `S`.
+    pub segments: usize,
+    /// Rows whose logits are wanted, `R`.
+    pub outputs: usize,
+    /// Token ids, `[T, 1]`.
+    pub tokens: Buffer<u32>,
+    /// Absolute positions, `[T, 1]`.
+    pub positions: Buffer<u32>,
+    /// Which segment a row belongs to, `[T, 1]`.
+    pub owners: Buffer<u32>,
+    /// One [`SegmentRow`] per segment, `[S, 4]`.
+    pub segment_table: Buffer<u32>,
+    /// Row pages per segment, `[S, pages]`; entry `i` covers positions from `i · PAGE_TOKENS`.
+    pub page_table: Buffer<u32>,
+    /// Rows whose logits are wanted, `[R, 1]`, ascending.
+    pub output_rows: Buffer<u32>,
+}
+
+/// How large steps may become; reserved once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepLimits {
+    /// Tokens per step.
+    pub rows: usize,
+    /// Segments per step.
+    pub segments: usize,
+    /// Rows with logits per step.
+    pub outputs: usize,
+    /// Tokens per session.
+    pub context: usize,
+}
+
+impl Step {
+    /// Reserves the tables for steps up to `limits`.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn reserve(b: &mut dyn Device, limits: StepLimits) -> Result<Step, Error> {
+        let StepLimits { rows, segments, outputs, context } = limits;
+        Ok(Step {
+            rows: 0,
+            segments: 0,
+            outputs: 0,
+            tokens: b.reserve(rows, 1)?,
+            positions: b.reserve(rows, 1)?,
+            owners: b.reserve(rows, 1)?,
+            segment_table: b.reserve(segments, 4)?,
+            page_table: b.reserve(segments, context.div_ceil(PAGE_TOKENS))?,
+            output_rows: b.reserve(outputs, 1)?,
+        })
+    }
+
+    /// Describes a step. Panics if the segments exceed the reserved limits: the caller plans steps
+    /// within them.
+    pub fn fill(&mut self, b: &mut dyn Device, segments: &[Segment]) {
+        let (mut tokens, mut positions, mut owners) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut table, mut outputs) = (Vec::new(), Vec::new());
+        for (i, segment) in segments.iter().enumerate() {
+            let (first_row, len) = (tokens.len(), segment.tokens.len());
+            let end = segment.start + len;
+            assert!(len > 0 && segment.outputs <= len, "segment of {len} tokens");
+            assert!(segment.pages.len() * PAGE_TOKENS >= end, "pages do not cover position {end}");
+            tokens.extend_from_slice(segment.tokens);
+            positions.extend(segment.start as u32..end as u32);
+            owners.extend(std::iter::repeat_n(i as u32, len));
+            outputs.extend((first_row + len - segment.outputs) as u32..(first_row + len) as u32);
+            table.push(SegmentRow {
+                slot: segment.slot,
+                start: segment.start as u32,
+                first_row: first_row as u32,
+                len: len as u32,
+            });
+            b.upload(&mut self.page_table, i, segment.pages);
+        }
+        (self.rows, self.segments, self.outputs) = (tokens.len(), table.len(), outputs.len());
+        b.upload(&mut self.tokens, 0, &tokens);
+        b.upload(&mut self.positions, 0, &positions);
+        b.upload(&mut self.owners, 0, &owners);
+        b.upload(&mut self.segment_table, 0, bytemuck::cast_slice(&table));
+        b.upload(&mut self.output_rows, 0, &outputs);
+    }
+}

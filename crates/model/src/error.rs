@@ -1,0 +1,69 @@
+//! What can go wrong when a model is loaded or fed.
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file's metadata is not a shape of the family.
+    #[error("{file}: not a DeepSeek V4 model this engine can run: {source}")]
+    Shape {
+        /// The file.
+        file: String,
+        /// What is wrong, key by key.
+        source: spec::ShapeError,
+    },
+    /// Tensors are missing or do not fit the shape.
+    #[error("{file}: {problems}")]
+    Tensors {
+        /// The file.
+        file: String,
+        /// All missing names in one sentence, then every tensor that does not fit.
+        problems: String,
+    },
+    /// A tensor's values cannot be used.
+    #[error("{file}: tensor {tensor}: {message}")]
+    Values {
+        /// The file.
+        file: String,
+        /// The tensor.
+        tensor: String,
+        /// What was expected and found, and where.
+        message: String,
+    },
+    /// The backend refused.
+    #[error("{context}: {source}")]
+    Backend {
+        /// What was being done.
+        context: String,
+        /// Why not.
+        source: backend::Error,
+    },
+    /// A token id outside the vocabulary.
+    #[error("token {token} is not in the vocabulary (0 to {last})")]
+    Token {
+        /// The token.
+        token: u32,
+        /// The largest id.
+        last: usize,
+    },
+    /// More tokens than the cache was opened for.
+    #[error("position {position} is beyond the context of {context} tokens")]
+    Context {
+        /// The first position that does not fit.
+        position: usize,
+        /// Tokens per session.
+        context: usize,
+    },
+    /// Every session slot is taken.
+    #[error("all {sessions} sessions are in use")]
+    Sessions {
+        /// How many there are.
+        sessions: usize,
+    },
+}
+
+impl Error {
+    /// Wraps a backend's error with what was being done.
+    pub(crate) fn doing(context: impl Into<String>) -> impl FnOnce(backend::Error) -> Error {
+        |source| Error::Backend { context: context.into(), source }
+    }
+}

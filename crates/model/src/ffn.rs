@@ -1,0 +1,31 @@
+//! The experts of one layer: route, apply the chosen ones, add the shared one.
+
+use backend::Backend;
+use backend::ops::route::Choice;
+
+use crate::layer::Pass;
+use crate::scratch::Scratch;
+use crate::weights::{FfnWeights, RouteChoice};
+
+/// `s.normed` `[T, D]` to `s.y` `[T, D]`.
+pub(crate) fn ffn(b: &mut dyn Backend, w: &FfnWeights, s: &mut Scratch, pass: Pass) {
+    let Pass { shape, step, layer, .. } = pass;
+    let (t, clamp) = (step.rows, shape.swiglu_clamp[layer]);
+    let (x, y, f) = (&s.normed, &mut s.y, &mut s.ffn);
+    let choice = match &w.choice {
+        RouteChoice::Table(table) => Choice::Table(table),
+        RouteChoice::Bias(bias) => Choice::Bias(bias),
+    };
+
+    b.linear(&w.router, x, &mut f.logits, t); // [T, D] -> [T, E]
+    b.route(&f.logits, &choice, shape.route_scale, step, &mut f.picks, &mut f.shares); // [T, K]
+    b.mark(layer, "experts", &f.picks, t);
+    b.mark(layer, "expert_weights", &f.shares, t);
+    b.experts(&w.experts, clamp, x, &f.picks, &f.shares, y, t); // [T, D]
+
+    b.linear(&w.shared_gate, x, &mut f.gate, t); // [T, D] -> [T, F]
+    b.linear(&w.shared_up, x, &mut f.up, t);
+    b.swiglu(&f.gate, &f.up, clamp, &mut f.inner, t);
+    b.linear(&w.shared_down, &f.inner, &mut f.shared, t); // [T, F] -> [T, D]
+    b.add(&f.shared, y, t);
+}

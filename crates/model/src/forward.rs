@@ -1,0 +1,202 @@
+//! The model as a whole: load it, open caches, feed steps, read logits.
+//!
+//! [`Model::forward`] is the only way tokens enter. Everything it needs is reserved or checked
+//! before the first operation is recorded: after that only the device can fail.
+
+use backend::ops::hyper::HyperSettings;
+use backend::{Backend, Device, RowFormat, Segment, Step};
+use gguf::File;
+use spec::{Shape, TokenId};
+
+use crate::cache::{Cache, KvLayout, KvState};
+use crate::layer::{Pass, layer};
+use crate::scratch::{Limits, Scratch};
+use crate::weights::Weights;
+use crate::{Error, facts};
+
+/// How to run a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// How KV rows are rounded and stored.
+    pub rows: RowFormat,
+    /// What to reserve.
+    pub limits: Limits,
+}
+
+/// A loaded model with the KV state of its sessions.
+#[derive(Debug)]
+pub struct Model {
+    shape: Shape,
+    weights: Weights,
+    kv: KvState,
+    run: Run,
+}
+
+/// What a forward pass computes in.
+#[derive(Debug)]
+pub(crate) struct Run {
+    limits: Limits,
+    step: Step,
+    scratch: Scratch,
+    tokens: Vec<u32>,
+}
+
+/// Tokens for one session in one step.
+#[derive(Debug)]
+pub struct Feed<'a> {
+    /// The session's state; advanced by the step.
+    pub cache: &'a mut Cache,
+    /// What to append.
+    pub tokens: &'a [TokenId],
+    /// How many of the last tokens want logits.
+    pub outputs: usize,
+}
+
+impl Run {
+    /// Reserves what steps within `limits` need.
+    pub fn reserve(
+        device: &mut dyn Device,
+        shape: &Shape,
+        layout: &KvLayout,
+        limits: Limits,
+    ) -> Result<Run, Error> {
+        let doing = |context| Error::doing(context);
+        let step = Step::reserve(device, limits.step()).map_err(doing("step tables"))?;
+        let scratch = Scratch::reserve(device, shape, layout, hyper_settings(shape), limits)
+            .map_err(doing("scratch buffers"))?;
+        Ok(Run { limits, step, scratch, tokens: Vec::with_capacity(limits.step_tokens) })
+    }
+}
+
+fn hyper_settings(shape: &Shape) -> HyperSettings {
+    HyperSettings {
+        streams: shape.streams,
+        iterations: shape.sinkhorn_iterations,
+        eps: shape.hyper_eps,
+        rms_eps: shape.rms_eps,
+    }
+}
+
+impl Model {
+    /// Loads the model of a file and reserves what `options` ask for.
+    ///
+    /// # Errors
+    /// Metadata that is not a shape of the family, tensors that are missing or do not fit, values
+    /// that cannot be used, too little memory.
+    pub fn load(device: &mut dyn Device, file: &File, options: Options) -> Result<Model, Error> {
+        let shape = facts::read_shape(file)?;
+        let weights = Weights::load(device, file, &shape)?;
+        let layout = KvLayout::new(&shape, options.rows);
+        let limits = options.limits;
+        let run = Run::reserve(device, &shape, &layout, limits)?;
+        let kv = KvState::new(device, layout, limits.sessions, limits.context);
+        Ok(Model { shape, weights, kv, run })
+    }
+
+    /// The model's numbers.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// The limits it was opened with.
+    pub fn limits(&self) -> Limits {
+        self.run.limits
+    }
+
+    /// Where KV state is inside slot and row pages.
+    pub fn layout(&self) -> &KvLayout {
+        &self.kv.layout
+    }
+
+    /// Opens a session.
+    ///
+    /// # Errors
+    /// All sessions in use, or out of memory.
+    pub fn open(&mut self, device: &mut dyn Device) -> Result<Cache, Error> {
+        self.kv.open(device)
+    }
+
+    /// Closes a session; its pages go back to the pools.
+    pub fn close(&mut self, cache: Cache) {
+        self.kv.close(cache);
+    }
+
+    /// Feeds one step: some tokens of one or more sessions.
+    ///
+    /// Logits of the wanted rows are then at [`Model::logits`], in the order of the feeds. On an
+    /// error before submission nothing has changed but reserved pages.
+    ///
+    /// # Errors
+    /// A token outside the vocabulary, a session beyond its context, out of memory, or the device.
+    ///
+    /// # Panics
+    /// If the feeds exceed the limits the model was opened with.
+    pub fn forward(&mut self, b: &mut dyn Backend, feeds: &mut [Feed]) -> Result<(), Error> {
+        self.describe(b, feeds)?;
+        let Model { shape, weights: w, kv, run } = self;
+        let Run { step, scratch: s, .. } = run;
+        let t = step.rows;
+
+        b.embed(&w.embed, step, &mut s.streams); // [T, n·D]
+        for (frequencies, angles) in w.frequencies.iter().zip(&mut s.angles) {
+            b.rope_angles(frequencies, step, angles); // [T, rotary]
+        }
+        let hyper = hyper_settings(shape);
+        for (i, weights) in w.layers.iter().enumerate() {
+            let (places, frequencies) = (&kv.layout.layers[i], &w.frequencies[1]);
+            let pass = Pass { shape, hyper, step, layer: i, places, frequencies };
+            layer(b, weights, &mut kv.pools, s, pass);
+        }
+        b.hyper_head(&w.head_mix, hyper, &s.streams, step, &mut s.head_x); // [R, D]
+        let r = step.outputs;
+        b.rms_norm(&s.head_x, &w.norm, shape.rms_eps, &mut s.head_normed, r);
+        b.mark(shape.layers, "final_norm", &s.head_normed, r);
+        b.linear(&w.head, &s.head_normed, &mut s.logits, r); // [R, V]
+
+        b.submit().map_err(Error::doing(format!("a step of {t} tokens")))?;
+        for feed in feeds {
+            feed.cache.tokens += feed.tokens.len();
+        }
+        Ok(())
+    }
+
+    /// Checks the feeds, makes room for them, and writes the step tables.
+    fn describe(&mut self, b: &mut dyn Backend, feeds: &mut [Feed]) -> Result<(), Error> {
+        let Model { shape, kv, run, .. } = self;
+        let Run { limits, step, tokens, .. } = run;
+        let rows: usize = feeds.iter().map(|f| f.tokens.len()).sum();
+        let outputs: usize = feeds.iter().map(|f| f.outputs).sum();
+        assert!(rows <= limits.step_tokens, "{rows} tokens in one step");
+        assert!(outputs <= limits.step_outputs, "{outputs} rows with logits in one step");
+        assert!(feeds.len() <= limits.sessions, "{} segments in one step", feeds.len());
+        tokens.clear();
+        for feed in feeds.iter_mut() {
+            if let Some(token) = feed.tokens.iter().find(|t| t.0 as usize >= shape.vocab) {
+                return Err(Error::Token { token: token.0, last: shape.vocab - 1 });
+            }
+            kv.ensure(b, feed.cache, feed.cache.tokens + feed.tokens.len())?;
+            tokens.extend(feed.tokens.iter().map(|t| t.0));
+        }
+        let mut rest = tokens.as_slice();
+        let segments = feeds.iter().map(|feed| {
+            let (tokens, after) = rest.split_at(feed.tokens.len());
+            rest = after;
+            let Cache { slot, pages, tokens: start } = &*feed.cache;
+            Segment { slot: *slot, pages, start: *start, tokens, outputs: feed.outputs }
+        });
+        step.fill(b, &segments.collect::<Vec<_>>());
+        Ok(())
+    }
+
+    /// The logits of the last step, `[R, V]`, row after row in the order of the feeds.
+    pub fn logits(&self, device: &mut dyn Device) -> Vec<f32> {
+        device.download(&self.run.scratch.logits, 0, self.run.step.outputs)
+    }
+
+    /// A session's whole state, as the bytes of its slot page and of its row pages.
+    pub fn state(&self, device: &mut dyn Device, cache: &Cache) -> (Vec<u8>, Vec<Vec<u8>>) {
+        let slot = device.page(&self.kv.pools.slots, cache.slot);
+        let pages = cache.pages.iter().map(|&page| device.page(&self.kv.pools.pages, page));
+        (slot, pages.collect())
+    }
+}

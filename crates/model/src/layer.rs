@@ -1,0 +1,50 @@
+//! One layer: read the streams, attend, write back; read them again, apply the experts, write back.
+
+use backend::ops::hyper::HyperSettings;
+use backend::{Backend, Buffer, KvPools, Step};
+use spec::Shape;
+
+use crate::attention::attention;
+use crate::cache::LayerPlaces;
+use crate::ffn::ffn;
+use crate::scratch::Scratch;
+use crate::weights::LayerWeights;
+
+/// What is the same for every operation of one layer in one step.
+#[derive(Clone, Copy)]
+pub(crate) struct Pass<'a> {
+    pub shape: &'a Shape,
+    pub hyper: HyperSettings,
+    pub step: &'a Step,
+    pub layer: usize,
+    pub places: &'a LayerPlaces,
+    /// Rotary frequencies of compressed layers, `[rotary / 2]`.
+    pub frequencies: &'a Buffer<f32>,
+}
+
+/// Applies one layer to `s.streams` `[T, n·D]`.
+pub(crate) fn layer(
+    b: &mut dyn Backend,
+    w: &LayerWeights,
+    kv: &mut KvPools,
+    s: &mut Scratch,
+    pass: Pass,
+) {
+    let Pass { shape, hyper, step, layer, .. } = pass;
+    let (eps, t) = (shape.rms_eps, step.rows);
+
+    b.hyper_mix(&w.attention_mix, hyper, &s.streams, &mut s.gates, &mut s.x, t);
+    b.rms_norm(&s.x, &w.attention_norm, eps, &mut s.normed, t);
+    b.mark(layer, "attn_in", &s.normed, t);
+    attention(b, &w.attention, kv, s, pass); // s.normed [T, D] -> s.y [T, D]
+    b.mark(layer, "attn_out", &s.y, t);
+    b.hyper_spread(&s.gates, &s.y, &mut s.streams, t);
+
+    b.hyper_mix(&w.ffn_mix, hyper, &s.streams, &mut s.gates, &mut s.x, t);
+    b.rms_norm(&s.x, &w.ffn_norm, eps, &mut s.normed, t);
+    b.mark(layer, "ffn_in", &s.normed, t);
+    ffn(b, &w.ffn, s, pass); // s.normed [T, D] -> s.y [T, D]
+    b.mark(layer, "ffn_out", &s.y, t);
+    b.hyper_spread(&s.gates, &s.y, &mut s.streams, t);
+    b.mark(layer, "hc", &s.streams, t);
+}
