@@ -11,7 +11,7 @@ use std::ops::{Deref, Range};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::error::{Error, Subject, quote};
+use crate::error::{Error, Subject};
 use crate::map::Source;
 use crate::read::{Header, read};
 use crate::split::{Split, shard_path};
@@ -149,13 +149,10 @@ impl Part {
     /// Opens another file of a model in `count` files.
     fn open_beside(path: &Path, count: usize) -> Result<Part, Error> {
         if path.try_exists().is_ok_and(|exists| !exists) {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let folder = path.with_file_name("").display().to_string();
             let problem = format!(
-                "missing {}; the model is in {count} files, which belong in one folder",
-                quote(&name)
+                "no such file, but the model is in {count} files, which belong in one folder"
             );
-            return Err(Error::new(folder, problem));
+            return Err(Error::new(path.display().to_string(), problem));
         }
         Part::open(path)
     }

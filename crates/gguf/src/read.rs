@@ -54,8 +54,12 @@ pub(crate) fn read(file: &str, bytes: &[u8]) -> Result<Header, Error> {
         Error::new(file, problem).about(Subject::Key(ALIGNMENT_KEY.to_owned()))
     })?;
     let entries = cursor.entries(tensor_count)?;
-    let data_start = (cursor.at as u64).next_multiple_of(alignment);
-    let tensors = place(&cursor, entries, data_start, alignment)?;
+    let (data_start, file_bytes) = ((cursor.at as u64).next_multiple_of(alignment), bytes.len());
+    let tensors: Vec<Tensor> = entries
+        .into_iter()
+        .map(|entry| place(file, entry, data_start, alignment, file_bytes as u64))
+        .collect::<Result<_, _>>()?;
+    check_overlaps(file, &tensors)?;
     Ok(Header { metadata, tensors })
 }
 
@@ -72,8 +76,8 @@ fn check_magic(file: &str, bytes: &[u8]) -> Result<(), Error> {
     let problem = match sniff::looks_like(bytes) {
         Some(kind) => format!("not a GGUF file, it {kind}"),
         None => {
-            let found = &bytes[..bytes.len().min(MAGIC.len())];
-            format!("not a GGUF file: expected to begin with 'GGUF', found {found:02x?}")
+            let found = bytes[..bytes.len().min(MAGIC.len())].escape_ascii();
+            format!("not a GGUF file: expected to begin with 'GGUF', found '{found}'")
         }
     };
     Err(Error::new(file, problem).at(0))
@@ -91,39 +95,32 @@ struct Entry {
     offset_at: usize,
 }
 
-/// Checks where the tensors lie, and gives each its place counted from the start of the file.
+/// Gives a tensor its place counted from the start of the file, if it lies within.
 fn place(
-    cursor: &Cursor<'_>,
-    entries: Vec<Entry>,
+    file: &str,
+    entry: Entry,
     data_start: u64,
     alignment: u64,
-) -> Result<Vec<Tensor>, Error> {
-    let file_bytes = cursor.bytes.len() as u64;
-    let mut tensors = Vec::with_capacity(entries.len());
-    for entry in entries {
-        let fail = |problem: String| {
-            let subject = Subject::Tensor(entry.name.clone());
-            Err(Error::new(cursor.file, problem).about(subject).at(entry.offset_at as u64))
-        };
-        if !entry.offset.is_multiple_of(alignment) {
-            let offset = entry.offset;
-            return fail(format!("expected an offset in multiples of {alignment}, found {offset}"));
-        }
-        let start = data_start.checked_add(entry.offset);
-        let end = start.and_then(|start| start.checked_add(entry.byte_count as u64));
-        let (Some(offset), Some(0..)) = (start, end.and_then(|end| file_bytes.checked_sub(end)))
-        else {
-            let (count, offset) = (entry.byte_count, entry.offset);
-            return fail(format!(
-                "expected {count} bytes at offset {offset} of the data, which starts at byte \
-                 {data_start}, but the file ends at byte {file_bytes}; it may be incomplete"
-            ));
-        };
-        let Entry { name, dims, format, byte_count, .. } = entry;
-        tensors.push(Tensor { name, dims, format, offset, byte_count, shard: 0 });
+    file_bytes: u64,
+) -> Result<Tensor, Error> {
+    let Entry { name, dims, format, byte_count, offset, offset_at } = entry;
+    let fail = |name, problem| {
+        Err(Error::new(file, problem).about(Subject::Tensor(name)).at(offset_at as u64))
+    };
+    if !offset.is_multiple_of(alignment) {
+        let problem = format!("expected an offset in multiples of {alignment}, found {offset}");
+        return fail(name, problem);
     }
-    check_overlaps(cursor.file, &tensors)?;
-    Ok(tensors)
+    let fits =
+        |start: &u64| start.checked_add(byte_count as u64).is_some_and(|end| end <= file_bytes);
+    let Some(start) = data_start.checked_add(offset).filter(fits) else {
+        let problem = format!(
+            "expected {byte_count} bytes at offset {offset} of the data, which starts at byte \
+             {data_start}, but the file ends at byte {file_bytes}; it may be incomplete"
+        );
+        return fail(name, problem);
+    };
+    Ok(Tensor { name, dims, format, offset: start, byte_count, shard: 0 })
 }
 
 fn check_overlaps(file: &str, tensors: &[Tensor]) -> Result<(), Error> {

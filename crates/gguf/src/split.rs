@@ -90,10 +90,10 @@ fn integer(file: &str, metadata: &Metadata, key: &str, max: u64) -> Result<u64, 
     };
     match value.as_u64() {
         Some(number) if number <= max => Ok(number),
-        Some(number) => fail(format!("expected at most {max}, found {number}")),
-        None => {
-            let found = value.value_type().name();
-            fail(format!("expected a non-negative integer, found a {found} that is none"))
+        _ => {
+            let kind = || format!("a {}", value.value_type().name());
+            let found = value.as_f64().map_or_else(kind, |number| number.to_string());
+            fail(format!("expected an integer from 0 to {max}, found {found}"))
         }
     }
 }
