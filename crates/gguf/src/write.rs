@@ -1,0 +1,213 @@
+//! Writes GGUF files.
+//!
+//! The header is known before the first tensor byte, so a file of any size is written in one pass
+//! with constant memory. Nothing appears under the final path before [`Writer::finish`]: the bytes
+//! go to a temporary file beside it, which is renamed when it is complete and on the disk, and
+//! removed if the writer is dropped earlier.
+//!
+//! For a model in several files, write each with the three `split.*` keys under the path that
+//! [`crate::shard_path`] gives.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use crate::error::{Error, Subject};
+use crate::format::Format;
+use crate::read::VERSION;
+use crate::tensor::{ALIGNMENT_KEY, TensorPlan, alignment, byte_count};
+use crate::value::{Array, Metadata, Value};
+
+/// Bytes collected before they are handed to the operating system.
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// A file in the making.
+#[derive(Debug)]
+pub struct Writer {
+    path: PathBuf,
+    file: BufWriter<NamedTempFile<fs::File>>,
+    alignment: usize,
+    /// Name and byte count of every tensor.
+    tensors: Vec<(String, usize)>,
+    /// The tensor that the next byte belongs to, and how many of its bytes have come.
+    at: usize,
+    written: usize,
+}
+
+impl Writer {
+    /// Plans a file and writes its header. The data of the tensors must follow, in this order.
+    pub fn create(path: &Path, metadata: &Metadata, plans: &[TensorPlan]) -> Result<Writer, Error> {
+        let name = path.display().to_string();
+        let alignment = alignment(metadata).map_err(|problem| {
+            Error::new(&name, problem).about(Subject::Key(ALIGNMENT_KEY.to_owned()))
+        })? as usize;
+        let tensors = sizes(&name, plans)?;
+        let header = header(metadata, plans, &tensors, alignment);
+        let file = temporary_beside(path)
+            .map_err(|error| Error::io(&name, "could not create the file", error))?;
+        let file = BufWriter::with_capacity(BUFFER_BYTES, file);
+        let mut writer = Writer { path: path.into(), file, alignment, tensors, at: 0, written: 0 };
+        writer.put(&header)?;
+        writer.pad(header.len())?;
+        Ok(writer)
+    }
+
+    /// Appends tensor data: the bytes of all tensors, one after the other, in pieces of any size.
+    /// The padding between tensors is added here.
+    pub fn write(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
+        while !bytes.is_empty() {
+            let Some(&(_, size)) = self.tensors.get(self.at) else {
+                let extra = bytes.len();
+                return Err(self.error(format!("{extra} bytes more than its tensors hold")));
+            };
+            let (piece, rest) = bytes.split_at(bytes.len().min(size - self.written));
+            self.put(piece)?;
+            self.written += piece.len();
+            if self.written == size {
+                self.pad(size)?;
+                (self.at, self.written) = (self.at + 1, 0);
+            }
+            bytes = rest;
+        }
+        Ok(())
+    }
+
+    /// Checks that every tensor has all its bytes, waits until the disk has them, and gives the file
+    /// its name, replacing one that may be there.
+    pub fn finish(self) -> Result<(), Error> {
+        if let Some((tensor, size)) = self.tensors.get(self.at) {
+            let problem = format!("expected {size} bytes, got {}", self.written);
+            return Err(self.error(problem).about(Subject::Tensor(tensor.clone())));
+        }
+        let name = self.path.display().to_string();
+        let fail = |error| Error::io(&name, "could not finish the file", error);
+        let file = self.file.into_inner().map_err(|error| fail(error.into_error()))?;
+        file.as_file().sync_all().map_err(fail)?;
+        file.persist(&self.path).map_err(|error| fail(error.error))?;
+        // Best effort: the rename itself reaches the disk with the folder, where folders can be
+        // synchronized at all.
+        if let Ok(folder) = fs::File::open(folder_of(&self.path)) {
+            let _ = folder.sync_all();
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let written = self.file.write_all(bytes);
+        written.map_err(|error| {
+            Error::io(self.path.display().to_string(), "could not write the file", error)
+        })
+    }
+
+    fn pad(&mut self, size: usize) -> Result<(), Error> {
+        let padding = size.next_multiple_of(self.alignment) - size;
+        self.put(&vec![0; padding])
+    }
+
+    fn error(&self, problem: String) -> Error {
+        Error::new(self.path.display().to_string(), problem)
+    }
+}
+
+/// Name and byte count of every tensor.
+fn sizes(file: &str, plans: &[TensorPlan]) -> Result<Vec<(String, usize)>, Error> {
+    let mut names = HashSet::new();
+    let mut sizes = Vec::with_capacity(plans.len());
+    for TensorPlan { name, dims, format } in plans {
+        let fail = |problem| Error::new(file, problem).about(Subject::Tensor(name.clone()));
+        if let Format::Unknown(_) = format {
+            return Err(fail(format!("cannot write {format}, whose size is not known")));
+        }
+        if !names.insert(name) {
+            return Err(fail("planned twice".to_owned()));
+        }
+        sizes.push((name.clone(), byte_count(dims, *format).map_err(fail)?));
+    }
+    Ok(sizes)
+}
+
+fn header(
+    metadata: &Metadata,
+    plans: &[TensorPlan],
+    tensors: &[(String, usize)],
+    alignment: usize,
+) -> Vec<u8> {
+    let mut out = Vec::new();
+    out.extend(b"GGUF");
+    out.extend(VERSION.to_le_bytes());
+    out.extend((plans.len() as u64).to_le_bytes());
+    out.extend((metadata.iter().len() as u64).to_le_bytes());
+    for (key, value) in metadata.iter() {
+        put_string(&mut out, key);
+        out.extend(value.value_type().id().to_le_bytes());
+        put_value(&mut out, value);
+    }
+    let mut offset = 0;
+    for (plan, (_, size)) in plans.iter().zip(tensors) {
+        put_string(&mut out, &plan.name);
+        out.extend((plan.dims.len() as u32).to_le_bytes());
+        out.extend(plan.dims.iter().flat_map(|&size| (size as u64).to_le_bytes()));
+        out.extend(plan.format.id().to_le_bytes());
+        out.extend((offset as u64).to_le_bytes());
+        offset += size.next_multiple_of(alignment);
+    }
+    out
+}
+
+fn put_string(out: &mut Vec<u8>, text: &str) {
+    out.extend((text.len() as u64).to_le_bytes());
+    out.extend(text.as_bytes());
+}
+
+fn put_value(out: &mut Vec<u8>, value: &Value) {
+    match value {
+        Value::U8(value) => out.extend(value.to_le_bytes()),
+        Value::I8(value) => out.extend(value.to_le_bytes()),
+        Value::U16(value) => out.extend(value.to_le_bytes()),
+        Value::I16(value) => out.extend(value.to_le_bytes()),
+        Value::U32(value) => out.extend(value.to_le_bytes()),
+        Value::I32(value) => out.extend(value.to_le_bytes()),
+        Value::F32(value) => out.extend(value.to_le_bytes()),
+        Value::Bool(value) => out.push(u8::from(*value)),
+        Value::String(value) => put_string(out, value),
+        Value::Array(array) => put_array(out, array),
+        Value::U64(value) => out.extend(value.to_le_bytes()),
+        Value::I64(value) => out.extend(value.to_le_bytes()),
+        Value::F64(value) => out.extend(value.to_le_bytes()),
+    }
+}
+
+fn put_array(out: &mut Vec<u8>, array: &Array) {
+    out.extend(array.element_type().id().to_le_bytes());
+    out.extend((array.len() as u64).to_le_bytes());
+    match array {
+        Array::U8(values) => out.extend(values),
+        Array::I8(values) => out.extend(values.iter().flat_map(|value| value.to_le_bytes())),
+        Array::U16(values) => out.extend(values.iter().flat_map(|value| value.to_le_bytes())),
+        Array::I16(values) => out.extend(values.iter().flat_map(|value| value.to_le_bytes())),
+        Array::U32(values) => out.extend(values.iter().flat_map(|value| value.to_le_bytes())),
+        Array::I32(values) => out.extend(values.iter().flat_map(|value| value.to_le_bytes())),
+        Array::F32(values) => out.extend(values.iter().flat_map(|value| value.to_le_bytes())),
+        Array::U64(values) => out.extend(values.iter().flat_map(|value| value.to_le_bytes())),
+        Array::I64(values) => out.extend(values.iter().flat_map(|value| value.to_le_bytes())),
+        Array::F64(values) => out.extend(values.iter().flat_map(|value| value.to_le_bytes())),
+        Array::Bool(values) => out.extend(values.iter().map(|&value| u8::from(value))),
+        Array::String(values) => values.iter().for_each(|value| put_string(out, value)),
+    }
+}
+
+/// A temporary file in the folder of `path`, with the permissions that any new file gets.
+fn temporary_beside(path: &Path) -> std::io::Result<NamedTempFile<fs::File>> {
+    let create = |path: &Path| fs::File::options().write(true).create_new(true).open(path);
+    tempfile::Builder::new().prefix(".gguf-").suffix(".tmp").make_in(folder_of(path), create)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
