@@ -140,10 +140,7 @@ mod tests {
         let bad = [
             ("absent.rs", "fn f() {}\n"),
             ("late.rs", "\n//! One.\n//! Two.\n//! Three.\n"),
-            (
-                "one_sentence.rs",
-                "//! Owns v1.2 files\n//! and a lot more,\n//! it says.\n",
-            ),
+            ("one_sentence.rs", "//! Owns v1.2 files\n//! and a lot more,\n//! it says.\n"),
             ("two_lines.rs", "//! Owns the map.\n//! Start at `open`.\n"),
         ];
         assert_eq!(fires(header, &bad).len(), bad.len());
@@ -174,7 +171,8 @@ mod tests {
     fn listed_functions_may_be_long_but_not_grow_and_the_list_shrinks() {
         let entry = |lines: usize| {
             format!(
-                "[[long_function]]\npath = \"a.rs\"\nname = \"f\"\nlines = {lines}\nreason = \"x\"\n"
+                "[[long_function]]\npath = \"a.rs\"\nname = \"f\"\nlines = {lines}\n\
+                 reason = \"x\"\n"
             )
         };
         let with = |lines: usize, listed: usize| {
