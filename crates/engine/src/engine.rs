@@ -1,0 +1,130 @@
+//! Opening: from a file on disk to a model on a device, ready for sessions.
+
+use std::path::Path;
+
+use backend::{Backend, RowFormat};
+use gguf::File;
+use model::{Limits, Model, Options};
+use spec::Shape;
+use text::Tokenizer;
+
+use crate::{Error, Session, read_tokenizer};
+
+/// What to reserve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// How KV rows are rounded and stored.
+    pub rows: RowFormat,
+    /// Tokens per session.
+    pub context: usize,
+    /// Sessions.
+    pub sessions: usize,
+    /// Tokens per step: how much of a prompt is computed between two looks at the callback.
+    pub step_tokens: usize,
+    /// Whether logits of every prompt position can be read, not only of the last.
+    pub all_logits: bool,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self {
+            rows: RowFormat::Packed,
+            context: 4096,
+            sessions: 1,
+            step_tokens: 128,
+            all_logits: false,
+        }
+    }
+}
+
+impl OpenOptions {
+    /// The same, as the model takes it.
+    pub fn model_options(&self) -> Options {
+        let step_outputs = if self.all_logits { self.step_tokens } else { self.sessions };
+        let OpenOptions { rows, context, sessions, step_tokens, .. } = *self;
+        Options { rows, limits: Limits { step_tokens, step_outputs, sessions, context } }
+    }
+}
+
+/// A loaded model on its device.
+pub struct Engine {
+    pub(crate) backend: Box<dyn Backend>,
+    pub(crate) model: Model,
+    file: File,
+    tokenizer: Option<Tokenizer>,
+    options: OpenOptions,
+}
+
+impl Engine {
+    /// Opens the model in the file at `path`.
+    ///
+    /// # Errors
+    /// A file that is not a model of the family or does not fit its own metadata, a context larger
+    /// than the model's, too little memory.
+    pub fn open(path: &Path, options: OpenOptions) -> Result<Engine, Error> {
+        Engine::from_file(File::open(path)?, options)
+    }
+
+    /// Opens the model in an already opened file.
+    ///
+    /// # Errors
+    /// As for [`Engine::open`].
+    pub fn from_file(file: File, options: OpenOptions) -> Result<Engine, Error> {
+        let native = model::read_shape(&file)?.context_max;
+        let context = options.context;
+        if context > native {
+            return Err(Error::ContextTooLarge { context, native });
+        }
+        let mut backend = backend::open_cpu();
+        let model = Model::load(&mut *backend, &file, options.model_options())?;
+        let tokenizer = read_tokenizer(&file, model.shape().vocab)?;
+        Ok(Engine { backend, model, file, tokenizer, options })
+    }
+
+    /// The model's numbers.
+    pub fn shape(&self) -> &Shape {
+        self.model.shape()
+    }
+
+    /// The model's file.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// The device, for people.
+    pub fn device(&self) -> String {
+        self.backend.describe()
+    }
+
+    /// What it was opened with.
+    pub fn options(&self) -> OpenOptions {
+        self.options
+    }
+
+    /// Bytes held on the device now.
+    pub fn reserved(&self) -> backend::Reserved {
+        self.backend.reserved()
+    }
+
+    /// The file's tokenizer.
+    ///
+    /// # Errors
+    /// The file has none.
+    pub fn tokenizer(&self) -> Result<&Tokenizer, Error> {
+        let none = || Error::NoTokenizer { file: self.file.name().to_owned() };
+        self.tokenizer.as_ref().ok_or_else(none)
+    }
+
+    /// Opens an empty session.
+    ///
+    /// # Errors
+    /// All sessions are in use, or out of memory.
+    pub fn open_session(&mut self) -> Result<Session, Error> {
+        Ok(Session::new(self.model.open(&mut *self.backend)?))
+    }
+
+    /// Closes a session; its memory is used again by later ones.
+    pub fn close_session(&mut self, session: Session) {
+        self.model.close(session.cache);
+    }
+}

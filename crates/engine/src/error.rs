@@ -1,0 +1,66 @@
+//! What can go wrong between a model file and a sampled token.
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read as GGUF.
+    #[error(transparent)]
+    File(#[from] gguf::Error),
+    /// The file is not a model that can run, or a step failed.
+    #[error(transparent)]
+    Model(#[from] model::Error),
+    /// The tokenizer in the file does not work, or does not fit the model.
+    #[error("{file}: {message}")]
+    Tokenizer {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The file has no tokenizer, and text was given or asked for.
+    #[error(
+        "{file} has no tokenizer: feed token ids with `dwarfstar logits --tokens`, or make the \
+         file again with `dwarfstar quantize --tokenizer tokenizer.json`"
+    )]
+    NoTokenizer {
+        /// The file.
+        file: String,
+    },
+    /// A prompt cannot be made into tokens.
+    #[error(transparent)]
+    Text(#[from] text::Error),
+    /// Nothing to feed.
+    #[error("the prompt is empty: there is no token to continue from")]
+    EmptyPrompt,
+    /// The prompt leaves no room for an answer.
+    #[error(
+        "the prompt has {prompt} tokens, the context holds {context}: use --ctx {needed} or more"
+    )]
+    PromptTooLong {
+        /// Tokens of the prompt.
+        prompt: usize,
+        /// Tokens of the context.
+        context: usize,
+        /// The smallest context that leaves room for one token.
+        needed: usize,
+    },
+    /// The context asked for is larger than the model was trained for.
+    #[error("a context of {context} tokens: this model has {native} at most")]
+    ContextTooLarge {
+        /// What was asked for.
+        context: usize,
+        /// The model's native context.
+        native: usize,
+    },
+    /// The model computed something that is not a number.
+    #[error(
+        "{file}: the model's output at position {position} is not a number, so some weights are \
+         damaged: `dwarfstar inspect --check {file}` finds the tensor"
+    )]
+    NotFinite {
+        /// The file.
+        file: String,
+        /// The position whose logits are bad.
+        position: usize,
+    },
+}

@@ -1,0 +1,106 @@
+//! Sampling: from logits to a token.
+//!
+//! Candidates are narrowed in the usual order, temperature, top-k, top-p, min-p, and one is drawn.
+//! The same seed, settings and logits give the same token on every machine: the generator is
+//! ChaCha8, and candidates are ordered by probability, then by id.
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use spec::TokenId;
+
+/// How to choose.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampling {
+    /// Divides the logits; 0 takes the most probable token.
+    pub temperature: f32,
+    /// Keep the most probable tokens up to this total probability; 1 keeps all.
+    pub top_p: f32,
+    /// Keep this many of the most probable tokens; 0 keeps all.
+    pub top_k: usize,
+    /// Keep tokens at least this fraction as probable as the most probable one; 0 keeps all.
+    pub min_p: f32,
+}
+
+impl Default for Sampling {
+    /// The model card's temperature and top-p, and the small min-p that keeps long answers sane.
+    fn default() -> Self {
+        Self { temperature: 1.0, top_p: 1.0, top_k: 0, min_p: 0.05 }
+    }
+}
+
+/// A source of choices.
+#[derive(Clone, Debug)]
+pub struct Sampler {
+    sampling: Sampling,
+    random: ChaCha8Rng,
+    /// (probability, id), reused between tokens.
+    candidates: Vec<(f32, u32)>,
+}
+
+impl Sampler {
+    /// A sampler whose choices are determined by `seed`.
+    pub fn new(sampling: Sampling, seed: u64) -> Sampler {
+        Sampler { sampling, random: ChaCha8Rng::seed_from_u64(seed), candidates: Vec::new() }
+    }
+
+    /// Chooses a token. `logits` `[V]`, all finite.
+    pub fn pick(&mut self, logits: &[f32]) -> TokenId {
+        if self.sampling.temperature <= 0.0 {
+            return most_probable(logits);
+        }
+        self.weigh(logits);
+        self.narrow();
+        let total: f32 = self.candidates.iter().map(|(p, _)| p).sum();
+        let mut rest = self.random.random::<f32>() * total;
+        for &(p, id) in &self.candidates {
+            rest -= p;
+            if rest < 0.0 {
+                return TokenId(id);
+            }
+        }
+        // Rounding left a crumb: the last candidate has it.
+        TokenId(self.candidates.last().expect("at least one candidate is kept").1)
+    }
+
+    /// Candidates with their probability relative to the most probable one, which has 1.
+    fn weigh(&mut self, logits: &[f32]) {
+        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let Sampling { temperature, min_p, .. } = self.sampling;
+        let weight = |(id, &logit): (usize, &f32)| (((logit - max) / temperature).exp(), id as u32);
+        self.candidates.clear();
+        // Below min-p nothing is kept in the end, and above it nothing changes: whoever is cut
+        // here is less probable than everyone who stays.
+        let floor = if self.sampling.top_p >= 1.0 { min_p } else { 0.0 };
+        let weighed = logits.iter().enumerate().map(weight).filter(|(p, _)| *p >= floor);
+        self.candidates.extend(weighed);
+    }
+
+    /// Applies top-k, top-p and min-p; sorts the candidates only if a cut needs their order.
+    fn narrow(&mut self) {
+        let Sampling { top_p, top_k, min_p, .. } = self.sampling;
+        let candidates = &mut self.candidates;
+        let order = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+        if top_k > 0 && top_k < candidates.len() {
+            candidates.select_nth_unstable_by(top_k - 1, order);
+            candidates.truncate(top_k);
+        }
+        candidates.sort_unstable_by(order);
+        if top_p < 1.0 {
+            let total: f32 = candidates.iter().map(|(p, _)| p).sum();
+            let mut sum = 0.0;
+            let reached = candidates.iter().position(|(p, _)| {
+                sum += p;
+                sum >= top_p * total
+            });
+            candidates.truncate(reached.map_or(candidates.len(), |last| last + 1));
+        }
+        let kept = candidates.partition_point(|(p, _)| *p >= min_p);
+        candidates.truncate(kept.max(1));
+    }
+}
+
+/// The largest logit; of equal ones the lowest id.
+fn most_probable(logits: &[f32]) -> TokenId {
+    let better = |best: usize, i: usize| if logits[i] > logits[best] { i } else { best };
+    TokenId((1..logits.len()).fold(0, better) as u32)
+}

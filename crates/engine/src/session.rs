@@ -1,0 +1,188 @@
+//! A session: one token timeline with its KV state, asked for by whole prefixes.
+//!
+//! [`Engine::sync`] brings a session to exactly the tokens that are asked for. It never computes
+//! what is already there, reports progress between chunks, and can be stopped there; what was fed
+//! until then stays, so asking again goes on from that point.
+
+use model::{Cache, Feed};
+use spec::TokenId;
+
+use crate::{Engine, Error, Plan, plan};
+
+/// One conversation's state.
+#[derive(Debug)]
+pub struct Session {
+    pub(crate) cache: Cache,
+    /// The tokens whose state `cache` holds.
+    tokens: Vec<TokenId>,
+    /// Logits after the last token, `[V]`; empty if there is none.
+    logits: Vec<f32>,
+}
+
+/// Whether to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Go on.
+    Continue,
+    /// Stop here; everything done so far stays valid.
+    Stop,
+}
+
+/// How far a prompt has been fed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Tokens whose state exists, kept ones included.
+    pub done: usize,
+    /// Tokens of the prompt.
+    pub total: usize,
+}
+
+/// How a sync ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Synced {
+    /// What was done with the state that was there.
+    pub plan: Plan,
+    /// Tokens fed.
+    pub fed: usize,
+    /// Whether the whole prompt is in; if not, the callback stopped it.
+    pub complete: bool,
+}
+
+impl Session {
+    pub(crate) fn new(cache: Cache) -> Session {
+        Session { cache, tokens: Vec::new(), logits: Vec::new() }
+    }
+
+    /// The tokens of the session, in order.
+    pub fn tokens(&self) -> &[TokenId] {
+        &self.tokens
+    }
+
+    /// Logits after the last token, `[V]`.
+    pub fn logits(&self) -> &[f32] {
+        &self.logits
+    }
+
+    fn clear(&mut self) {
+        self.cache.clear();
+        self.tokens.clear();
+        self.logits.clear();
+    }
+}
+
+impl Engine {
+    /// Brings `session` to `prompt`: keeps, extends or restarts it, and leaves the logits after the
+    /// prompt's last token in it.
+    ///
+    /// `progress` is called before the first chunk and after each one.
+    ///
+    /// # Errors
+    /// An empty prompt, one that does not leave room for a token, a device error, or logits that
+    /// are not numbers. The session then holds the chunks that were fed before.
+    pub fn sync(
+        &mut self,
+        session: &mut Session,
+        prompt: &[TokenId],
+        progress: &mut dyn FnMut(Progress) -> Flow,
+    ) -> Result<Synced, Error> {
+        let total = prompt.len();
+        self.check_room(total)?;
+        let plan = plan(session.tokens(), prompt);
+        let from = match plan {
+            Plan::Keep => total,
+            Plan::Extend { from } => from,
+            Plan::Restart => {
+                session.clear();
+                0
+            }
+        };
+        let mut flow = progress(Progress { done: from, total });
+        let mut done = from;
+        for chunk in prompt[from..].chunks(self.options().step_tokens) {
+            if flow == Flow::Stop {
+                return Ok(Synced { plan, fed: done - from, complete: false });
+            }
+            self.feed(session, chunk, 1)?;
+            done += chunk.len();
+            flow = progress(Progress { done, total });
+        }
+        Ok(Synced { plan, fed: done - from, complete: true })
+    }
+
+    /// Appends tokens, at most one step of them, and reads the logits of the last `outputs` ones.
+    fn feed(
+        &mut self,
+        session: &mut Session,
+        tokens: &[TokenId],
+        outputs: usize,
+    ) -> Result<Vec<f32>, Error> {
+        let feed = Feed { cache: &mut session.cache, tokens, outputs };
+        self.model.forward(&mut *self.backend, &mut [feed])?;
+        session.tokens.extend_from_slice(tokens);
+        let logits = self.model.logits(&mut *self.backend);
+        let vocab = self.shape().vocab;
+        if let Some(bad) = logits.iter().position(|v| !v.is_finite()) {
+            let position = session.tokens.len() - outputs + bad / vocab;
+            session.clear();
+            return Err(Error::NotFinite { file: self.file().name().to_owned(), position });
+        }
+        session.logits.clear();
+        session.logits.extend_from_slice(&logits[logits.len() - vocab..]);
+        Ok(logits)
+    }
+
+    /// Appends one token.
+    ///
+    /// # Errors
+    /// The context is full, a device error, or logits that are not numbers.
+    pub fn step(&mut self, session: &mut Session, token: TokenId) -> Result<(), Error> {
+        self.feed(session, &[token], 1).map(|_| ())
+    }
+
+    /// Computes the logits of every position of `prompt` in a session of its own and hands them to
+    /// `sink`, some rows at a time: (position of the first row, rows `[n, V]`).
+    ///
+    /// The engine must have been opened with `all_logits`.
+    ///
+    /// # Errors
+    /// As for [`Engine::sync`].
+    pub fn logits_of_all(
+        &mut self,
+        prompt: &[TokenId],
+        sink: &mut dyn FnMut(usize, &[f32]) -> Flow,
+    ) -> Result<(), Error> {
+        assert!(self.options().all_logits, "an engine opened for all logits");
+        self.check_prompt(prompt.len(), 0)?;
+        let mut session = self.open_session()?;
+        let mut result = Ok(());
+        let mut position = 0;
+        for chunk in prompt.chunks(self.options().step_tokens) {
+            match self.feed(&mut session, chunk, chunk.len()) {
+                Ok(rows) if sink(position, &rows) == Flow::Continue => position += chunk.len(),
+                Ok(_) => break,
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            }
+        }
+        self.close_session(session);
+        result
+    }
+
+    /// A prompt must have a token, and leave room for one.
+    fn check_room(&self, prompt: usize) -> Result<(), Error> {
+        self.check_prompt(prompt, 1)
+    }
+
+    fn check_prompt(&self, prompt: usize, room: usize) -> Result<(), Error> {
+        let context = self.options().context;
+        if prompt == 0 {
+            return Err(Error::EmptyPrompt);
+        }
+        if prompt + room > context {
+            return Err(Error::PromptTooLong { prompt, context, needed: prompt + room });
+        }
+        Ok(())
+    }
+}
