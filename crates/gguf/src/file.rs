@@ -194,6 +194,14 @@ impl Bytes {
     }
 }
 
+impl From<Vec<u8>> for Bytes {
+    /// Bytes that were made instead of read, such as a synthetic weight.
+    fn from(bytes: Vec<u8>) -> Bytes {
+        let range = 0..bytes.len();
+        Bytes::of(Arc::new(Source::Memory(Cow::Owned(bytes))), range)
+    }
+}
+
 impl Deref for Bytes {
     type Target = [u8];
 

@@ -1,6 +1,55 @@
-//! Cases.
-use crate::conformance::Case;
-/// The cases of this family.
+//! Cases of the compressors.
+
+use crate::RowFormat;
+use crate::conformance::{Case, Kit, Session};
+use crate::ops::compress::{Compressor, CompressorPlace};
+
+/// Feeds two sessions in uneven pieces and returns the rows of the second one.
+fn rows(kit: &mut Kit, format: RowFormat, ratio: usize) -> Vec<f32> {
+    let mut session = Session::new(kit, format, ratio, 2, 384);
+    let place = session.rows;
+    let (width, dim) = (place.width(), place.rows.layout.width());
+    let frequencies: Vec<f32> = (0..32).map(|i| 10_000f32.powf(-i as f32 / 32.0)).collect();
+    let frequencies = kit.filled(1, 32, &frequencies);
+    let (ape, norm) = (kit.buffer(ratio, width), kit.buffer(1, dim));
+    let mut step = kit.step(&[(0, 256, 1), (256, 128, 1)]);
+    for segments in
+        [[(0, 5, 1), (0, 130, 1)], [(5, 123, 1), (130, 1, 1)], [(128, 1, 1), (131, 190, 1)]]
+    {
+        kit.fill(&mut step, &segments);
+        let (values, gates) = (kit.buffer(step.rows, width), kit.buffer(step.rows, width));
+        let compressor =
+            Compressor { ape: &ape, norm: &norm, frequencies: &frequencies, rms_eps: 1e-6, place };
+        kit.b.compress(&compressor, &values, &gates, &step, &mut session.kv);
+    }
+    kit.b.submit().expect("the device works");
+    read_rows(kit, &session, &place, 321 / ratio)
+}
+
+/// The first `count` rows of the second of two sessions, decoded.
+fn read_rows(kit: &mut Kit, session: &Session, place: &CompressorPlace, count: usize) -> Vec<f32> {
+    let layout = place.rows.layout;
+    let mut out = vec![0.0; count * layout.width()];
+    for (row, out) in out.chunks_exact_mut(layout.width()).enumerate() {
+        let (entry, index) = place.rows.place(row);
+        // As `Kit::fill` deals pages: three per session, in reverse order, interleaved.
+        let page = kit.b.page(&session.kv.pages, (2 - entry as u32) * 2 + 1);
+        layout.load(&page[place.rows.offset..], place.rows.rows_per_page(), index, out);
+    }
+    out
+}
+
+/// Both ratios; packed rows may differ by one code where rounding is on an edge.
 pub fn cases() -> Vec<Case> {
-    vec![]
+    let all = [
+        (RowFormat::ExactF32, 4, 1e-5),
+        (RowFormat::ExactF32, 128, 1e-5),
+        (RowFormat::Packed, 4, 0.07),
+        (RowFormat::Packed, 128, 0.07),
+    ];
+    let case = |(format, ratio, tolerance)| {
+        let name = format!("compress {format:?}, ratio {ratio}");
+        Case::new(name, tolerance, move |kit: &mut Kit| rows(kit, format, ratio))
+    };
+    all.into_iter().map(case).collect()
 }

@@ -1,6 +1,46 @@
-//! Cases.
-use crate::conformance::Case;
-/// The cases of this family.
+//! Cases of the experts.
+
+use gguf::Format;
+
+use crate::conformance::{Case, Kit};
+use crate::ops::experts::ExpertWeights;
+
+/// Nine tokens choose two of five experts; one expert is chosen by nobody, one by all.
+fn experts(kit: &mut Kit, gate: Format, down: Format) -> Vec<f32> {
+    const ROWS: usize = 9;
+    let weights = ExpertWeights {
+        gate: kit.weight(gate, 5, 512, 256),
+        up: kit.weight(gate, 5, 512, 256),
+        down: kit.weight(down, 5, 256, 512),
+    };
+    let picks: Vec<u32> = (0..ROWS as u32).flat_map(|t| [2, [0, 1, 4][t as usize % 3]]).collect();
+    let (x, picks) = (kit.buffer(ROWS, 256), kit.filled(ROWS, 2, &picks));
+    let (shares, mut y) = (kit.buffer(ROWS, 2), kit.empty(ROWS, 256));
+    kit.b.experts(&weights, 0.5, &x, &picks, &shares, &mut y, ROWS);
+    kit.read(&y, ROWS)
+}
+
+/// The published recipes; the shared expert's parts.
 pub fn cases() -> Vec<Case> {
-    vec![]
+    let recipes = [
+        (Format::Iq2Xxs, Format::Q2K),
+        (Format::Q4K, Format::Q4K),
+        (Format::Mxfp4, Format::Mxfp4),
+        (Format::F32, Format::Q8_0),
+    ];
+    let case = |(gate, down): (Format, Format)| {
+        let name = format!("experts {} {}", gate.name(), down.name());
+        Case::new(name, 1e-5, move |kit: &mut Kit| experts(kit, gate, down))
+    };
+    let mut cases: Vec<Case> = recipes.into_iter().map(case).collect();
+    cases.push(Case::new("swiglu and add", 1e-6, |kit| {
+        let big = |v: Vec<f32>| v.into_iter().map(|v| v * 20.0).collect::<Vec<_>>();
+        let (gate, up) = (big(kit.numbers(4 * 96)), big(kit.numbers(4 * 96)));
+        let (gate, up) = (kit.filled(4, 96, &gate), kit.filled(4, 96, &up));
+        let (mut inner, mut y) = (kit.empty(4, 96), kit.buffer(4, 96));
+        kit.b.swiglu(&gate, &up, 10.0, &mut inner, 4);
+        kit.b.add(&inner, &mut y, 4);
+        kit.read(&y, 4)
+    }));
+    cases
 }

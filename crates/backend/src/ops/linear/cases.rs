@@ -1,6 +1,43 @@
-//! Cases.
+//! Cases of the matrix products.
+
+use gguf::Format;
+
 use crate::conformance::Case;
-/// The cases of this family.
+
+/// Every decodable format, for one token and for many, with row counts that are no multiple of any
+/// tile; the grouped product of the attention output.
 pub fn cases() -> Vec<Case> {
-    vec![]
+    let formats = [
+        Format::F32,
+        Format::F16,
+        Format::Bf16,
+        Format::Q8_0,
+        Format::Q4_0,
+        Format::Q2K,
+        Format::Q3K,
+        Format::Q4K,
+        Format::Q5K,
+        Format::Q6K,
+        Format::Iq2Xxs,
+        Format::Mxfp4,
+    ];
+    let mut cases = Vec::new();
+    for format in formats {
+        for tokens in [1, 5, 67] {
+            let name = format!("linear {} x{tokens}", format.name());
+            cases.push(Case::new(name, 1e-5, move |kit| {
+                let (weight, x) = (kit.weight(format, 1, 75, 512), kit.buffer(tokens, 512));
+                let mut out = kit.empty(tokens, 75);
+                kit.b.linear(&weight, &x, &mut out, tokens);
+                kit.read(&out, tokens)
+            }));
+        }
+    }
+    cases.push(Case::new("linear_grouped Q8_0, 8 groups", 1e-5, |kit| {
+        let (weight, x) = (kit.weight(Format::Q8_0, 1, 8 * 24, 128), kit.buffer(3, 8 * 128));
+        let mut out = kit.empty(3, 8 * 24);
+        kit.b.linear_grouped(&weight, 8, &x, &mut out, 3);
+        kit.read(&out, 3)
+    }));
+    cases
 }

@@ -1,6 +1,41 @@
-//! Cases.
-use crate::conformance::Case;
-/// The cases of this family.
+//! Cases of the router.
+
+use crate::conformance::{Case, Kit};
+use crate::ops::route::Choice;
+
+const EXPERTS: usize = 256;
+const USED: usize = 6;
+
+fn routed(kit: &mut Kit, logits: Vec<f32>, hashed: bool) -> Vec<f32> {
+    let rows = logits.len() / EXPERTS;
+    let logits = kit.filled(rows, EXPERTS, &logits);
+    let step = kit.step(&[(0, rows, 1)]);
+    let table: Vec<u32> = (0..64 * USED).map(|i| ((i * 37) % EXPERTS) as u32).collect();
+    let (table, bias) = (kit.filled(64, USED, &table), kit.empty(1, EXPERTS));
+    let choice = if hashed { Choice::Table(&table) } else { Choice::Bias(&bias) };
+    let (mut picks, mut weights) = (kit.empty(rows, USED), kit.empty(rows, USED));
+    kit.b.route(&logits, &choice, 1.5, &step, &mut picks, &mut weights);
+    let mut out = kit.read_picks(&picks, rows);
+    // Weights are below 1.5, expert numbers up to 255: bring both to one size.
+    out.extend(kit.read(&weights, rows).iter().map(|w| w * 100.0));
+    out
+}
+
+/// Learned and hashed choice; equal logits (ties); logits far from zero.
 pub fn cases() -> Vec<Case> {
-    vec![]
+    vec![
+        Case::new("route learned", 1e-5, |kit| {
+            let logits = kit.numbers(7 * EXPERTS);
+            routed(kit, logits, false)
+        }),
+        Case::new("route hashed", 1e-5, |kit| {
+            let logits = kit.numbers(7 * EXPERTS);
+            routed(kit, logits, true)
+        }),
+        Case::new("route ties", 1e-5, |kit| routed(kit, vec![0.5; 2 * EXPERTS], false)),
+        Case::new("route large logits", 1e-5, |kit| {
+            let logits = (0..EXPERTS).map(|i| i as f32 - 128.0).collect();
+            routed(kit, logits, false)
+        }),
+    ]
 }

@@ -1,3 +1,0 @@
-//! Conformance.
-/// x
-pub struct Case;

@@ -1,0 +1,98 @@
+//! Holding a backend against the reference: every case of every family, on both, compared.
+//!
+//! A [`Case`] is a function from a backend to numbers, with a tolerance. It makes its own inputs
+//! from a fixed seed (see [`Kit`]), calls front functions, and returns what they computed; it knows
+//! nothing of which backend it runs on. The same cases serve tests and benches.
+//!
+//! ```
+//! let failures = backend::conformance::run(&mut || backend::open_cpu());
+//! assert!(failures.is_empty(), "{failures:#?}");
+//! ```
+
+mod kit;
+
+pub use kit::{Kit, Session};
+
+use crate::{Backend, ops};
+
+/// One thing that two backends must agree on.
+pub struct Case {
+    /// Family and sizes, for people.
+    pub name: String,
+    /// Largest allowed difference, relative to the largest magnitude of the reference's result.
+    pub tolerance: f64,
+    /// The computation.
+    pub run: Box<dyn Fn(&mut Kit) -> Vec<f32>>,
+}
+
+impl Case {
+    /// A case.
+    pub fn new(
+        name: impl Into<String>,
+        tolerance: f64,
+        run: impl Fn(&mut Kit) -> Vec<f32> + 'static,
+    ) -> Case {
+        Case { name: name.into(), tolerance, run: Box::new(run) }
+    }
+
+    /// Runs the case on a fresh backend.
+    pub fn results(&self, backend: &mut dyn Backend) -> Vec<f32> {
+        (self.run)(&mut Kit::new(backend))
+    }
+
+    /// Compares a backend's result with the reference's.
+    ///
+    /// # Errors
+    /// A sentence with both numbers at the place of the largest difference.
+    pub fn compare(&self, got: &[f32], want: &[f32]) -> Result<(), String> {
+        if got.len() != want.len() {
+            let (name, got, want) = (&self.name, got.len(), want.len());
+            return Err(format!("{name}: {got} values instead of {want}"));
+        }
+        let largest = want.iter().fold(f64::MIN_POSITIVE, |m, v| m.max((*v as f64).abs()));
+        let differences = got.iter().zip(want).map(|(g, w)| difference(*g, *w) / largest);
+        let worst = differences.enumerate().max_by(|a, b| a.1.total_cmp(&b.1));
+        match worst {
+            Some((i, difference)) if difference.is_nan() || difference > self.tolerance => {
+                Err(format!(
+                    "{}: value {i} is {}, the reference has {}: {difference:.2e} of the largest, \
+                     allowed {:.0e}",
+                    self.name, got[i], want[i], self.tolerance
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Equal values differ by nothing, whatever they are; a NaN on one side only differs by NaN.
+fn difference(got: f32, want: f32) -> f64 {
+    if got.to_bits() == want.to_bits() { 0.0 } else { (got as f64 - want as f64).abs() }
+}
+
+/// Every case of every family.
+pub fn cases() -> Vec<Case> {
+    let families = [
+        ops::embed::cases,
+        ops::hyper::cases,
+        ops::norm::cases,
+        ops::linear::cases,
+        ops::rope::cases,
+        ops::kv::cases,
+        ops::compress::cases,
+        ops::index::cases,
+        ops::attend::cases,
+        ops::route::cases,
+        ops::experts::cases,
+    ];
+    families.into_iter().flat_map(|cases| cases()).collect()
+}
+
+/// Runs every case on fresh backends from `open` and on the reference; returns what differs.
+pub fn run(open: &mut dyn FnMut() -> Box<dyn Backend>) -> Vec<String> {
+    let check = |case: &Case, open: &mut dyn FnMut() -> Box<dyn Backend>| {
+        let got = case.results(&mut *open());
+        case.compare(&got, &case.results(&mut crate::Cpu::new()))
+    };
+    cases().iter().filter_map(|case| check(case, open).err()).collect()
+}
