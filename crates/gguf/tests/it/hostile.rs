@@ -46,7 +46,7 @@ fn every_corrupted_header_byte_is_survived() {
     MEMORY.reset_peak_usage();
     let mut refused = 0;
     for at in 0..header_bytes {
-        for change in [0x01, 0x80, 0xff] {
+        for change in [0x01, 0xff] {
             let mut bytes = good.clone();
             bytes[at] ^= change;
             match File::from_bytes("corrupted", bytes) {
@@ -55,7 +55,7 @@ fn every_corrupted_header_byte_is_survived() {
             }
         }
     }
-    assert!(refused > header_bytes, "{refused} of {} were refused", 3 * header_bytes);
+    assert!(refused > header_bytes, "{refused} of {} were refused", 2 * header_bytes);
     assert!(MEMORY.peak_usage() < MEMORY_BYTES_MAX, "{} bytes", MEMORY.peak_usage());
 }
 
@@ -65,7 +65,7 @@ fn every_corrupted_byte_of_every_format_is_survived() {
     let good = fs::read(seed::path()).unwrap();
     walk(&File::from_bytes("good", good.clone()).unwrap());
     for at in 0..good.len() {
-        for byte in (0..=255).step_by(5) {
+        for byte in (0..=255).step_by(15) {
             let mut bytes = good.clone();
             bytes[at] = byte;
             if let Ok(file) = File::from_bytes("corrupted", bytes) {
