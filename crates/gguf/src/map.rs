@@ -37,11 +37,11 @@ impl Source {
             return Ok(Source::Memory(Cow::Borrowed(&[])));
         }
         let file = fs::File::open(path).map_err(|error| unopened(&name, error))?;
-        // SAFETY: the map is read-only and private to this value, which hands out shared slices that
-        // do not outlive it. The language's remaining condition, that nobody changes the file
+        // SAFETY: the map is read-only and private to this value, which hands out shared slices
+        // that do not outlive it. The language's remaining condition, that nobody changes the file
         // meanwhile, is a promise of the world: our own writer honours it by renaming a finished
         // file into place and never writing into an existing one. Someone who truncates a model
-        // that is in use ends the process with a bus error, as with every program that maps files.
+        // that is in use ends the process with a bus error, as in every program that maps files.
         let map = unsafe { Mmap::map(&file) };
         map.map(Source::Mapped).map_err(|error| Error::io(name, "could not map the file", error))
     }

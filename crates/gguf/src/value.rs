@@ -1,8 +1,9 @@
 //! Metadata: the keys of a file and their values.
 //!
 //! Thirteen value types exist; an array holds scalars or strings, never arrays. Files disagree on
-//! the width of the integers they use for the same key, so readers ask by meaning ([`Value::as_u64`],
-//! [`Value::as_integers`]) instead of by type. Nothing here knows what any key means.
+//! the width of the integers they use for the same key, so readers ask by meaning
+//! ([`Value::as_u64`], [`Value::as_integers`]) instead of by type. Nothing here knows what any key
+//! means.
 
 use std::collections::HashMap;
 

@@ -75,8 +75,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Checks that every tensor has all its bytes, waits until the disk has them, and gives the file
-    /// its name, replacing one that may be there.
+    /// Checks that every tensor has all its bytes, waits until the disk has them, and gives the
+    /// file its name, replacing one that may be there.
     pub fn finish(self) -> Result<(), Error> {
         if let Some((tensor, size)) = self.tensors.get(self.at) {
             let problem = format!("expected {size} bytes, got {}", self.written);

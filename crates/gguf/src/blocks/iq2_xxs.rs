@@ -10,7 +10,8 @@
 //!
 //! `y = (d * (0.5 + scale) * 0.25) * GRID[row][t] * (bit t of SIGNS[code] ? -1 : 1)`
 //!
-//! A sign code has seven bits for eight values: the eighth sign makes the number of minus signs even.
+//! A sign code has seven bits for eight values: the eighth sign makes the number of minus signs
+//! even.
 
 use bytemuck::{Pod, Zeroable};
 

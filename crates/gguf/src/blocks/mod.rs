@@ -1,11 +1,11 @@
 //! The block formats, one file each.
 //!
 //! A quantized row is a sequence of blocks that stand alone: a few scales and the small integers
-//! they scale. Each file draws its block byte by byte, states it as a `Block` of plain bytes without
-//! padding, and decodes it into as many floats as it holds. The decoders define what a weight *is*:
-//! their products are taken in single precision in the written order, so results are bit-exact
-//! with ggml, and every kernel and quantizer is held against them. Multi-byte fields are little
-//! endian.
+//! they scale. Each file draws its block byte by byte, states it as a `Block` of plain bytes
+//! without padding, and decodes it into as many floats as it holds. The decoders define what a
+//! weight *is*: their products are taken in single precision in the written order, so results are
+//! bit-exact with ggml, and every kernel and quantizer is held against them. Multi-byte fields are
+//! little endian.
 //!
 //! Shared notation: `i` is the index of a value in its block, `d` the scale of the block, `q` a
 //! stored small integer, `y` the decoded value.

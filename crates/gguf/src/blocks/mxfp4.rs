@@ -6,9 +6,9 @@
 //!                       in the high half of nibbles[i - 16] for the others
 //! ```
 //!
-//! `y = 2^(exponent - 127) * E2M1[q]`, where E2M1 codes 0..8 are 0, 0.5, 1, 1.5, 2, 3, 4, 6 and bit 3
-//! is the sign. As in ggml, code 8 is plain zero, and an exponent of 255 is an ordinary (huge) factor
-//! although the OCP definition calls it not a number.
+//! `y = 2^(exponent - 127) * E2M1[q]`, where E2M1 codes 0..8 are 0, 0.5, 1, 1.5, 2, 3, 4, 6 and bit
+//! 3 is the sign. As in ggml, code 8 is plain zero, and an exponent of 255 is an ordinary (huge)
+//! factor although the OCP definition calls it not a number.
 
 use bytemuck::{Pod, Zeroable};
 

@@ -1,4 +1,5 @@
-//! Q2_K: 256 values of 2 bits in 16 groups, each with a 4-bit scale and minimum; 2.625 bits a value.
+//! Q2_K: 256 values of 2 bits in 16 groups, each with a 4-bit scale and minimum; 2.625 bits a
+//! value.
 //!
 //! ```text
 //! byte 0..16    scales  u8[16], group i / 16: low half scale, high half minimum

@@ -34,8 +34,8 @@ pub struct Block {
 
 const _: () = assert!(size_of::<Block>() == BYTES && align_of::<Block>() == 1);
 
-/// Unpacks the 16 scales: low four bits from bytes 0..8 (low halves, then high halves), high two bits
-/// from bytes 8..12 (four passes of two bits), less 32.
+/// Unpacks the 16 scales: low four bits from bytes 0..8 (low halves, then high halves), high two
+/// bits from bytes 8..12 (four passes of two bits), less 32.
 pub fn scales(packed: &[u8; 12]) -> [i8; 16] {
     std::array::from_fn(|j| {
         let low = if j < 8 { packed[j] & 15 } else { packed[j - 8] >> 4 };

@@ -67,7 +67,7 @@ fn large_vocabulary_opens_quickly() {
         assert_eq!(file.metadata(), &metadata);
         elapsed
     };
-    // About 15 ms; the rest is room for a busy machine. The best of several runs counts.
+    // About 30 ms; the rest is room for a busy machine. The best of several runs counts.
     let best = (0..8).map(opened).min().unwrap();
-    assert!(best < Duration::from_millis(100), "{best:?}");
+    assert!(best < Duration::from_millis(200), "{best:?}");
 }

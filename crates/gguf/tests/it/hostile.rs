@@ -6,7 +6,7 @@ use std::io::{Seek, SeekFrom, Write};
 
 use gguf::{Array, File, Format, Metadata, Value};
 
-use crate::{MEMORY, plan, testdata, walk, write};
+use crate::{MEMORY, plan, seed, testdata, walk, write};
 
 /// Far above what the files of these tests need (all tests of this binary run at once), far below
 /// what a count that is believed would ask for.
@@ -46,7 +46,7 @@ fn every_corrupted_header_byte_is_survived() {
     MEMORY.reset_peak_usage();
     let mut refused = 0;
     for at in 0..header_bytes {
-        for change in [0x01, 0x80, 0xff] {
+        for change in [0x01, 0xff] {
             let mut bytes = good.clone();
             bytes[at] ^= change;
             match File::from_bytes("corrupted", bytes) {
@@ -55,11 +55,27 @@ fn every_corrupted_header_byte_is_survived() {
             }
         }
     }
-    assert!(refused > header_bytes, "{refused} of {} were refused", 3 * header_bytes);
+    assert!(refused > header_bytes, "{refused} of {} were refused", 2 * header_bytes);
     assert!(MEMORY.peak_usage() < MEMORY_BYTES_MAX, "{} bytes", MEMORY.peak_usage());
 }
 
-/// Every byte of the attack files' counts, as large as it gets, with memory watched.
+/// A file with every value type and format, each byte of it replaced by many others.
+#[test]
+fn every_corrupted_byte_of_every_format_is_survived() {
+    let good = fs::read(seed::path()).unwrap();
+    walk(&File::from_bytes("good", good.clone()).unwrap());
+    for at in 0..good.len() {
+        for byte in (0..=255).step_by(15) {
+            let mut bytes = good.clone();
+            bytes[at] = byte;
+            if let Ok(file) = File::from_bytes("corrupted", bytes) {
+                walk(&file);
+            }
+        }
+    }
+}
+
+/// Every count, as large as it gets, with memory watched.
 #[test]
 fn counts_are_not_believed() {
     let array = |element: u32| {

@@ -2,8 +2,8 @@
 //!
 //! `formats` decodes the golden blocks of every format; `golden` reads the small model that all
 //! crates share; `attacks` walks the folder of hostile files, which `attack_files` made; `hostile`
-//! cuts and corrupts good files; `roundtrip` writes and reads back; `shards` does so with models in
-//! several files.
+//! cuts and corrupts good files, among them the one that `seed` makes; `roundtrip` writes and reads
+//! back; `shards` does so with models in several files.
 
 mod attack_files;
 mod attacks;
@@ -11,6 +11,7 @@ mod formats;
 mod golden;
 mod hostile;
 mod roundtrip;
+mod seed;
 mod shards;
 
 use std::path::{Path, PathBuf};
