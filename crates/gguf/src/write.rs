@@ -10,7 +10,7 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -59,18 +59,44 @@ impl Writer {
     /// The padding between tensors is added here.
     pub fn write(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
         while !bytes.is_empty() {
-            let Some(&(_, size)) = self.tensors.get(self.at) else {
-                let extra = bytes.len();
-                return Err(self.error(format!("{extra} bytes more than its tensors hold")));
-            };
-            let (piece, rest) = bytes.split_at(bytes.len().min(size - self.written));
+            let (piece, rest) = bytes.split_at(self.room(bytes.len())?);
             self.put(piece)?;
-            self.written += piece.len();
-            if self.written == size {
-                self.pad(size)?;
-                (self.at, self.written) = (self.at + 1, 0);
-            }
+            self.advance(piece.len())?;
             bytes = rest;
+        }
+        Ok(())
+    }
+
+    /// Appends `count` zero bytes of tensor data as a hole, which takes no space on disks that can
+    /// store files sparsely: a full-size directory without full-size data.
+    pub fn write_zeros(&mut self, mut count: usize) -> Result<(), Error> {
+        while count > 0 {
+            let piece = self.room(count)?;
+            let sought = self.file.seek(SeekFrom::Current(piece as i64));
+            sought.map_err(|error| {
+                Error::io(self.path.display().to_string(), "could not extend the file", error)
+            })?;
+            self.advance(piece)?;
+            count -= piece;
+        }
+        Ok(())
+    }
+
+    /// How many of the next `count` bytes belong to the current tensor; at least one.
+    fn room(&self, count: usize) -> Result<usize, Error> {
+        match self.tensors.get(self.at) {
+            Some((_, size)) => Ok(count.min(size - self.written)),
+            None => Err(self.error(format!("{count} bytes more than its tensors hold"))),
+        }
+    }
+
+    /// Notes that `count` bytes of the current tensor have come.
+    fn advance(&mut self, count: usize) -> Result<(), Error> {
+        let size = self.tensors[self.at].1;
+        self.written += count;
+        if self.written == size {
+            self.pad(size)?;
+            (self.at, self.written) = (self.at + 1, 0);
         }
         Ok(())
     }
@@ -84,7 +110,10 @@ impl Writer {
         }
         let name = self.path.display().to_string();
         let fail = |error| Error::io(&name, "could not finish the file", error);
-        let file = self.file.into_inner().map_err(|error| fail(error.into_error()))?;
+        let mut file = self.file.into_inner().map_err(|error| fail(error.into_error()))?;
+        // A hole at the end is only there once the file has its length.
+        let end = file.stream_position().map_err(fail)?;
+        file.as_file().set_len(end).map_err(fail)?;
         file.as_file().sync_all().map_err(fail)?;
         file.persist(&self.path).map_err(|error| fail(error.error))?;
         // Best effort: the rename itself reaches the disk with the folder, where folders can be

@@ -36,6 +36,7 @@ pub(crate) fn attention(
     b.linear(&w.kv, x, &mut a.kv_low, t); // [T, D] -> [T, hd]
     b.rms_norm(&a.kv_low, &w.kv_norm, eps, &mut a.kv, t);
     b.rotate(&mut a.kv, hd, angles, Direction::Forward, t);
+    b.mark(layer, "kv", &a.kv, t);
     b.store_rows(&a.kv, &mut a.fresh, t);
 
     // Rows beyond the window. A row that closes in this step is stored before anyone attends.

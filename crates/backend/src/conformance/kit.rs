@@ -5,7 +5,7 @@ use gguf::{Bytes, Format};
 use crate::ops::compress::CompressorPlace;
 use crate::ops::kv::{PagedRows, Ring, RowKind};
 use crate::{
-    Backend, Buffer, Element, KvPools, PAGE_TOKENS, RowFormat, RowLayout, Segment, Step,
+    Backend, Buffer, Device, Element, KvPools, PAGE_TOKENS, RowFormat, RowLayout, Segment, Step,
     StepLimits, Weight, WeightSource,
 };
 
@@ -22,6 +22,11 @@ impl<'a> Kit<'a> {
     /// A kit with the fixed seed.
     pub fn new(b: &'a mut dyn Backend) -> Kit<'a> {
         Kit { b, state: 0x9e37_79b9_7f4a_7c15 }
+    }
+
+    /// The backend's memory.
+    pub fn device(&mut self) -> &mut dyn Device {
+        &mut *self.b
     }
 
     /// SplitMix64 (Steele et al., 2014).
@@ -57,13 +62,13 @@ impl<'a> Kit<'a> {
     /// A buffer with given contents.
     pub fn filled<T: Element>(&mut self, rows: usize, width: usize, data: &[T]) -> Buffer<T> {
         let mut buffer = self.empty(rows, width);
-        self.b.upload(&mut buffer, 0, data);
+        self.device().upload(&mut buffer, 0, data);
         buffer
     }
 
     /// A zeroed buffer.
     pub fn empty<T: Element>(&mut self, rows: usize, width: usize) -> Buffer<T> {
-        self.b.reserve(rows, width).expect(MEMORY)
+        self.device().reserve(rows, width).expect(MEMORY)
     }
 
     /// A random weight, valid in its format, of magnitudes around 1 / sqrt(cols).
@@ -75,7 +80,7 @@ impl<'a> Kit<'a> {
             self.push_row(format, cols, size, &mut bytes);
         }
         let source = WeightSource { bytes: Bytes::from(bytes), format, count, rows, cols };
-        self.b.weight(source).expect(MEMORY)
+        self.device().weight(source).expect(MEMORY)
     }
 
     fn push_row(&mut self, format: Format, cols: usize, size: f32, out: &mut Vec<u8>) {
@@ -122,7 +127,7 @@ impl<'a> Kit<'a> {
         let context = segments.iter().map(|s| s.0 + s.1).max().unwrap_or(0);
         let limits =
             StepLimits { rows, segments: segments.len(), outputs: rows, context: context.max(1) };
-        let mut step = Step::reserve(self.b, limits).expect(MEMORY);
+        let mut step = Step::reserve(self.device(), limits).expect(MEMORY);
         self.fill(&mut step, segments);
         step
     }
@@ -152,19 +157,19 @@ impl<'a> Kit<'a> {
                 outputs: s.2,
             })
             .collect();
-        step.fill(self.b, &segments);
+        step.fill(self.device(), &segments);
     }
 
     /// Reads the first `rows` rows of a result.
     pub fn read(&mut self, buffer: &Buffer<f32>, rows: usize) -> Vec<f32> {
         self.b.submit().expect("the device works");
-        self.b.download(buffer, 0, rows)
+        self.device().download(buffer, 0, rows)
     }
 
     /// Reads picks as numbers.
     pub fn read_picks(&mut self, buffer: &Buffer<u32>, rows: usize) -> Vec<f32> {
         self.b.submit().expect("the device works");
-        self.b.download(buffer, 0, rows).into_iter().map(|pick| pick as f32).collect()
+        self.device().download(buffer, 0, rows).into_iter().map(|pick| pick as f32).collect()
     }
 }
 
@@ -204,10 +209,11 @@ impl Session {
         let index = place(indexer, after, rows.rows.block_bytes());
         let slot_bytes = after + index.frontier_bytes();
         let page_bytes = rows.rows.block_bytes() + index.rows.block_bytes();
-        let mut kv = KvPools { slots: kit.b.pool(slot_bytes), pages: kit.b.pool(page_bytes) };
-        kit.b.grow(&mut kv.slots, sessions).expect(MEMORY);
+        let mut kv =
+            KvPools { slots: kit.device().pool(slot_bytes), pages: kit.device().pool(page_bytes) };
+        kit.device().grow(&mut kv.slots, sessions).expect(MEMORY);
         let pages = sessions * context.div_ceil(PAGE_TOKENS);
-        kit.b.grow(&mut kv.pages, pages).expect(MEMORY);
+        kit.device().grow(&mut kv.pages, pages).expect(MEMORY);
         Session { kv, ring, rows, index }
     }
 }

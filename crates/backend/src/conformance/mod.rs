@@ -22,7 +22,7 @@ pub struct Case {
     /// Largest allowed difference, relative to the largest magnitude of the reference's result.
     pub tolerance: f64,
     /// The computation.
-    pub run: Box<dyn Fn(&mut Kit) -> Vec<f32>>,
+    pub run: Box<dyn Fn(&mut Kit) -> Vec<f32> + Send + Sync>,
 }
 
 impl Case {
@@ -30,7 +30,7 @@ impl Case {
     pub fn new(
         name: impl Into<String>,
         tolerance: f64,
-        run: impl Fn(&mut Kit) -> Vec<f32> + 'static,
+        run: impl Fn(&mut Kit) -> Vec<f32> + Send + Sync + 'static,
     ) -> Case {
         Case { name: name.into(), tolerance, run: Box::new(run) }
     }

@@ -1,8 +1,11 @@
 //! The forward pass against golden data made by independent programs.
 //!
-//! `golden.rs` holds the logits and intermediate results of the tiny models, `steps.rs` the same
-//! logits under every way of cutting a prompt into steps, `load.rs` bad files, `memory.rs` the
-//! estimate. `support.rs` is what they share.
+//! `golden.rs` holds logits, intermediate results and session state of the tiny models, `steps.rs`
+//! the same logits under every way of cutting prompts into steps, `load.rs` files that do not fit,
+//! `memory.rs` the estimate and the full-size shapes. `support.rs` is what they share.
 
 mod golden;
+mod load;
+mod memory;
+mod steps;
 mod support;

@@ -1,31 +1,105 @@
-//! What the tests share: golden data, a model ready to run, comparisons.
+//! What the tests share: golden data, models ready to run, comparisons.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
-use backend::{Backend, Cpu, RowFormat};
+use backend::{Cpu, RowFormat};
+use gguf::{File, Format, Metadata, TensorPlan, Value, Writer};
 use model::{Feed, Limits, Model, Options};
-use spec::TokenId;
+use spec::{Fact, Shape, Source, TokenId};
 
 /// A file under `testdata/golden`.
 pub fn golden(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../testdata/golden").join(name)
 }
 
+/// The tiny model in the published layout, with quantized tensors.
+pub fn tiny() -> File {
+    File::open(&golden("tiny.gguf")).expect("golden file")
+}
+
 /// The four golden prompts.
-pub fn prompts() -> HashMap<String, Vec<TokenId>> {
+pub fn prompts() -> BTreeMap<String, Vec<TokenId>> {
     let text = std::fs::read_to_string(golden("prompts.json")).expect("golden prompts");
-    let ids: HashMap<String, Vec<u32>> = serde_json::from_str(&text).expect("lists of ids");
+    let ids: BTreeMap<String, Vec<u32>> = serde_json::from_str(&text).expect("lists of ids");
     ids.into_iter().map(|(k, v)| (k, v.into_iter().map(TokenId).collect())).collect()
 }
 
-/// One array of an `.npz` file as `f32`, with its shape.
-pub fn array(file: &str, name: &str) -> (Vec<usize>, Vec<f32>) {
+/// One array of an `.npz` file as floats; integers and booleans are converted.
+pub fn array(file: &str, name: &str) -> Vec<f32> {
     let mut npz = npyz::npz::NpzArchive::open(golden(file)).expect("golden file");
     let array = npz.by_name(name).expect("readable").unwrap_or_else(|| panic!("{name} in {file}"));
-    let shape = array.shape().iter().map(|&n| n as usize).collect();
-    (shape, array.into_vec::<f32>().expect("f32"))
+    match array.dtype().descr().trim_matches('\'') {
+        "<f4" => array.into_vec::<f32>().expect("f32"),
+        "<i8" => array.into_vec::<i64>().expect("i64").into_iter().map(|v| v as f32).collect(),
+        "|b1" => array.into_vec::<bool>().expect("bool").into_iter().map(f32::from).collect(),
+        other => panic!("{name} in {file} has type {other}"),
+    }
 }
+
+/// The golden checkpoint (float32, published names) as a GGUF in which every matrix is F32.
+///
+/// A converter of its own, so that these tests do not stand on the quantizer.
+pub fn master() -> File {
+    let bytes = std::fs::read(golden("model.safetensors")).expect("golden checkpoint");
+    let header_bytes = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")) as usize;
+    let header: HashMap<String, serde_json::Value> =
+        serde_json::from_slice(&bytes[8..8 + header_bytes]).expect("a JSON header");
+    let data = |name: &str| {
+        let range = header[name]["data_offsets"].as_array().expect("two offsets");
+        let at = |i: usize| 8 + header_bytes + range[i].as_u64().expect("an offset") as usize;
+        &bytes[at(0)..at(1)]
+    };
+    let shape = model::read_shape(&tiny()).expect("the tiny shape");
+    let specs = spec::tensors(&shape);
+    let plan = |spec: &spec::TensorSpec| {
+        let table = spec.class == spec::Class::RouteTable;
+        let format = if table { Format::I32 } else { Format::F32 };
+        TensorPlan { name: spec.name.clone(), dims: spec.dims.clone(), format }
+    };
+    let plans: Vec<_> = specs.iter().map(plan).collect();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("master.gguf");
+    let mut writer = Writer::create(&path, &metadata(&shape), &plans).expect("a writable file");
+    for (spec, plan) in specs.iter().zip(&plans) {
+        let mut put = |name: &str| match plan.format {
+            Format::I32 => {
+                let ids = data(name).chunks_exact(8).flat_map(|id| id[..4].to_vec());
+                writer.write(&ids.collect::<Vec<u8>>()).expect("a write");
+            }
+            _ => writer.write(data(name)).expect("a write"),
+        };
+        match &spec.source {
+            Source::One(name) => put(name),
+            Source::PerExpert { before, after } => {
+                (0..shape.experts).for_each(|e| put(&format!("{before}{e}{after}")));
+            }
+        }
+    }
+    writer.finish().expect("a finished file");
+    File::from_bytes("master.gguf", std::fs::read(&path).expect("the file")).expect("valid")
+}
+
+/// A shape as GGUF metadata.
+pub fn metadata(shape: &Shape) -> Metadata {
+    let mut out = Metadata::new();
+    for (key, fact) in shape.to_facts() {
+        let value: Value = match fact {
+            Fact::Integer(v) => (v as u32).into(),
+            Fact::Float(v) => (v as f32).into(),
+            Fact::Flag(v) => v.into(),
+            Fact::Text(v) => v.into(),
+            Fact::Integers(v) => v.into_iter().map(|v| v as i32).collect::<Vec<_>>().into(),
+            Fact::Floats(v) => v.into_iter().map(|v| v as f32).collect::<Vec<_>>().into(),
+        };
+        out.set(key, value);
+    }
+    out
+}
+
+/// Limits that are enough for the golden prompts.
+pub const LIMITS: Limits =
+    Limits { step_tokens: 1024, step_outputs: 1024, sessions: 4, context: 8192 };
 
 /// A CPU backend with a model loaded on it.
 pub struct Rig {
@@ -34,12 +108,11 @@ pub struct Rig {
 }
 
 impl Rig {
-    pub fn new(file: &gguf::File, rows: RowFormat) -> Rig {
-        let limits = Limits { step_tokens: 1024, step_outputs: 1024, sessions: 4, context: 8192 };
-        Rig::with(file, Options { rows, limits })
+    pub fn new(file: &File, rows: RowFormat) -> Rig {
+        Rig::with(file, Options { rows, limits: LIMITS })
     }
 
-    pub fn with(file: &gguf::File, options: Options) -> Rig {
+    pub fn with(file: &File, options: Options) -> Rig {
         let mut cpu = Cpu::new();
         let model = Model::load(&mut cpu, file, options).expect("a model that loads");
         Rig { cpu, model }
@@ -57,20 +130,31 @@ impl Rig {
         self.model.close(cache);
         out
     }
+
+    /// The last `rows` rows of logits.
+    pub fn tail<'a>(&self, logits: &'a [f32], rows: usize) -> &'a [f32] {
+        let values = rows * self.model.shape().vocab;
+        &logits[logits.len().saturating_sub(values)..]
+    }
 }
 
-/// Keeps the unused import of the trait honest: a rig's backend is used as any backend.
-pub fn backend(rig: &mut Rig) -> (&mut dyn Backend, &mut Model) {
-    (&mut rig.cpu, &mut rig.model)
+/// How far results are from what is wanted, relative to the largest magnitude wanted.
+#[derive(Debug)]
+pub struct Difference {
+    pub median: f64,
+    pub max: f64,
 }
 
-/// Differences relative to the largest magnitude in `want`: (median, maximum).
-pub fn difference(got: &[f32], want: &[f32]) -> (f64, f64) {
+pub fn difference(got: &[f32], want: &[f32]) -> Difference {
     assert_eq!(got.len(), want.len());
     let largest = want.iter().fold(0.0f64, |m, v| m.max(v.abs() as f64));
     let relative = |(g, w): (&f32, &f32)| (*g as f64 - *w as f64).abs() / largest;
     let mut all: Vec<f64> = got.iter().zip(want).map(relative).collect();
     assert!(all.iter().all(|d| d.is_finite()), "a result is not a number");
     all.sort_by(f64::total_cmp);
-    (all[all.len() / 2], all[all.len() - 1])
+    Difference { median: all[all.len() / 2], max: all[all.len() - 1] }
+}
+
+pub fn argmax(row: &[f32]) -> usize {
+    (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b])).expect("a row")
 }

@@ -24,9 +24,9 @@ fn outputs(kit: &mut Kit, format: RowFormat, reach: Reach, heads: usize) -> Vec<
             let mut values = kit.numbers(512);
             paged.layout.store(&mut block, paged.rows_per_page(), row, &mut values);
         }
-        kit.b.put_page(&mut session.kv.pages, page as u32, paged.offset, &block);
+        kit.device().put_page(&mut session.kv.pages, page as u32, paged.offset, &block);
     }
-    let mut fresh = kit.b.row_block(session.ring.layout, 256).expect("a small block");
+    let mut fresh = kit.device().row_block(session.ring.layout, 256).expect("a small block");
     let past = kit.step(&[(0, 100, 1), (360, 140, 1)]);
     let x = kit.buffer(past.rows, 512);
     kit.b.store_rows(&x, &mut fresh, past.rows);

@@ -33,7 +33,7 @@ fn read_rows(kit: &mut Kit, session: &Session, place: &CompressorPlace, count: u
     for (row, out) in out.chunks_exact_mut(layout.width()).enumerate() {
         let (entry, index) = place.rows.place(row);
         // As `Kit::fill` deals pages: three per session, in reverse order, interleaved.
-        let page = kit.b.page(&session.kv.pages, (2 - entry as u32) * 2 + 1);
+        let page = kit.device().page(&session.kv.pages, (2 - entry as u32) * 2 + 1);
         layout.load(&page[place.rows.offset..], place.rows.rows_per_page(), index, out);
     }
     out

@@ -17,7 +17,7 @@ fn picks(kit: &mut Kit, format: RowFormat, top_k: usize) -> Vec<f32> {
             let mut values: Vec<f32> = (0..128).map(|_| kit.below(3) as f32 - 1.0).collect();
             paged.layout.store(&mut block, paged.rows_per_page(), row, &mut values);
         }
-        kit.b.put_page(&mut session.kv.pages, page as u32, paged.offset, &block);
+        kit.device().put_page(&mut session.kv.pages, page as u32, paged.offset, &block);
     }
     let step = kit.step(&[(20, 4, 1), (CONTEXT - 3, 3, 1)]);
     let (mut q, weights) = (kit.buffer(7, HEADS * 128), kit.buffer(7, HEADS));

@@ -9,7 +9,7 @@ const FORMATS: [RowFormat; 3] = [RowFormat::Packed, RowFormat::RoundedF32, RowFo
 fn rings(kit: &mut Kit, format: RowFormat) -> Vec<f32> {
     let mut session = Session::new(kit, format, 4, 2, 512);
     let steps = [[(0, 3, 1), (0, 130, 1)], [(3, 200, 1), (130, 1, 1)]];
-    let mut fresh = kit.b.row_block(session.ring.layout, 256).expect("a small block");
+    let mut fresh = kit.device().row_block(session.ring.layout, 256).expect("a small block");
     for segments in steps {
         let step = kit.step(&segments);
         let x = kit.buffer(step.rows, 512);
@@ -18,7 +18,7 @@ fn rings(kit: &mut Kit, format: RowFormat) -> Vec<f32> {
     }
     kit.b.submit().expect("the device works");
     let bytes = session.ring.layout.block_bytes(session.ring.rows);
-    let pages = [0, 1].map(|slot| kit.b.page(&session.kv.slots, slot));
+    let pages = [0, 1].map(|slot| kit.device().page(&session.kv.slots, slot));
     pages.iter().flat_map(|page| page[..bytes].iter().map(|&b| b as f32)).collect()
 }
 
