@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -407,7 +407,8 @@ fn no_text_takes_quadratic_time() {
     let source = include_str!("tokenize.rs");
     let ordinary = source.repeat(SLOW_TEXT_BYTES.div_ceil(source.len()));
     for subject in [&*TINY, &*REAL] {
-        let per_byte = seconds_per_byte(&subject.tokenizer, &ordinary);
+        let seconds = || seconds_per_byte(&subject.tokenizer, &ordinary);
+        let per_byte = seconds().min(seconds()).min(seconds());
         for unit in [
             "a", "ab", " ", "\n", " \n", "!", "1", "\u{4f60}", "\u{30fb}", "\u{301}", "\u{0}",
             "\u{200b}", "<", "<|",
@@ -415,21 +416,21 @@ fn no_text_takes_quadratic_time() {
             // The shorter one comes first to fail before the longer one takes hours.
             for bytes in [SLOW_TEXT_BYTES / 30, SLOW_TEXT_BYTES] {
                 let text = unit.repeat(bytes / unit.len());
-                let ratio = seconds_per_byte(&subject.tokenizer, &text) / per_byte;
-                assert!(ratio < SLOWER_MAX, "{bytes} of {unit:?} are {ratio:.0} times as slow");
+                // One good run is enough: other programs may get in the way of some.
+                let run = || seconds_per_byte(&subject.tokenizer, &text) / per_byte;
+                assert!(
+                    (0..5).any(|_| run() < SLOWER_MAX),
+                    "{bytes} bytes of {unit:?} take more than {SLOWER_MAX} times as long"
+                );
             }
         }
     }
 }
 
-/// Of the better of two runs: another program may get in the way of one.
 fn seconds_per_byte(tokenizer: &Tokenizer, text: &str) -> f64 {
-    let run = || -> Duration {
-        let start = Instant::now();
-        let ids = tokenizer.encode_rendered(text);
-        let elapsed = start.elapsed();
-        assert!(!ids.is_empty());
-        elapsed
-    };
-    run().min(run()).as_secs_f64() / text.len() as f64
+    let start = Instant::now();
+    let ids = tokenizer.encode_rendered(text);
+    let elapsed = start.elapsed();
+    assert!(!ids.is_empty());
+    elapsed.as_secs_f64() / text.len() as f64
 }
