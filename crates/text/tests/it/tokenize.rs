@@ -171,6 +171,9 @@ fn nasty_text() -> impl Strategy<Value = String> {
     proptest::collection::vec(part, 0..24).prop_map(|parts| parts.concat())
 }
 
+/// The bytes of U+4F60 and U+1F600, an ASCII letter, and the first byte of a surrogate.
+const CHARACTER_PARTS: &[u8] = b"a\xe4\xbd\xa0\xf0\x9f\x98\x80\xed";
+
 fn config(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..Default::default() }
 }
@@ -214,7 +217,7 @@ proptest! {
         bytes in prop_oneof![
             nasty_text().prop_map(String::into_bytes),
             proptest::collection::vec(any::<u8>(), 0..40),
-            proptest::collection::vec(proptest::sample::select(&b"a\xe4\xbd\xa0\xf0\x9f\x98\x80\xed"[..]), 0..40),
+            proptest::collection::vec(proptest::sample::select(CHARACTER_PARTS), 0..40),
         ],
         cuts in proptest::collection::vec(1..6usize, 1..40),
     ) {
