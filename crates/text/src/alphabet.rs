@@ -14,7 +14,7 @@ pub(crate) fn char_of(byte: u8) -> char {
 }
 
 /// Appends the bytes that `text` stands for: those of its characters if all are in the
-/// alphabet, else its UTF-8, which is the case of most special tokens.
+/// alphabet, else its UTF-8.
 pub(crate) fn push_bytes(text: &str, bytes: &mut Vec<u8>) {
     let start = bytes.len();
     for character in text.chars() {

@@ -140,3 +140,6 @@ fn run(text: &str, start: usize, wanted: impl Fn(Class) -> bool) -> usize {
     }
     end
 }
+
+#[cfg(test)]
+mod tests;

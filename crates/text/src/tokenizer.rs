@@ -29,9 +29,9 @@ use crate::vocabulary::{TokenKind, Vocabulary};
 /// bytes, 1,283 of them added, and 127,741 merges.
 const TOKENS_MIN: usize = 256;
 const TOKENS_MAX: usize = 1 << 20;
-const ADDED_MAX: usize = 1 << 14;
+const ADDED_MAX: usize = 1 << 12;
 const MERGES_MAX: usize = 1 << 20;
-const TOKEN_BYTES_MAX: usize = 1024;
+const TOKEN_BYTES_MAX: usize = 512;
 
 /// Byte-level BPE over one vocabulary. Equal, id for id, to the tokenizer of the model's makers.
 pub struct Tokenizer {
@@ -62,8 +62,13 @@ impl Tokenizer {
         };
         let mut bytes = Vec::new();
         let mut ends = Vec::with_capacity(vocabulary.tokens.len());
-        for text in &vocabulary.tokens {
-            alphabet::push_bytes(text, &mut bytes);
+        for (text, kind) in vocabulary.tokens.iter().zip(&vocabulary.kinds) {
+            // Added tokens are written as they are, not in the alphabet.
+            if kind.is_added() {
+                bytes.extend_from_slice(text.as_bytes());
+            } else {
+                alphabet::push_bytes(text, &mut bytes);
+            }
             ends.push(bytes.len());
         }
         let added = (0..vocabulary.tokens.len())
