@@ -98,7 +98,7 @@ enum State {
         place: Place,
     },
     Content,
-    Block(Block),
+    Block(Box<Block>),
     Done(FinishReason),
 }
 
@@ -198,7 +198,8 @@ impl Parser {
             }
             State::Content => match self.content.byte(byte, &mut self.out) {
                 Some(Found::Opener(dialect)) => {
-                    self.state = State::Block(Block::begin(dialect, self.content.opener()));
+                    let block = Block::begin(dialect, self.content.opener());
+                    self.state = State::Block(Box::new(block));
                 }
                 Some(Found::Stop(place)) => {
                     let stop = self.options.stop[place].clone();
@@ -268,14 +269,14 @@ impl Parser {
     }
 
     /// Nothing of the block was sent: its opener is text, and what follows is looked at again.
-    fn take_back(&mut self, block: Block) {
+    fn take_back(&mut self, block: Box<Block>) {
         self.content.take_back_opener();
         block.raw.into_iter().rev().for_each(|byte| self.queue.push_front(byte));
     }
 
     /// The reply ended inside a block. Calls that are complete count if the model itself ended
     /// the reply; otherwise more of them may have been to come.
-    fn finish_block(&mut self, block: Block, end: End) -> FinishReason {
+    fn finish_block(&mut self, block: Box<Block>, end: End) -> FinishReason {
         let complete = if end == End::Stop { block.calls_ended } else { 0 };
         if complete == 0 || block.calls_begun > block.calls_ended {
             let dropped = match complete {

@@ -55,8 +55,8 @@ enum Digits {
     Point,
     Fraction,
     Exponent,
-    ExponentSign,
-    ExponentDigits,
+    Sign,
+    Power,
 }
 
 impl JsonCheck {
@@ -168,24 +168,22 @@ fn scalar(byte: u8) -> Option<Place> {
 
 impl Digits {
     fn next(self, byte: u8) -> Option<Digits> {
-        use Digits::{
-            Exponent, ExponentDigits, ExponentSign, Fraction, Integer, Minus, Point, Zero,
-        };
+        use Digits::{Exponent, Fraction, Integer, Minus, Point, Power, Sign, Zero};
         match (self, byte) {
             (Minus, b'0') => Some(Zero),
             (Minus, b'1'..=b'9') | (Integer, b'0'..=b'9') => Some(Integer),
             (Zero | Integer, b'.') => Some(Point),
             (Point | Fraction, b'0'..=b'9') => Some(Fraction),
             (Zero | Integer | Fraction, b'e' | b'E') => Some(Exponent),
-            (Exponent, b'+' | b'-') => Some(ExponentSign),
-            (Exponent | ExponentSign | ExponentDigits, b'0'..=b'9') => Some(ExponentDigits),
+            (Exponent, b'+' | b'-') => Some(Sign),
+            (Exponent | Sign | Power, b'0'..=b'9') => Some(Power),
             _ => None,
         }
     }
 
     fn may_end(self) -> bool {
-        use Digits::{ExponentDigits, Fraction, Integer, Zero};
-        matches!(self, Zero | Integer | Fraction | ExponentDigits)
+        use Digits::{Fraction, Integer, Power, Zero};
+        matches!(self, Zero | Integer | Fraction | Power)
     }
 }
 

@@ -119,6 +119,8 @@ impl Value {
         self.pending.push(byte);
         self.place = self.matcher(patterns).step(self.place, byte);
         if !self.settle(patterns) {
+            self.ready -= 1;
+            self.send_raw(out);
             return Step::Broken;
         }
         let Some((pattern, hit_bytes)) = self.matcher(patterns).hit(self.place) else {
@@ -138,7 +140,8 @@ impl Value {
                 self.pending.extend_from_slice(special::DSML.as_bytes());
                 self.pending.extend_from_slice(b"parameter>");
                 self.place = Place::default();
-                if self.settle(patterns) { Step::More } else { Step::Broken }
+                self.settle(patterns);
+                Step::More
             }
         }
     }
@@ -167,7 +170,8 @@ impl Value {
         if matches!(self.form, Form::Open(_)) { &patterns.nested } else { &patterns.plain }
     }
 
-    /// Looks at every byte that cannot belong to a tag any more; false if the value is broken.
+    /// Looks at every byte that cannot belong to a tag any more; false if the last one broke JSON
+    /// of which parts were sent.
     fn settle(&mut self, patterns: &Patterns) -> bool {
         while self.ready + self.matcher(patterns).held(self.place) < self.pending.len() {
             let byte = self.pending[self.ready];
@@ -185,7 +189,7 @@ impl Value {
         true
     }
 
-    /// Decides the form of the value; false if it is broken.
+    /// Decides the form of the value; false as in `settle`.
     fn look_at(&mut self, byte: u8) -> bool {
         match &mut self.form {
             Form::Text => {}
@@ -217,7 +221,10 @@ impl Value {
                 self.send_raw(out);
                 return Step::Closed;
             }
-            Form::Json { seen, .. } if *seen > HELD_VALUE_BYTES_MAX => return Step::Broken,
+            Form::Json { seen, .. } if *seen > HELD_VALUE_BYTES_MAX => {
+                self.send_raw(out);
+                return Step::Broken;
+            }
             Form::Typed(wanted) => {
                 let text = tape::text(&self.pending);
                 if wanted.fits(text.trim()) {

@@ -154,17 +154,25 @@ fn joined(events: Vec<Event>) -> Vec<Event> {
 
 #[test]
 fn golden_outputs_cut_at_every_pair_of_characters() {
-    for case in cases() {
-        let text = case.body();
-        let whole = events(&case.options, &[(text, false)], case.end);
-        let places: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
-        for (place, first) in places.iter().enumerate() {
-            for second in &places[place..] {
-                let pieces =
-                    [&text[..*first], &text[*first..*second], &text[*second..]].map(|t| (t, false));
-                let cut = events(&case.options, &pieces, case.end);
-                assert_eq!(cut, whole, "{} at {first} and {second}", case.id);
-            }
+    let cases = cases();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for share in 0..threads {
+            let cases = cases.iter().skip(share).step_by(threads);
+            scope.spawn(|| cases.for_each(check_every_pair_of_cuts));
+        }
+    });
+}
+
+fn check_every_pair_of_cuts(case: &Case) {
+    let text = case.body();
+    let whole = events(&case.options, &[(text, false)], case.end);
+    let places: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+    for (place, first) in places.iter().enumerate() {
+        for second in &places[place..] {
+            let pieces = [&text[..*first], &text[*first..*second], &text[*second..]];
+            let cut = events(&case.options, &pieces.map(|text| (text, false)), case.end);
+            assert_eq!(cut, whole, "{} at {first} and {second}", case.id);
         }
     }
 }
@@ -574,6 +582,21 @@ fn long_json_streams_and_short_json_may_still_become_a_string() {
     assert!(sampled.starts_with("<｜DSML｜tool_calls>") && sampled.ends_with("more\" o"));
     assert!(parser.is_done());
     assert_eq!(parser.finish(End::Length), [Event::Finish(FinishReason::Stop)]);
+}
+
+/// The limit falls on a byte of the value, not on a place where the stream was cut.
+#[test]
+fn long_json_gives_the_same_events_however_it_is_cut() {
+    for (held, rest) in [(0, "\"]"), (0, "\" é"), (0, ""), (2, "\" é"), (2, "\"]"), (3, "")] {
+        for extra in 0..4 {
+            let text = "é".repeat((HELD_VALUE_BYTES_MAX - held) / 2 - 1) + &"x".repeat(extra);
+            let text = block(&invoke(&parameter(JSON, &format!("[\"{text}{rest}"))));
+            let letters: Vec<Sampled<'_>> =
+                chars(&text).into_iter().map(|text| (text, false)).collect();
+            let whole = events(&tools(), &[(&text, false)], End::Stop);
+            assert_eq!(events(&tools(), &letters, End::Stop), whole, "{held} {extra} {rest}");
+        }
+    }
 }
 
 #[test]
