@@ -5,7 +5,7 @@
 //! the order received, integers digit for digit, floats as Python's `repr`. This file owns that
 //! text form in both directions; it knows nothing of messages or tools.
 //!
-//! Start at [`to_text`]; [`float_text`] is the one delicate part.
+//! Start at [`to_text`]; `float_text` is the one delicate part.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;

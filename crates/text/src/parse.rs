@@ -20,6 +20,7 @@ mod types;
 mod value;
 
 use std::collections::VecDeque;
+use std::sync::LazyLock;
 
 use crate::render::{block_from_text, special};
 use block::{Block, Verdict};
@@ -84,7 +85,7 @@ pub struct Parser {
     queue: VecDeque<u8>,
     out: Out,
     content: Content,
-    think_end: Matcher,
+    think_end: &'static Matcher,
     /// The end-of-sentence token was pushed.
     ended: bool,
 }
@@ -102,17 +103,23 @@ enum State {
     Done(FinishReason),
 }
 
+/// What ends the reasoning if special tokens are known.
+static THINK_END_TOKEN: LazyLock<Matcher> =
+    LazyLock::new(|| Matcher::new::<&[u8]>(&[&[tape::THINK_END]]));
+
+/// What ends the reasoning if they are not.
+static THINK_END: LazyLock<Matcher> =
+    LazyLock::new(|| Matcher::new(&[&[tape::THINK_END], special::THINK_END.as_bytes()]));
+
 impl Parser {
     /// A parser for one reply.
     pub fn new(options: ParserOptions) -> Parser {
-        let spelled = special::THINK_END.as_bytes();
-        let think_end: &[&[u8]] = &[&[tape::THINK_END], spelled];
         Parser {
             state: if options.thinking { State::Start(Vec::new()) } else { State::Content },
             queue: VecDeque::new(),
             out: Out::default(),
             content: Content::new(options.tools_offered, &options.stop),
-            think_end: Matcher::new(&think_end[..if options.special_tokens { 1 } else { 2 }]),
+            think_end: if options.special_tokens { &THINK_END_TOKEN } else { &THINK_END },
             ended: false,
             options,
         }

@@ -1,8 +1,11 @@
 //! A tool block, from behind its opener to its closing tag.
 //!
 //! The block is a short alternation: a tag is read, a tag means a step, a step may start a value,
-//! a value ends with a tag. The states are the list of open objects (none between calls, one in a
-//! call, more in nested parameters) and whether a tag or a value is being read.
+//! a value ends with its closing tag. The state is the list of open objects (none between calls,
+//! one in a call, more in nested parameters) and whether a tag or a value is being read.
+//!
+//! It must not know where the block stands in the reply; what a closed or a malformed block means
+//! there is decided in `parse`.
 
 use super::Region;
 use super::event::{Event, Out};
@@ -26,7 +29,7 @@ pub(super) enum Verdict {
 #[derive(Debug)]
 pub(super) struct Block {
     dialect: Dialect,
-    patterns: Patterns,
+    patterns: &'static Patterns,
     /// Everything after the opener, as sampled.
     pub raw: Vec<u8>,
     /// Where the last complete call ends in `raw`.
@@ -54,7 +57,7 @@ impl Block {
         let start = if dialect.block.is_none() { opener } else { b"" };
         Block {
             dialect,
-            patterns: Patterns::new(&dialect),
+            patterns: Patterns::of(&dialect),
             raw: Vec::new(),
             raw_calls_end: 0,
             calls_begun: 0,
@@ -73,7 +76,7 @@ impl Block {
                 Read::Tag(tag) => self.tag(tag, types, out),
                 Read::NotATag => self.foreign(),
             },
-            Reading::Value(value) => match value.byte(byte, &self.patterns, out) {
+            Reading::Value(value) => match value.byte(byte, self.patterns, out) {
                 Step::More => Verdict::More,
                 Step::Closed => self.read_tag(b""),
                 Step::Nested(start) => self.open_object(&start, out),
@@ -93,7 +96,7 @@ impl Block {
     pub fn region(&self) -> Region {
         match &self.reading {
             Reading::Tag(_) => Region::Structure,
-            Reading::Value(value) => value.region(&self.patterns),
+            Reading::Value(value) => value.region(self.patterns),
         }
     }
 

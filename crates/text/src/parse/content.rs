@@ -1,4 +1,8 @@
 //! The visible answer: text, with an eye on tool blocks and stop sequences.
+//!
+//! Text goes out at once except for a tail that may still turn out not to be answer: the
+//! beginning of a stop sequence, the beginning of a block's opener, and, because white space
+//! before a block belongs to the block, white space at the end while tools are on offer.
 
 use super::event::Out;
 use super::matcher::{Matcher, Place};

@@ -1,4 +1,8 @@
 //! What the parser tells its caller, and the whole reply that the events add up to.
+//!
+//! Every consumer (the HTTP dialects, the terminal, the agent) speaks this one vocabulary. Ids of
+//! calls are not in it: whoever talks to a client makes them. Start at [`Event`]; [`Reply`] shows
+//! how each event is meant.
 
 use crate::prompt::Prompt;
 

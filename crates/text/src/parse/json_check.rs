@@ -202,7 +202,9 @@ mod tests {
     proptest! {
         /// Texts near JSON: complete exactly when the JSON library reads them.
         #[test]
-        fn agrees_with_the_library(text in r#"([\[\]{},: \n"]|"a"|"\\u00e9\\n"|-?[0-9.eE+-]{1,4}|true|nul|é|\\|"a": ?){0,12}"#) {
+        fn agrees_with_the_library(text in prop::collection::vec(
+            r#"[\[\]{},: \n"]|"a"|"\\u00e9\\n"|-?[0-9.eE+-]{1,4}|true|nul|é|\\|"a": ?"#, 0..12,
+        ).prop_map(|parts| parts.concat())) {
             let valid = serde_json::from_str::<serde_json::Value>(&text).is_ok();
             prop_assert_eq!(check(&text).1, valid, "{}", text);
         }
@@ -212,7 +214,7 @@ mod tests {
         fn never_refuses_a_beginning(
             numbers in prop::collection::vec(any::<f64>(), 0..4), text in any::<String>(),
         ) {
-            let value = serde_json::json!({"n": numbers, &text: [text, null, {"a": [true, false]}]});
+            let value = serde_json::json!({"n": numbers, &text: [text, null, {"a": [true]}]});
             prop_assert_eq!(check(&value.to_string()), (true, true));
         }
     }

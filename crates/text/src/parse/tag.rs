@@ -81,7 +81,7 @@ impl Dialect {
 }
 
 /// Everything that opens a block.
-const DIALECTS: [Dialect; 14] = {
+pub(super) const DIALECTS: [Dialect; 14] = {
     use Marker::{Absent, Short, Spelled, Token};
     const fn dialect(marker: Marker, gap: bool, block: Option<&'static str>) -> Dialect {
         Dialect { marker, gap, block }

@@ -1,4 +1,8 @@
 //! What the schemas of the tools on offer say about the types of arguments.
+//!
+//! Models sometimes mark a number or an array as a string. If the schema asks for another type
+//! and the text reads as that type, the parser passes it on as that type. Schemas are looked at
+//! no deeper than the type of each property; this is help for the model, not validation.
 
 use std::collections::HashMap;
 

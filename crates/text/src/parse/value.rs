@@ -8,10 +8,12 @@
 //! Every decision falls on a byte of the value, never on where the stream was cut.
 
 use super::Region;
+use std::sync::LazyLock;
+
 use super::event::Out;
 use super::json_check::JsonCheck;
 use super::matcher::{Matcher, Place};
-use super::tag::Dialect;
+use super::tag::{DIALECTS, Dialect};
 use super::tape::{self, is_blank};
 use super::types::ValueType;
 use crate::json;
@@ -39,8 +41,18 @@ enum Hit {
     NestedOpen,
 }
 
+/// In the order of [`DIALECTS`].
+static PATTERNS: LazyLock<Vec<Patterns>> =
+    LazyLock::new(|| DIALECTS.iter().map(Patterns::new).collect());
+
 impl Patterns {
-    pub fn new(dialect: &Dialect) -> Patterns {
+    /// The patterns of a block in this dialect.
+    pub fn of(dialect: &Dialect) -> &'static Patterns {
+        let place = DIALECTS.iter().position(|known| known == dialect);
+        &PATTERNS[place.expect("only known dialects open blocks")]
+    }
+
+    fn new(dialect: &Dialect) -> Patterns {
         let closers = dialect.tag_starts("</", "parameter>");
         let escaped = [special::DSML.as_bytes(), &[tape::DSML]]
             .map(|marker| [b"&lt;/", marker, b"parameter>"].concat());

@@ -1,4 +1,7 @@
 //! The canonical form of tool calls, for turns whose sampled text is not known.
+//!
+//! It is the form that the model was trained to write. Arguments are read from the JSON text that
+//! the client sent back and written again: strings raw, everything else as JSON.
 
 use serde_json::{Map, Value};
 

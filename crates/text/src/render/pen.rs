@@ -1,4 +1,8 @@
 //! Writes a prompt piece by piece and keeps special tokens and text apart.
+//!
+//! This is the one place where special pieces are made, so the question whether somebody's text
+//! can become a special token is answered by reading who calls `special` and `trained`: both
+//! take only texts that stand in the program.
 
 use std::borrow::Cow;
 

@@ -1,5 +1,8 @@
 //! From messages to the turns that the prompt shows: tool results join user turns, are put into
 //! the order of their calls, and what the model shall forget is left out.
+//!
+//! The rules are those of the encoder that ships with the weights. Nothing is written here;
+//! turns borrow everything from the messages.
 
 use std::collections::HashMap;
 

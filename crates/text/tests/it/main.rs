@@ -1,4 +1,7 @@
 //! Tests of the crate at its boundary, with the golden data of `testdata`.
+//!
+//! The golden prompts and replies come from the encoder that ships with the weights. A new case
+//! is a new entry in a file; what cannot be said as data is a test in the module of its room.
 
 mod parse;
 mod render;

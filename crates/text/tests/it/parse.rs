@@ -1,4 +1,7 @@
 //! The parser against the golden outputs, cut in every way, and its promises about streaming.
+//!
+//! Most tests compare whole lists of events with neighbours joined, so that they hold for what a
+//! streaming client sees and not only for the reply that comes out at the end.
 
 use std::time::{Duration, Instant};
 
@@ -226,7 +229,8 @@ fn markup() -> impl Strategy<Value = String> {
     ]);
     let call = "[a-z<é\"\\\\]{0,6}".prop_map(|value| {
         format!(
-            "<｜DSML｜invoke name=\"bash\">\n<｜DSML｜parameter name=\"command\" string=\"true\">{value}\
+            "<｜DSML｜invoke name=\"bash\">\n\
+             <｜DSML｜parameter name=\"command\" string=\"true\">{value}\
              </｜DSML｜parameter>\n</｜DSML｜invoke>\n"
         )
     });
@@ -381,7 +385,8 @@ proptest! {
     #[test]
     fn a_string_is_held_back_exactly_as_much_as_allowed(
         text in prop::collection::vec(prop::sample::select(vec![
-            "a", "é", "\"", "\n", "<", "</", "</｜DSML｜", "</｜DSML｜param", "&", "&lt;/", "&lt;/｜DSML｜p",
+            "a", "é", "\"", "\n", "<", "</", "</｜DSML｜", "</｜DSML｜param", "&", "&lt;/",
+            "&lt;/｜DSML｜p",
         ]), 0..20).prop_map(|parts| parts.concat()),
     ) {
         let mut parser = Parser::new(tools());

@@ -1,4 +1,7 @@
 //! Rendering against the golden prompts, and the wall between text and special tokens.
+//!
+//! Start at `golden_prompts_byte_for_byte`; the reader of its cases is at the end. The property
+//! `specials_do_not_depend_on_anybodys_text` is the one that security rests on.
 
 use proptest::prelude::*;
 use serde_json::Value;
