@@ -1,6 +1,7 @@
 //! The one error type of this crate: what a vocabulary, a conversation or a prompt got wrong.
 //!
-//! This room only words the errors. Files are unknown here: whoever read one puts its name in
+//! This room only words the errors. What the model samples is never an error; the parser reports it
+//! as events. Files are unknown here: whoever read one puts its name in
 //! front. Messages say which entry it is, what was expected and what was found.
 
 /// Why a vocabulary cannot be used or a prompt cannot be made.
@@ -75,4 +76,26 @@ pub enum Error {
         /// The token's text.
         name: String,
     },
+
+    /// More messages are said to be rendered already than the conversation has.
+    #[error(
+        "{context} messages are said to be rendered already, but the conversation has {messages}"
+    )]
+    ContextBeyondConversation {
+        /// Messages said to be rendered already.
+        context: usize,
+        /// Messages in the conversation.
+        messages: usize,
+    },
+
+    /// An effort name that no checkpoint of the family knows.
+    #[error(
+        "unknown reasoning effort \"{0}\", expected minimal, low, medium, high, xhigh or max \
+         (and \"none\" asks for no reasoning at all)"
+    )]
+    UnknownEffort(String),
+
+    /// A text that should be JSON and is not.
+    #[error("not JSON: {0}")]
+    Json(#[from] serde_json::Error),
 }
