@@ -82,7 +82,7 @@ pub fn length(tree: &Tree) -> Vec<Finding> {
 /// must occur as names in Rust code, or as names of Rust files.
 pub fn glossary(tree: &Tree) -> Vec<Finding> {
     let mut known: HashSet<&str> = HashSet::new();
-    for rust in tree.rust() {
+    for rust in tree.rust().filter(|rust| rust.path.starts_with("crates/")) {
         known.extend(rust.source.tokens.iter().map(|token| token.text.as_str()));
         known.extend(rust.path.trim_end_matches(".rs").split('/'));
     }

@@ -12,6 +12,8 @@ use crate::tree::{Rust, Tree};
 const WIDTH_MAX: usize = 100;
 const FILE_LINES_MAX: usize = 1_200;
 const FUNCTION_LINES_MAX: usize = 70;
+/// A small file, or a test, may say what it is in one sentence.
+const SMALL_FILE_LINES_MAX: usize = 100;
 const HEADER_LINES_MIN: usize = 3;
 const HEADER_LINES_MAX: usize = 40;
 const HEADER_SENTENCES_MIN: usize = 2;
@@ -33,25 +35,35 @@ pub fn header(tree: &Tree) -> Vec<Finding> {
 fn header_of(rust: &Rust<'_>) -> Option<Finding> {
     let lines: Vec<&str> = rust.text.lines().map_while(|line| line.strip_prefix("//!")).collect();
     let prose = lines.concat();
-    let ends = prose.match_indices(['.', '?', ':']).filter(|(at, _)| {
+    let ends = prose.match_indices(['.', '?']).filter(|(at, _)| {
         let rest = &prose[at + 1..];
         rest.is_empty() || rest.starts_with(' ')
     });
-    let sentences = ends.count();
-    let what = match lines.len() {
+    let (count, sentences) = (lines.len(), ends.count());
+    let is_root = rust.path.ends_with("/lib.rs") || rust.path.ends_with("src/main.rs");
+    let is_small = rust.is_test || (line_count(rust) <= SMALL_FILE_LINES_MAX && !is_root);
+    let (count_min, sentences_min) =
+        if is_small { (1, 1) } else { (HEADER_LINES_MIN, HEADER_SENTENCES_MIN) };
+    let what = match count {
         0 => "no header; open the file with `//!` lines: what it owns, what it must not know, \
               where to start reading"
             .to_owned(),
-        count if count > HEADER_LINES_MAX => {
+        _ if count > HEADER_LINES_MAX => {
             format!("the header has {count} lines; cut it to {HEADER_LINES_MAX}")
         }
-        count if count < HEADER_LINES_MIN || sentences < HEADER_SENTENCES_MIN => format!(
+        _ if count < count_min || sentences < sentences_min => format!(
             "the header has {count} lines and {sentences} sentences; write at least \
-             {HEADER_LINES_MIN} and {HEADER_SENTENCES_MIN}"
+             {count_min} and {sentences_min}"
         ),
         _ => return None,
     };
     Some(Finding::new(rust.path, 1, what))
+}
+
+/// Lines of the file; those of its test modules count only if all of the file is a test.
+fn line_count(rust: &Rust<'_>) -> usize {
+    let all = rust.text.lines().count();
+    if rust.is_test { all } else { all - rust.source.test_line_count() }
 }
 
 /// Lines fit the width.
@@ -72,10 +84,7 @@ pub fn width(tree: &Tree) -> Vec<Finding> {
 /// Files stay below the ceiling.
 pub fn file_length(tree: &Tree) -> Vec<Finding> {
     let long = tree.rust().filter_map(|rust| {
-        let count = match rust.is_test {
-            true => rust.text.lines().count(),
-            false => rust.text.lines().count() - rust.source.test_line_count(),
-        };
+        let count = line_count(&rust);
         let what = || format!("{count} lines; split it below {FILE_LINES_MAX}, by nouns");
         (count > FILE_LINES_MAX).then(|| Finding::new(rust.path, 1, what()))
     });
@@ -135,16 +144,29 @@ mod tests {
 
     #[test]
     fn headers_have_lines_and_sentences() {
+        let code = "fn f() {}\n".repeat(SMALL_FILE_LINES_MAX);
+        let with = |path, top: &str| fires(header, &[(path, &format!("{top}{code}"))]);
         let good = "//! Owns the map.\n//! It knows no names.\n//! Start at `open`.\n";
-        assert!(fires(header, &[("a.rs", good)]).is_empty());
+        assert!(with("a.rs", good).is_empty());
         let bad = [
-            ("absent.rs", "fn f() {}\n"),
-            ("late.rs", "\n//! One.\n//! Two.\n//! Three.\n"),
-            ("one_sentence.rs", "//! Owns v1.2 files\n//! and a lot more,\n//! it says.\n"),
-            ("two_lines.rs", "//! Owns the map.\n//! Start at `open`.\n"),
+            "",
+            "\n//! One.\n//! Two.\n//! Three.\n",
+            "//! Owns v1.2 files\n//! and a lot more,\n//! it says.\n",
+            "//! Owns the map.\n//! Start at `open`.\n",
         ];
-        assert_eq!(fires(header, &bad).len(), bad.len());
-        assert_eq!(fires(header, &[("long.rs", &"//! A word.\n".repeat(41))]), ["long.rs:1"]);
+        for top in bad {
+            assert_eq!(with("a.rs", top), ["a.rs:1"], "{top}");
+        }
+        assert_eq!(with("a.rs", &"//! A word.\n".repeat(41)), ["a.rs:1"]);
+    }
+
+    #[test]
+    fn small_files_and_tests_need_one_sentence() {
+        let good = "//! Plain loops.\nfn f() {}\n";
+        let long = format!("//! Golden values.\n{}", "fn f() {}\n".repeat(200));
+        assert!(fires(header, &[("a.rs", good), ("crates/a/tests/it/b.rs", &long)]).is_empty());
+        let bad = [("a.rs", "fn f() {}\n"), ("b.rs", "//! loops\n"), ("c/src/lib.rs", good)];
+        assert_eq!(fires(header, &bad), ["a.rs:1", "b.rs:1", "c/src/lib.rs:1"]);
     }
 
     #[test]

@@ -67,7 +67,11 @@ pub const RULES: &[Rule] = &[
         edges::edges,
     ),
     rule("lexes", "every Rust file is made of Rust tokens", layout::lexes),
-    rule("header", "every Rust file opens with a `//!` header of sentences", layout::header),
+    rule(
+        "header",
+        "every Rust file opens with a `//!` header; 3 lines and 2 sentences above 100 lines",
+        layout::header,
+    ),
     rule("width", "Rust lines have at most 100 columns", layout::width),
     rule("file", "files have at most 1,200 lines without their test modules", layout::file_length),
     rule(
