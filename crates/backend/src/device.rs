@@ -1,8 +1,9 @@
 //! What every backend does besides arithmetic: hold memory, move it, submit work.
 //!
 //! [`Device`] is the small trait that a backend implements; the typed functions around it are on
-//! `dyn Device`. [`Meter`] is a device without memory: it answers what a plan would reserve. Operations *record*: they return nothing. [`Device::submit`] ends a step and is
-//! the only call after which results may be read and the only one that can report a device error.
+//! `dyn Device`. [`Meter`] is a device without memory: it answers what a plan would reserve.
+//! Operations *record*: they return nothing. [`Device::submit`] ends a step and is the only call
+//! after which results may be read and the only one that can report a device error.
 
 use crate::{Backend, Buffer, Element, Error, Pool, Reserved, Weight, WeightSource};
 

@@ -1,4 +1,7 @@
 //! Opening: from a file on disk to a model on a device, ready for sessions.
+//!
+//! An engine owns the device, the model and the tokenizer. It is opened once, with what it should
+//! reserve, and does not read the file's metadata again.
 
 use std::path::Path;
 

@@ -1,4 +1,7 @@
 //! Generating: sync to the prompt, then sample and step until something stops it.
+//!
+//! The last sampled token is not fed: nobody has asked yet what comes after it. A later prompt that
+//! contains it extends the session by it.
 
 use std::time::{Duration, Instant};
 

@@ -1,10 +1,10 @@
 //! One model, one device, and the conversations on it.
 //!
-//! The contract is ds4's: a session is always asked for with its *whole* token prefix, and finds out
-//! itself what to keep, extend or recompute ([`Engine::sync`]). Generating is sync, then sample and
-//! step until something stops it ([`Engine::generate`]). Events go to a callback, which also says
-//! whether to go on: it is asked between prefill chunks and between tokens, and a session that was
-//! stopped stays valid.
+//! The contract is ds4's: a session is always asked for with its *whole* token prefix, and finds
+//! out itself what to keep, extend or recompute ([`Engine::sync`]). Generating is sync, then sample
+//! and step until something stops it ([`Engine::generate`]). Events go to a callback, which also
+//! says whether to go on: it is asked between prefill chunks and between tokens, and a session that
+//! was stopped stays valid.
 //!
 //! This crate must not know JSON, sockets or terminals. Start at `session.rs`.
 

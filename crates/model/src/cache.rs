@@ -8,9 +8,9 @@
 //! ```
 //!
 //! A session is therefore one slot number and a list of row pages. Validity follows from positions
-//! alone (which ring rows, frontier entries and compressed rows exist after `n` tokens is a function
-//! of `n`), so pages need no clearing when they change hands, and a page boundary is always a point
-//! at which whole pages can be shared.
+//! alone: which ring rows, frontier entries and compressed rows exist after `n` tokens is a
+//! function of `n`. So pages need no clearing when they change hands, and a page boundary is always
+//! a point at which whole pages can be shared.
 
 use backend::ops::compress::CompressorPlace;
 use backend::ops::kv::{PagedRows, Ring, RowKind};

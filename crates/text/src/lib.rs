@@ -5,8 +5,8 @@
 //!
 //! A conversation (`message.rs`) is rendered to a [`Prompt`] (`render.rs`), in which special tokens
 //! are kept apart from text (`prompt.rs`); the tokenizer turns it into ids (`tokenizer.rs`, which
-//! ties `vocabulary.rs`, `split.rs` and `bpe.rs` together); what the model samples is joined to text
-//! (`utf8.rs`) and parsed into [`Event`]s (`parse.rs`).
+//! ties `vocabulary.rs`, `split.rs` and `bpe.rs` together); what the model samples is joined to
+//! text (`utf8.rs`) and parsed into [`Event`]s (`parse.rs`).
 
 mod alphabet;
 mod bpe;

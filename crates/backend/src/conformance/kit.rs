@@ -1,4 +1,7 @@
 //! Seeded inputs for cases: numbers, weights of any format, steps, and a session that has a past.
+//!
+//! Everything is made from one fixed seed by integer arithmetic, so two backends are given the same
+//! bits. Nothing here computes what a case checks.
 
 use gguf::{Bytes, Format};
 

@@ -10,7 +10,8 @@ fn the_reference_does_not_depend_on_threads() {
     let pool = |n| rayon::ThreadPoolBuilder::new().num_threads(n).build().expect("threads");
     let pools = [1, 2, 5].map(pool);
     for case in cases() {
-        let [one, two, five] = [0, 1, 2].map(|i| pools[i].install(|| case.results(&mut *open_cpu())));
+        let results = |i: usize| pools[i].install(|| case.results(&mut *open_cpu()));
+        let [one, two, five] = [0, 1, 2].map(results);
         assert_eq!(bits(&one), bits(&two), "{}", case.name);
         assert_eq!(bits(&one), bits(&five), "{}", case.name);
     }

@@ -9,7 +9,8 @@ use backend::ops::kv::{RowFormat, RowKind, RowLayout};
 use proptest::prelude::*;
 
 fn golden(name: &str) -> Vec<f32> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../testdata/golden/act_golden.npz");
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let path = root.join("../../testdata/golden/act_golden.npz");
     let mut npz = npyz::npz::NpzArchive::open(path).expect("golden file");
     let array = npz.by_name(name).expect("readable").expect("present");
     array.into_vec().expect("f32")
@@ -40,7 +41,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(20_000))]
 
     #[test]
-    fn encoding_finds_the_nearest_code(v in -448.0f32..448.0, small in -0.1f32..0.1, w in -6.0f32..6.0) {
+    fn encoding_finds_the_nearest_code(
+        v in -448.0f32..448.0,
+        small in -0.1f32..0.1,
+        w in -6.0f32..6.0,
+    ) {
         for v in [v, small] {
             prop_assert_eq!(e4m3_decode(e4m3_encode(v)), nearest(v, 0..=255, e4m3_decode), "{}", v);
         }
@@ -72,7 +77,8 @@ fn rows_round_to_the_golden_values() {
         fp8_round(&mut row[..448]);
         assert_eq!(row[..448], want[..448]);
     }
-    let (mut got, middle, want) = (golden("index_in"), golden("index_hadamard"), golden("index_out"));
+    let (mut got, middle) = (golden("index_in"), golden("index_hadamard"));
+    let want = golden("index_out");
     for (i, row) in got.chunks_exact_mut(128).enumerate() {
         hadamard(row);
         let largest = row.iter().fold(0.0f32, |m, v| m.max(v.abs()));

@@ -1,10 +1,10 @@
 //! The same logits, however prompts are cut into steps.
 //!
 //! The tolerance is zero. The reference computes every result of a token from that token's inputs
-//! alone, in one fixed order of summation (see `backend`'s CPU plumbing): a matrix row is decoded and
-//! multiplied the same way for one token or many, experts add up in ascending order, attention sums
-//! its rows in the order of positions. Rows are rounded before anyone attends to them, whether they
-//! come from the same step or from state. So the bits must agree, and any difference is a bug.
+//! alone, in one fixed order of summation (see `backend`'s CPU plumbing): a matrix row is decoded
+//! and multiplied the same way for one token or many, experts add up in ascending order, attention
+//! sums its rows in the order of positions. Rows are rounded before anyone attends to them, whether
+//! they come from the same step or from state. So the bits must agree, and any difference is a bug.
 
 use backend::RowFormat;
 use model::Feed;
@@ -41,8 +41,7 @@ fn as_one_of_three_segments() {
     let mut rig = Rig::new(&tiny(), RowFormat::Packed);
     let names = ["p300", "p130", "p700"];
     let alone = names.map(|name| rig.feed(&prompts[name], 1024));
-    let steps: [[usize; 3]; 5] =
-        [[120, 0, 1], [1, 64, 1], [100, 65, 300], [1, 1, 397], [78, 0, 1]];
+    let steps: [[usize; 3]; 5] = [[120, 0, 1], [1, 64, 1], [100, 65, 300], [1, 1, 397], [78, 0, 1]];
     let mut together = [vec![], vec![], vec![]];
     let mut caches = [0, 1, 2].map(|_| rig.model.open(&mut rig.cpu).expect("a session"));
     for lengths in steps {
@@ -103,7 +102,8 @@ proptest! {
         while cache.tokens() < tokens.len() {
             let start = cache.tokens();
             let end = tokens.len().min(start + cuts.next().expect("a cycle"));
-            let feed = Feed { cache: &mut cache, tokens: &tokens[start..end], outputs: end - start };
+            let tokens = &tokens[start..end];
+            let feed = Feed { cache: &mut cache, tokens, outputs: end - start };
             rig.model.forward(&mut rig.cpu, &mut [feed]).expect("a step");
             got.extend(rig.model.logits(&mut rig.cpu));
         }

@@ -1,13 +1,13 @@
 //! Attention over the sliding window and the compressed rows beyond it.
 //!
 //! There is one key-value head, and a row is key *and* value. A query at position `p` sees the raw
-//! rows of positions `max(0, p − W + 1) ..= p` and, depending on the layer, compressed rows
-//! `w < floor((p + 1) / r)`: none, all of them, or those the indexer picked. Raw and compressed rows
+//! rows of positions `max(0, p − W + 1) ..= p` and, depending on the layer, compressed rows `w <
+//! floor((p + 1) / r)`: none, all of them, or those the indexer picked. Raw and compressed rows
 //! overlap in time on purpose.
 //!
 //! ```text
 //! s[k]   = q[h] · row[k] / sqrt(hd)
-//! prob   = exp(s[k]) / (Σ_k exp(s[k]) + exp(sink[h]))          the sink takes weight, gives no value
+//! prob   = exp(s[k]) / (Σ_k exp(s[k]) + exp(sink[h]))      the sink takes weight, gives no value
 //! out[h] = Σ_k prob · row[k]
 //! ```
 //!

@@ -1,4 +1,7 @@
 //! Reference for the compressors: one window after the other, one channel after the other.
+//!
+//! Entries come from two places, the step's own tokens and the session's frontier; [`Entries`]
+//! hides which. Rows are all computed before the frontier is overwritten.
 
 use super::{Compress, Compressor, CompressorPlace};
 use crate::ops::norm::cpu::rms_scale;

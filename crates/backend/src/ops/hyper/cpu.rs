@@ -1,4 +1,7 @@
-//! Reference for the hyper-connections.
+//! Reference for the hyper-connections, formula by formula as `mod.rs` states them.
+//!
+//! The mix's coefficients need a product with a wide matrix; everything after it is a handful of
+//! numbers per token.
 
 use super::{Hyper, HyperMix, HyperSettings};
 use crate::ops::linear::cpu::matmul;

@@ -10,7 +10,7 @@
 //! C = softmax over each row, + eps; then columns / (sum + eps);
 //!     then (iterations − 1) times: rows / (sum + eps), columns / (sum + eps)
 //! x     = Σ_i pre[i] · h[i]                                          read
-//! h'[k] = post[k] · y + Σ_j C[j][k] · h[j]                           write, over the FIRST index of C
+//! h'[k] = post[k] · y + Σ_j C[j][k] · h[j]                       write, over the FIRST index of C
 //! ```
 //!
 //! Source: Hyper-Connections (Zhu et al., 2024), with the Sinkhorn projection of the manifold-

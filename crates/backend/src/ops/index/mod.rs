@@ -1,7 +1,7 @@
 //! The indexer: which compressed rows a query of a ratio-4 layer attends to.
 //!
 //! ```text
-//! score[w] = Σ_h weight[h] / sqrt(Hi · dim) · max(0, q[h] · row[w])      rows w < floor((p + 1) / 4)
+//! score[w] = Σ_h weight[h] / sqrt(Hi · dim) · max(0, q[h] · row[w])   rows w < floor((p + 1) / 4)
 //! picks    = the top_k rows of largest score; of equal scores the lowest row
 //! ```
 //!

@@ -5,7 +5,8 @@ use crate::conformance::{Case, Kit, Session};
 
 const FORMATS: [RowFormat; 3] = [RowFormat::Packed, RowFormat::RoundedF32, RowFormat::ExactF32];
 
-/// The bytes of every ring after two sessions were fed in uneven pieces, one longer than the window.
+/// The bytes of every ring after two sessions were fed in uneven pieces, one longer than the
+/// window.
 fn rings(kit: &mut Kit, format: RowFormat) -> Vec<f32> {
     let mut session = Session::new(kit, format, 4, 2, 512);
     let steps = [[(0, 3, 1), (0, 130, 1)], [(3, 200, 1), (130, 1, 1)]];

@@ -4,9 +4,9 @@
 //! section of a full block is aligned and a device reads one section of many rows in one sweep:
 //!
 //! ```text
-//! attention row, packed (583 bytes at hd = 512)     indexer row, packed (68 bytes at 128)
-//!   codes    [N][hd − rotary]      E4M3               codes   [N][dim / 2]   E2M1, low nibble first
-//!   rotary   [N][rotary]           BF16               scales  [N][dim / 32]  exponent bytes
+//! attention row, packed (583 bytes at hd = 512)   indexer row, packed (68 bytes at 128)
+//!   codes    [N][hd − rotary]      E4M3             codes   [N][dim / 2]   E2M1, low nibble first
+//!   rotary   [N][rotary]           BF16             scales  [N][dim / 32]  exponent bytes
 //!   scales   [N][(hd − rotary)/64] exponent bytes
 //! either, in F32:  [N][width]
 //! ```

@@ -1,7 +1,7 @@
 //! Matrix products with weights of any decodable format: `y = W x`, whole or by groups.
 //!
-//! One token or many, one row kernel or a tiled one: that choice is the backend's. What the weight's
-//! format decodes to is the truth.
+//! One token or many, one row kernel or a tiled one: that choice is the backend's. What the
+//! weight's format decodes to is the truth.
 
 mod cases;
 pub(crate) mod cpu;

@@ -1,0 +1,6 @@
+//! Sessions and sampling at the engine's boundary, on the tiny golden model.
+//!
+//! `session.rs` holds the whole-prefix contract, `sampler.rs` the choice of tokens.
+
+mod sampler;
+mod session;

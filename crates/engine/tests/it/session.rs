@@ -1,0 +1,249 @@
+//! The whole-prefix contract: what a session is asked for, what it computes, what it reports.
+
+use std::path::PathBuf;
+
+use engine::{
+    Engine, Error, Event, Finish, Flow, Generation, OpenOptions, Plan, Progress, Sampler, Sampling,
+    Session,
+};
+use gguf::{File, Metadata, TensorPlan, Writer};
+use spec::TokenId;
+
+const GREEDY: Sampling = Sampling { temperature: 0.0, top_p: 1.0, top_k: 0, min_p: 0.0 };
+
+fn tiny() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../testdata/golden/tiny.gguf")
+}
+
+fn open(options: OpenOptions) -> Engine {
+    Engine::open(&tiny(), options).expect("the tiny model")
+}
+
+fn small() -> OpenOptions {
+    OpenOptions { context: 400, step_tokens: 50, sessions: 2, ..OpenOptions::default() }
+}
+
+fn prompt(len: u32) -> Vec<TokenId> {
+    (0..len).map(|i| TokenId(3 + i * 31 % 500)).collect()
+}
+
+fn go_on(_: Progress) -> Flow {
+    Flow::Continue
+}
+
+fn logits_after(engine: &mut Engine, tokens: &[TokenId]) -> Vec<f32> {
+    let mut session = engine.open_session().expect("a session");
+    engine.sync(&mut session, tokens, &mut go_on).expect("a sync");
+    let logits = session.logits().to_vec();
+    engine.close_session(session);
+    logits
+}
+
+#[test]
+fn a_session_computes_only_what_is_new() {
+    let mut engine = open(small());
+    let tokens = prompt(180);
+    let mut session = engine.open_session().expect("a session");
+    for (len, plan, fed) in [
+        (120, Plan::Extend { from: 0 }, 120),
+        (180, Plan::Extend { from: 120 }, 60),
+        (180, Plan::Keep, 0),
+        (90, Plan::Restart, 90),
+    ] {
+        let synced = engine.sync(&mut session, &tokens[..len], &mut go_on).expect("a sync");
+        assert_eq!((synced.plan, synced.fed, synced.complete), (plan, fed, true));
+        assert_eq!(session.tokens(), &tokens[..len]);
+        let want = logits_after(&mut engine, &tokens[..len]);
+        assert_eq!(session.logits(), want, "as if fed at once, {len} tokens");
+    }
+}
+
+#[test]
+fn progress_is_reported_and_a_stop_keeps_what_was_fed() {
+    let mut engine = open(small());
+    let tokens = prompt(180);
+    let mut session = engine.open_session().expect("a session");
+    let mut seen = Vec::new();
+    let mut stop_after_two = |p: Progress| {
+        assert_eq!(p.total, 180);
+        seen.push(p.done);
+        if p.done >= 100 { Flow::Stop } else { Flow::Continue }
+    };
+    let synced = engine.sync(&mut session, &tokens, &mut stop_after_two).expect("a sync");
+    assert_eq!((synced.fed, synced.complete), (100, false));
+    assert_eq!(seen, [0, 50, 100]);
+    let synced = engine.sync(&mut session, &tokens, &mut go_on).expect("a sync");
+    assert_eq!((synced.plan, synced.fed), (Plan::Extend { from: 100 }, 80));
+    assert_eq!(session.logits(), logits_after(&mut engine, &tokens));
+}
+
+/// Generates up to `tokens_max` tokens; the answer and how it ended.
+fn answer(
+    engine: &mut Engine,
+    session: &mut Session,
+    prompt: &[TokenId],
+    tokens_max: usize,
+    stop: &[TokenId],
+) -> (Vec<TokenId>, Finish) {
+    let mut out = Vec::new();
+    let generation = Generation { prompt, tokens_max, stop };
+    let mut sampler = Sampler::new(GREEDY, 0);
+    let mut sink = |event| {
+        if let Event::Token(token) = event {
+            out.push(token);
+        }
+        Flow::Continue
+    };
+    let summary = engine.generate(session, &generation, &mut sampler, &mut sink).expect("text");
+    assert_eq!(summary.generated, out.len());
+    (out, summary.finish)
+}
+
+#[test]
+fn an_answer_is_what_teacher_forcing_predicts() {
+    let mut engine = open(small());
+    let tokens = prompt(30);
+    let mut session = engine.open_session().expect("a session");
+    let (answer_tokens, finish) = answer(&mut engine, &mut session, &tokens, 12, &[]);
+    assert_eq!(finish, Finish::Length);
+    // The last token is part of the answer but was not fed.
+    let mut all = tokens.clone();
+    for &token in &answer_tokens {
+        let logits = logits_after(&mut engine, &all);
+        let best = (0..logits.len()).rev().max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
+        assert_eq!(best, Some(token.0 as usize));
+        all.push(token);
+    }
+    assert_eq!(session.tokens(), &all[..all.len() - 1]);
+    // The next turn contains the answer, and computes only what is new.
+    all.extend(prompt(5));
+    let synced = engine.sync(&mut session, &all, &mut go_on).expect("a sync");
+    assert_eq!((synced.plan, synced.fed), (Plan::Extend { from: 41 }, 6));
+}
+
+#[test]
+fn what_ends_an_answer() {
+    let mut engine = open(small());
+    let tokens = prompt(30);
+    let mut session = engine.open_session().expect("a session");
+    let (full, _) = answer(&mut engine, &mut session, &tokens, 12, &[]);
+    let first = full.iter().position(|t| *t == full[5]).expect("it is there");
+    let (cut, finish) = answer(&mut engine, &mut session, &tokens, 12, &[full[5]]);
+    assert_eq!((cut.as_slice(), finish), (&full[..first], Finish::Stop(full[5])));
+    let (none, finish) = answer(&mut engine, &mut session, &tokens, 0, &[]);
+    assert_eq!((none.len(), finish), (0, Finish::Length));
+
+    let long = prompt(395);
+    let (rest, finish) = answer(&mut engine, &mut session, &long, 100, &[]);
+    assert_eq!((rest.len(), finish), (5, Finish::Context));
+
+    let generation = Generation { prompt: &tokens, tokens_max: 12, stop: &[] };
+    let mut count = 0;
+    let mut sink = |event| {
+        count += matches!(event, Event::Token(_)) as usize;
+        if count == 3 { Flow::Stop } else { Flow::Continue }
+    };
+    let mut sampler = Sampler::new(GREEDY, 0);
+    let summary = engine.generate(&mut session, &generation, &mut sampler, &mut sink);
+    let summary = summary.expect("text");
+    assert_eq!((summary.finish, summary.generated), (Finish::Cancelled, 3));
+    // A cancelled session is a valid one.
+    let (again, _) = answer(&mut engine, &mut session, &tokens, 12, &[]);
+    assert_eq!(again, full);
+}
+
+#[test]
+fn prompts_that_do_not_fit_are_refused_with_numbers() {
+    let mut engine = open(small());
+    let mut session = engine.open_session().expect("a session");
+    let mut sync = |tokens: &[TokenId]| {
+        engine.sync(&mut session, tokens, &mut go_on).map(|_| ()).map_err(|e| e.to_string())
+    };
+    let message = sync(&prompt(400)).unwrap_err();
+    assert_eq!(message, "the prompt has 400 tokens, the context holds 400: use --ctx 401 or more");
+    assert!(sync(&[]).unwrap_err().contains("empty"));
+    assert!(sync(&[TokenId(512)]).unwrap_err().contains("token 512"));
+    assert_eq!(sync(&prompt(399)), Ok(()));
+
+    let too_large = OpenOptions { context: 1 << 21, ..small() };
+    let message = Engine::open(&tiny(), too_large).map(|_| ()).unwrap_err().to_string();
+    assert_eq!(message, "a context of 2097152 tokens: this model has 1048576 at most");
+}
+
+#[test]
+fn all_logits_are_those_of_each_position() {
+    let mut engine = open(OpenOptions { all_logits: true, ..small() });
+    let tokens = prompt(70);
+    let mut rows = Vec::new();
+    engine
+        .logits_of_all(&tokens, &mut |start, chunk| {
+            assert_eq!(start * 512, rows.len());
+            rows.extend_from_slice(chunk);
+            Flow::Continue
+        })
+        .expect("logits");
+    assert_eq!(rows.len(), 70 * 512);
+    for position in [0, 49, 50, 69] {
+        let want = logits_after(&mut engine, &tokens[..position + 1]);
+        assert_eq!(rows[position * 512..][..512], want);
+    }
+}
+
+/// A copy of the tiny file with other metadata or tensor bytes.
+fn changed(keys: impl Fn(&mut Metadata), bytes: impl Fn(&str, &mut Vec<u8>)) -> File {
+    let file = File::open(&tiny()).expect("the tiny model");
+    let mut metadata = file.metadata().clone();
+    keys(&mut metadata);
+    let plan = |t: &gguf::Tensor| TensorPlan {
+        name: t.name.clone(),
+        dims: t.dims.clone(),
+        format: t.format,
+    };
+    let plans: Vec<_> = file.tensors().iter().map(plan).collect();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("changed.gguf");
+    let mut writer = Writer::create(&path, &metadata, &plans).expect("a writable file");
+    for tensor in file.tensors() {
+        let mut data = file.bytes(tensor).to_vec();
+        bytes(&tensor.name, &mut data);
+        writer.write(&data).expect("a write");
+    }
+    writer.finish().expect("a finished file");
+    File::from_bytes("changed.gguf", std::fs::read(&path).expect("the file")).expect("valid")
+}
+
+#[test]
+fn damaged_weights_are_an_error_that_names_the_next_command() {
+    let file = changed(
+        |_| {},
+        |name, bytes| {
+            if name == "blk.1.attn_q_a.weight" {
+                bytes[..2].copy_from_slice(&0x7e00u16.to_le_bytes()); // the scale of a Q8_0 block
+            }
+        },
+    );
+    let mut engine = Engine::from_file(file, small()).expect("a model that loads");
+    let mut session = engine.open_session().expect("a session");
+    let error = engine.sync(&mut session, &prompt(9), &mut go_on).unwrap_err();
+    assert!(matches!(error, Error::NotFinite { .. }));
+    assert!(error.to_string().contains("dwarfstar inspect --check changed.gguf"), "{error}");
+    assert_eq!(session.tokens(), []);
+}
+
+#[test]
+fn a_tokenizer_that_does_not_fit_is_named() {
+    let open = |keys: fn(&mut Metadata)| {
+        let file = changed(keys, |_, _| {});
+        Engine::from_file(file, small()).map(|engine| engine.tokenizer().is_ok())
+    };
+    let message = open(|keys| keys.set("tokenizer.ggml.tokens", vec!["a".to_owned()]));
+    let message = message.unwrap_err().to_string();
+    assert!(message.contains("has 1 entries, the model's vocabulary has 512"), "{message}");
+    let message = open(|keys| keys.set("tokenizer.ggml.token_type", vec![1i32]));
+    assert!(message.unwrap_err().to_string().contains("tokenizer.ggml.token_type has 1 entries"));
+    let message = open(|keys| keys.set("tokenizer.ggml.merges", vec!["a zzz".to_owned()]));
+    assert!(message.unwrap_err().to_string().contains("merge 0"));
+    // Without a tokenizer the model runs, on ids.
+    let without = open(|keys| keys.retain(|key| !key.starts_with("tokenizer.")));
+    assert!(!without.expect("a model that loads"));
+}
