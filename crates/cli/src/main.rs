@@ -1,2 +1,47 @@
-//! The program `dwarfstar`.
-fn main() {}
+//! The program `dwarfstar`: what was typed becomes what was meant, what was meant is done by one
+//! function per command, and how that ended becomes an exit code.
+//!
+//! The commands are introductions: they hand files, flags and the terminal to the crates that know
+//! the work, and print what comes back. Start at `cmd/run.rs`, the main job on one page.
+
+mod cmd;
+mod exit;
+mod human;
+mod interrupt;
+mod json;
+mod meant;
+mod npy;
+mod open;
+mod progress;
+mod screen;
+mod terminal;
+mod typed;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::exit::Exit;
+use crate::terminal::Terminal;
+use crate::typed::{Command, Typed};
+
+fn main() -> ExitCode {
+    exit::explain_panics();
+    let typed = match Typed::try_parse() {
+        Ok(typed) => typed,
+        Err(refusal) => return exit::refuse(&refusal),
+    };
+    exit::report(run(typed.command))
+}
+
+fn run(command: Command) -> anyhow::Result<Exit> {
+    let terminal = Terminal::detect();
+    interrupt::listen(&terminal);
+    match command {
+        Command::Run(typed) => cmd::run::run(meant::run(typed)?, &terminal),
+        Command::Inspect(typed) => cmd::inspect::inspect(&meant::inspect(typed)?, &terminal),
+        Command::Tokenize(typed) => cmd::tokenize::tokenize(&meant::tokenize(typed)?),
+        Command::Logits(typed) => cmd::logits::logits(&meant::logits(typed)?, &terminal),
+        Command::Quantize(typed) => cmd::quantize::quantize(&meant::quantize(typed)?, &terminal),
+    }
+}

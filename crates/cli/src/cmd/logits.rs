@@ -1,0 +1,57 @@
+//! `dwarfstar logits`: what the model says about given tokens, as numbers.
+//!
+//! This is the instrument for comparing implementations, so its default numerics are the reference
+//! ones (see `--rows`). Rows go to the file as they are computed; memory does not grow with the
+//! number of positions.
+
+use anyhow::{Result, bail};
+use engine::{Engine, Flow, OpenOptions};
+
+use crate::exit::{Exit, say};
+use crate::interrupt;
+use crate::meant::Logits;
+use crate::npy::NpyFile;
+use crate::open;
+use crate::progress::Progress;
+use crate::terminal::Terminal;
+
+/// Writes the logits of the last positions.
+pub fn logits(meant: &Logits, terminal: &Terminal) -> Result<Exit> {
+    let Logits { model, tokens, last, rows, out } = meant;
+    let file = open::model(model)?;
+    let vocab = model::read_shape(&file)?.vocab;
+    if let Some(place) = tokens.iter().position(|token| token.0 as usize >= vocab) {
+        let (token, largest) = (tokens[place], vocab - 1);
+        bail!("entry {place} of the tokens is {token}, this model's tokens are 0 to {largest}");
+    }
+    let array = NpyFile::create(out)?;
+    let default = OpenOptions::default();
+    let mut engine = Engine::from_file(file, OpenOptions {
+        rows: *rows,
+        context: tokens.len(),
+        step_tokens: default.step_tokens.min(tokens.len()),
+        all_logits: true,
+        ..default
+    })?;
+
+    interrupt::listen(terminal);
+    let progress = Progress::tokens("computing", tokens.len(), terminal.messages);
+    let skipped = tokens.len() - last;
+    let complete = array.write(*last, vocab, |sink| {
+        let mut written = Ok(());
+        engine.logits_of_all(tokens, &mut |first, rows| {
+            let wanted = skipped.saturating_sub(first) * vocab;
+            written = sink(rows.get(wanted..).unwrap_or_default());
+            progress.set((first + rows.len() / vocab) as u64);
+            if written.is_err() || interrupt::requested() { Flow::Stop } else { Flow::Continue }
+        })?;
+        written?;
+        Ok(!interrupt::requested())
+    })?;
+    progress.clear();
+    if !complete {
+        say("interrupted, nothing was written");
+        return Ok(Exit::Interrupted);
+    }
+    Ok(Exit::Done)
+}

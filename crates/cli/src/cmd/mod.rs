@@ -1,0 +1,11 @@
+//! One module per command: from what was meant to what is printed.
+//!
+//! Each opens what it needs, lets the crates below do the work and prints what they return. Start
+//! with `run.rs`. `prompt.rs` is what `run` and `tokenize` share.
+
+pub mod inspect;
+pub mod logits;
+pub mod prompt;
+pub mod quantize;
+pub mod run;
+pub mod tokenize;

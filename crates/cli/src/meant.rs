@@ -1,0 +1,336 @@
+//! What was meant: flags become values that make sense, or a sentence about why they do not.
+//!
+//! Defaults that need no file are resolved here, named texts are read, contradictions are refused
+//! with exit code 2. After this room nobody looks at flags again. It does not open models.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use engine::Sampling;
+use model::RowFormat;
+use quantizer::Recipe;
+use spec::TokenId;
+
+use crate::exit::usage;
+use crate::open::{self, Source};
+use crate::typed::{self, Rows};
+
+/// Answer a prompt.
+#[derive(Debug)]
+pub struct Run {
+    pub model: PathBuf,
+    pub ask: Ask,
+    pub sampling: Sampling,
+    pub seed: u64,
+    /// Tokens to generate at most.
+    pub tokens_max: usize,
+    /// Tokens of the context, if it was said.
+    pub context: Option<usize>,
+    pub rows: RowFormat,
+    pub show_thinking: bool,
+    pub json: bool,
+    pub quiet: bool,
+}
+
+/// What the model is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// To continue a text.
+    Raw(String),
+    /// To answer.
+    Chat(Chat),
+}
+
+/// One user turn, perhaps with instructions before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chat {
+    pub system: Option<String>,
+    pub text: String,
+    pub thinking: Thinking,
+}
+
+/// How much the model is to reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Thinking {
+    Off,
+    On,
+    Max,
+}
+
+/// Show what a file holds.
+#[derive(Debug)]
+pub struct Inspect {
+    pub file: PathBuf,
+    /// Another context to show the memory for.
+    pub context: Option<usize>,
+    pub tensors: bool,
+    pub check: bool,
+    pub json: bool,
+}
+
+/// Text to tokens or back.
+#[derive(Debug)]
+pub struct Tokenize {
+    pub vocabulary: Vocabulary,
+    pub input: Input,
+    pub count: bool,
+    pub json: bool,
+}
+
+/// Where the tokenizer is.
+#[derive(Debug)]
+pub enum Vocabulary {
+    /// In a model file.
+    Model(PathBuf),
+    /// In a tokenizer.json.
+    Json(PathBuf),
+}
+
+/// What to tokenize.
+#[derive(Debug)]
+pub enum Input {
+    /// Text, as it is.
+    Text(String),
+    /// A turn with its markers.
+    Chat(Chat),
+    /// Ids, to be decoded.
+    Ids(Vec<TokenId>),
+}
+
+/// Write logits.
+#[derive(Debug)]
+pub struct Logits {
+    pub model: PathBuf,
+    /// At least one.
+    pub tokens: Vec<TokenId>,
+    /// Positions to write, counted from the end; 1 to `tokens.len()`.
+    pub last: usize,
+    pub rows: RowFormat,
+    pub out: PathBuf,
+}
+
+/// Make a GGUF file.
+#[derive(Debug)]
+pub struct Quantize {
+    pub checkpoint: PathBuf,
+    pub recipe: Recipe,
+    /// `None` in a dry run.
+    pub out: Option<PathBuf>,
+    pub tokenizer: Option<PathBuf>,
+    pub name: Option<String>,
+    pub overwrite: bool,
+    pub json: bool,
+}
+
+/// `dwarfstar run`.
+pub fn run(typed: typed::Run) -> Result<Run> {
+    let model = named_model(typed.model)?;
+    let sampling = sampling(&typed.sampling)?;
+    let tokens_max = at_least_one("-n", typed.tokens)?.unwrap_or(usize::MAX);
+    let context = at_least_one("--ctx", typed.ctx)?;
+    let source = match (typed.prompt, typed.prompt_file) {
+        (Some(text), _) => Source::Given(text),
+        (None, Some(path)) => Source::path(path),
+        (None, None) => {
+            return Err(usage("what is the question? say -p TEXT, or --prompt-file FILE"));
+        }
+    };
+    let text = source.read()?;
+    let thinking = thinking(&typed.thinking);
+    let ask = match typed.raw_prompt {
+        true => Ask::Raw(text),
+        false => Ask::Chat(chat(&source, typed.system, text, thinking)?),
+    };
+    Ok(Run {
+        model,
+        ask,
+        sampling,
+        seed: typed.sampling.seed.unwrap_or_else(random_seed),
+        tokens_max,
+        context,
+        rows: rows(Rows::Packed, typed.no_activation_rounding),
+        show_thinking: typed.show_thinking,
+        json: typed.json,
+        quiet: typed.quiet,
+    })
+}
+
+/// `dwarfstar inspect`.
+pub fn inspect(typed: typed::Inspect) -> Result<Inspect> {
+    let typed::Inspect { file, ctx, tensors, check, json } = typed;
+    let context = at_least_one("--ctx", ctx)?;
+    Ok(Inspect { file, context, tensors, check, json })
+}
+
+/// `dwarfstar tokenize`.
+pub fn tokenize(typed: typed::Tokenize) -> Result<Tokenize> {
+    let vocabulary = match typed.tokenizer {
+        Some(path) => Vocabulary::Json(path),
+        None => Vocabulary::Model(named_model(typed.model)?),
+    };
+    let source = match (typed.text, typed.file) {
+        (Some(text), _) => Some(Source::Given(text)),
+        (None, path) => path.map(Source::path),
+    };
+    let thinking = thinking(&typed.thinking);
+    let input = match (source, typed.decode) {
+        (Some(source), _) if typed.chat => {
+            let text = source.read()?;
+            Input::Chat(chat(&source, typed.system, text, thinking)?)
+        }
+        (Some(source), _) => Input::Text(source.read()?),
+        (None, Some(ids)) => Input::Ids(token_list("--decode", &ids)?),
+        (None, None) => return Err(usage("which text? name it, or a --file FILE, or --decode IDS")),
+    };
+    Ok(Tokenize { vocabulary, input, count: typed.count, json: typed.json })
+}
+
+/// `dwarfstar logits`.
+pub fn logits(typed: typed::Logits) -> Result<Logits> {
+    let model = named_model(typed.model)?;
+    let tokens = token_list("--tokens", &typed.tokens)?;
+    if tokens.is_empty() {
+        return Err(usage("--tokens: the list is empty, expected at least one token id"));
+    }
+    let last = at_least_one("--last", typed.last)?.unwrap_or(tokens.len());
+    if last > tokens.len() {
+        let there = tokens.len();
+        return Err(usage(format!("--last {last}: the list has {there} tokens only")));
+    }
+    let rows = rows(typed.rows, typed.no_activation_rounding);
+    Ok(Logits { model, tokens, last, rows, out: typed.out })
+}
+
+/// `dwarfstar quantize`.
+pub fn quantize(typed: typed::Quantize) -> Result<Quantize> {
+    let recipe = typed.recipe.parse().map_err(|problem| usage(format!("--recipe: {problem}")))?;
+    let out = typed.out.filter(|_| !typed.dry_run);
+    let typed::Quantize { hf: checkpoint, tokenizer, name, force: overwrite, json, .. } = typed;
+    Ok(Quantize { checkpoint, recipe, out, tokenizer, name, overwrite, json })
+}
+
+fn named_model(model: typed::Model) -> Result<PathBuf> {
+    let none = || usage("which model? name a GGUF file with -m FILE; none comes with the program yet");
+    model.model.ok_or_else(none)
+}
+
+fn chat(
+    source: &Source,
+    system: Option<String>,
+    text: String,
+    thinking: Thinking,
+) -> Result<Chat> {
+    match source {
+        _ if !text.is_empty() => Ok(Chat { system, text, thinking }),
+        Source::Given(_) => Err(usage("the prompt is empty")),
+        Source::File(path) => bail!("{}: empty, expected a prompt", path.display()),
+        Source::Input => bail!("standard input: empty, expected a prompt"),
+    }
+}
+
+fn thinking(typed: &typed::Thinking) -> Thinking {
+    match typed {
+        typed::Thinking { nothink: true, .. } => Thinking::Off,
+        typed::Thinking { think_max: true, .. } => Thinking::Max,
+        _ => Thinking::On,
+    }
+}
+
+fn rows(rows: Rows, no_activation_rounding: bool) -> RowFormat {
+    match rows {
+        _ if no_activation_rounding => RowFormat::ExactF32,
+        Rows::F32 => RowFormat::RoundedF32,
+        Rows::Packed => RowFormat::Packed,
+    }
+}
+
+fn sampling(typed: &typed::Sampling) -> Result<Sampling> {
+    let typed::Sampling { temp, top_p, top_k, min_p, .. } = *typed;
+    let refuse = |flag: &str, found: f32, expected: &str| {
+        Err(usage(format!("{flag} {found}: expected {expected}")))
+    };
+    if !(0.0..=100.0).contains(&temp) {
+        return refuse("--temp", temp, "a number from 0 (no choice) to 100");
+    }
+    if !(top_p > 0.0 && top_p <= 1.0) {
+        return refuse("--top-p", top_p, "a probability above 0, up to 1");
+    }
+    if !(0.0..=1.0).contains(&min_p) {
+        return refuse("--min-p", min_p, "a fraction from 0 to 1");
+    }
+    Ok(Sampling { temperature: temp, top_p, top_k, min_p })
+}
+
+fn at_least_one(flag: &str, value: Option<usize>) -> Result<Option<usize>> {
+    match value {
+        Some(0) => Err(usage(format!("{flag} 0: expected at least 1"))),
+        _ => Ok(value),
+    }
+}
+
+/// `1,2,3`, or `@FILE`.
+fn token_list(flag: &str, typed: &str) -> Result<Vec<TokenId>> {
+    match typed.strip_prefix('@') {
+        Some(path) => open::token_ids(path, &Source::path(path.into()).read()?),
+        None => open::token_ids(flag, typed).map_err(|error| usage(error.to_string())),
+    }
+}
+
+/// Random enough to differ from run to run, short enough to be typed again.
+fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id()) >> 32
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::typed::{Command, Typed};
+
+    fn meant(args: &[&str]) -> Result<Run> {
+        let args = ["dwarfstar", "run", "-m", "a.gguf"].iter().chain(args);
+        let Command::Run(typed) = Typed::try_parse_from(args)?.command else {
+            panic!("run was typed")
+        };
+        run(typed)
+    }
+
+    #[test]
+    fn thinking_is_on_unless_it_is_refused() {
+        let cases: [(&[&str], Thinking); 4] = [
+            (&[], Thinking::On),
+            (&["--think"], Thinking::On),
+            (&["--nothink"], Thinking::Off),
+            (&["--think-max"], Thinking::Max),
+        ];
+        for (flags, expected) in cases {
+            let run = meant(&[&["-p", "x"], flags].concat()).unwrap();
+            let Ask::Chat(chat) = run.ask else { panic!("{flags:?}: not a chat") };
+            assert_eq!(chat.thinking, expected, "{flags:?}");
+        }
+        assert!(meant(&["-p", "x", "--think", "--nothink"]).is_err());
+    }
+
+    #[test]
+    fn a_seed_is_kept_and_a_missing_one_is_new_every_time() {
+        assert_eq!(meant(&["-p", "x", "--seed", "18446744073709551615"]).unwrap().seed, u64::MAX);
+        let seed = || meant(&["-p", "x"]).unwrap().seed;
+        // Of four equal draws out of 2^32 something is wrong with the source.
+        assert!((0..4).map(|_| seed()).any(|other| other != seed()));
+    }
+
+    #[test]
+    fn numerics_by_flag() {
+        assert_eq!(meant(&["-p", "x"]).unwrap().rows, RowFormat::Packed);
+        let exact = meant(&["-p", "x", "--no-activation-rounding"]).unwrap();
+        assert_eq!(exact.rows, RowFormat::ExactF32);
+    }
+
+    #[test]
+    fn prompts_may_begin_with_a_dash() {
+        let run = meant(&["-p", "- one\n- two", "--raw-prompt"]).unwrap();
+        assert_eq!(run.ask, Ask::Raw("- one\n- two".to_owned()));
+    }
+}

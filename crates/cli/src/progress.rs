@@ -1,0 +1,68 @@
+//! Progress bars on standard error, for people only.
+//!
+//! Long work gets a bar where a person watches, and nothing at all where nobody does. A bar
+//! removes itself, so that what remains on the terminal is the result.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// How far some work is. May be told so from several threads.
+#[derive(Debug)]
+pub struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    /// A bar of tokens.
+    pub fn tokens(doing: &'static str, total: usize, shown: bool) -> Progress {
+        let template = "{msg} {wide_bar} {human_pos}/{human_len} tokens, {per_sec}, {eta} left";
+        Progress::new(template, doing, total as u64, shown)
+    }
+
+    /// A bar of bytes.
+    pub fn bytes(doing: &'static str, total: u64, shown: bool) -> Progress {
+        let template = "{msg} {wide_bar} {decimal_bytes}/{decimal_total_bytes}, {eta} left";
+        Progress::new(template, doing, total, shown)
+    }
+
+    /// A count of tokens whose number nobody knows before.
+    pub fn endless(doing: &'static str, shown: bool) -> Progress {
+        Progress::new("{msg} {human_pos} tokens, {per_sec}", doing, u64::MAX, shown)
+    }
+
+    fn new(template: &str, doing: &'static str, total: u64, shown: bool) -> Progress {
+        let style = ProgressStyle::with_template(template).expect("our templates are well formed");
+        let bar = ProgressBar::with_draw_target(Some(total), match shown {
+            true => ProgressDrawTarget::stderr(),
+            false => ProgressDrawTarget::hidden(),
+        });
+        bar.set_style(style.progress_chars("=> "));
+        bar.set_message(doing);
+        if shown {
+            bar.enable_steady_tick(Duration::from_millis(500));
+        }
+        Progress { bar }
+    }
+
+    /// So much is done in all.
+    pub fn set(&self, done: u64) {
+        self.bar.set_position(done);
+    }
+
+    /// So much more is done.
+    pub fn add(&self, more: u64) {
+        self.bar.inc(more);
+    }
+
+    /// The work is over, well or not.
+    pub fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}

@@ -1,0 +1,349 @@
+//! What was typed: every flag of every command, with the help that people read.
+//!
+//! Only the form is decided here (which flags exist, which exclude each other, what is a number).
+//! Whether the values make sense is decided in `meant.rs`, which is all that reads these types.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+
+/// Run DeepSeek V4 models on this machine.
+#[derive(Debug, Parser)]
+#[command(name = "dwarfstar", version, max_term_width = 100, after_help = TOP_HELP)]
+#[command(arg_required_else_help = true, subcommand_required = true)]
+pub struct Typed {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Run(Run),
+    Inspect(Inspect),
+    Tokenize(Tokenize),
+    Logits(Logits),
+    Quantize(Quantize),
+}
+
+const TOP_HELP: &str = "\
+Examples:
+  dwarfstar run -m model.gguf -p \"Why is the sky dark at night?\"
+  dwarfstar inspect model.gguf
+  dwarfstar quantize --hf checkpoint/ --recipe f16 --out model.gguf
+
+`dwarfstar COMMAND --help` explains a command. Exit codes: 0 done, 1 something went wrong (the message
+says what), 2 the command line was not understood, 130 interrupted.";
+
+/// Answer a prompt, streaming the text.
+#[derive(Debug, Args)]
+#[command(after_help = RUN_HELP)]
+pub struct Run {
+    #[command(flatten)]
+    pub model: Model,
+
+    /// What to ask
+    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
+    #[arg(conflicts_with = "prompt_file", help_heading = "Prompt")]
+    pub prompt: Option<String>,
+
+    /// Ask what this file holds, exactly; `-` reads standard input
+    #[arg(long, value_name = "FILE", help_heading = "Prompt")]
+    pub prompt_file: Option<PathBuf>,
+
+    /// Instructions before the question
+    #[arg(long, value_name = "TEXT", help_heading = "Prompt")]
+    pub system: Option<String>,
+
+    /// Continue the text as it is: no chat format, no markers but the one that begins a text
+    #[arg(long, help_heading = "Prompt", conflicts_with_all = ["system", "thinking"])]
+    pub raw_prompt: bool,
+
+    #[command(flatten)]
+    pub thinking: Thinking,
+
+    /// Generate at most N tokens [default: until the answer or the context ends]
+    #[arg(short = 'n', long = "tokens", value_name = "N", help_heading = "Generation")]
+    pub tokens: Option<usize>,
+
+    /// Reserve room for N tokens, prompt and answer [default: 32768, or the model's own if smaller]
+    #[arg(short, long, value_name = "N", help_heading = "Generation")]
+    pub ctx: Option<usize>,
+
+    #[command(flatten)]
+    pub sampling: Sampling,
+
+    /// Keep reasoning and KV rows in full precision, without the roundings that the model was
+    /// trained with. A diagnostic: the answers are not better
+    #[arg(long, help_heading = "Generation")]
+    pub no_activation_rounding: bool,
+
+    /// Print the reasoning too where it would be left out, between <think> and </think>
+    #[arg(long, help_heading = "Output", conflicts_with = "json")]
+    pub show_thinking: bool,
+
+    /// Print one JSON object at the end instead of streaming text
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+
+    /// Print the answer only: no reasoning, no progress, no speeds
+    #[arg(short, long, help_heading = "Output")]
+    pub quiet: bool,
+}
+
+const RUN_HELP: &str = "\
+Output:
+  Standard output carries the answer. Reasoning is for whoever watches: it is shown dimmed on the
+  terminal, and left out of pipes and files. Progress and speeds go to standard error. Ctrl+C ends
+  after the current token; a second one ends at once.
+
+Examples:
+  dwarfstar run -m model.gguf -p \"Why is the sky dark at night?\"
+  dwarfstar run -m model.gguf --prompt-file question.txt --nothink -n 2000 > answer.txt
+  git diff | dwarfstar run -m model.gguf --system \"Review this change.\" --prompt-file -
+  dwarfstar run -m model.gguf --raw-prompt -p \"Once upon a time\" -n 64 --temp 0";
+
+/// The model file.
+#[derive(Debug, Args)]
+pub struct Model {
+    /// The model: a GGUF file, or any one of its shards
+    #[arg(short, long = "model", value_name = "FILE")]
+    pub model: Option<PathBuf>,
+}
+
+/// Whether the model reasons before it answers.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("thinking").multiple(false))]
+pub struct Thinking {
+    /// Reason before answering (the default)
+    #[arg(long, group = "thinking", help_heading = "Prompt")]
+    pub think: bool,
+
+    /// Answer at once
+    #[arg(long, group = "thinking", help_heading = "Prompt")]
+    pub nothink: bool,
+
+    /// Reason as hard as possible; needs a context of 393,216 tokens, otherwise as --think
+    #[arg(long, group = "thinking", help_heading = "Prompt")]
+    pub think_max: bool,
+}
+
+/// How tokens are chosen.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Sampling")]
+pub struct Sampling {
+    /// How freely to choose: 0 takes the most probable token, 1 chooses as trained
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    #[arg(default_value_t = engine::Sampling::default().temperature)]
+    pub temp: f32,
+
+    /// Choose among the most probable tokens that make up this probability together
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    #[arg(default_value_t = engine::Sampling::default().top_p)]
+    pub top_p: f32,
+
+    /// Choose among the K most probable tokens; 0 means all
+    #[arg(long, value_name = "K")]
+    #[arg(default_value_t = engine::Sampling::default().top_k)]
+    pub top_k: usize,
+
+    /// Leave out tokens less probable than this fraction of the most probable one
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    #[arg(default_value_t = engine::Sampling::default().min_p)]
+    pub min_p: f32,
+
+    /// Repeat the choices of an earlier run [default: random, and printed at the end]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+}
+
+/// Show what a GGUF file holds, what it needs, and what it lacks.
+#[derive(Debug, Args)]
+#[command(after_help = INSPECT_HELP)]
+pub struct Inspect {
+    /// The GGUF file, or any one of its shards
+    pub file: PathBuf,
+
+    /// Show the memory for a context of N tokens too
+    #[arg(short, long, value_name = "N")]
+    pub ctx: Option<usize>,
+
+    /// List every tensor
+    #[arg(long)]
+    pub tensors: bool,
+
+    /// Read every value of every tensor, looking for NaN, infinities and expert ids out of range
+    #[arg(long)]
+    pub check: bool,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+const INSPECT_HELP: &str = "\
+The memory table is for `dwarfstar run` with one session: weights stay in the mapped file, rows grow
+with the conversation up to what is shown.
+
+Exit code 1 means that the file cannot be read, or that --check found damage. A file that can be read
+but not run is shown, with the reasons.
+
+Examples:
+  dwarfstar inspect model.gguf
+  dwarfstar inspect model.gguf --ctx 200000
+  dwarfstar inspect model.gguf --check
+  dwarfstar inspect model.gguf --json --tensors";
+
+/// Show how text becomes tokens, and tokens text.
+#[derive(Debug, Args)]
+#[command(after_help = TOKENIZE_HELP)]
+#[command(group = ArgGroup::new("input").multiple(false))]
+pub struct Tokenize {
+    #[command(flatten)]
+    pub model: Model,
+
+    /// Use this tokenizer.json instead of the tokenizer of a model file
+    #[arg(long, value_name = "FILE", conflicts_with = "model")]
+    pub tokenizer: Option<PathBuf>,
+
+    /// The text
+    #[arg(group = "input")]
+    pub text: Option<String>,
+
+    /// Read the text from a file; `-` reads standard input
+    #[arg(long, value_name = "FILE", group = "input")]
+    pub file: Option<PathBuf>,
+
+    /// Print the text of token ids: a list such as 1,2,3, or @FILE
+    #[arg(long, value_name = "IDS", group = "input", conflicts_with_all = ["chat", "count"])]
+    pub decode: Option<String>,
+
+    /// Take the text as a user's turn, with all markers around it
+    #[arg(long)]
+    pub chat: bool,
+
+    /// Instructions before the turn, with --chat
+    #[arg(long, value_name = "TEXT", requires = "chat")]
+    pub system: Option<String>,
+
+    #[command(flatten)]
+    pub thinking: Thinking,
+
+    /// Print only how many tokens there are
+    #[arg(long)]
+    pub count: bool,
+
+    /// Print one JSON object
+    #[arg(long, conflicts_with = "count")]
+    pub json: bool,
+}
+
+const TOKENIZE_HELP: &str = "\
+Each line is an id and the text it stands for, quoted; bytes that are no whole character are shown as
+\\x escapes, control tokens without quotes. Text never becomes a control token, however it is spelled.
+
+Examples:
+  dwarfstar tokenize -m model.gguf \"The night train\"
+  dwarfstar tokenize -m model.gguf --chat --nothink \"Hello\"
+  dwarfstar tokenize -m model.gguf --file book.txt --count
+  dwarfstar tokenize --tokenizer checkpoint/tokenizer.json --decode 671,4676";
+
+/// Write the logits of given tokens as a numpy array.
+#[derive(Debug, Args)]
+#[command(after_help = LOGITS_HELP)]
+pub struct Logits {
+    #[command(flatten)]
+    pub model: Model,
+
+    /// Token ids: a list such as 1,2,3, or @FILE with ids between commas or white space, or a JSON
+    /// list
+    #[arg(long, value_name = "IDS")]
+    pub tokens: String,
+
+    /// Write the last N positions only [default: all]
+    #[arg(long, value_name = "N")]
+    pub last: Option<usize>,
+
+    /// How compressed KV rows are kept
+    #[arg(long, value_enum, default_value_t = Rows::F32)]
+    pub rows: Rows,
+
+    /// Compute without the roundings that the model was trained with
+    #[arg(long, conflicts_with = "rows")]
+    pub no_activation_rounding: bool,
+
+    /// The .npy file to write: 32-bit floats [positions, vocabulary]
+    #[arg(short, long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// Row formats that have a name here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Rows {
+    /// 32-bit floats, rounded where the model was trained with rounding: the reference numerics
+    F32,
+    /// What `dwarfstar run` uses: the same, in 583 bytes per row, rotary channels in BF16
+    Packed,
+}
+
+const LOGITS_HELP: &str = "\
+Three ways of computing, to compare with other implementations:
+  --rows f32                 as trained: KV and indexer rows pass through FP8 and FP4 (the default)
+  --rows packed              as `dwarfstar run` computes: also, rotary channels pass through BF16
+  --no-activation-rounding   plain 32-bit arithmetic on the weights
+
+The output appears whole or not at all. An existing file is replaced.
+
+Examples:
+  dwarfstar logits -m model.gguf --tokens 0,295,469,398 --out logits.npy
+  dwarfstar logits -m model.gguf --tokens @ids.json --last 16 --out logits.npy
+  python -c \"import numpy; print(numpy.load('logits.npy').argmax(-1))\"";
+
+/// Make a GGUF file from a checkpoint folder.
+#[derive(Debug, Args)]
+#[command(after_help = QUANTIZE_HELP)]
+pub struct Quantize {
+    /// The folder of the checkpoint: config.json and safetensors files, as published
+    #[arg(long, value_name = "DIR")]
+    pub hf: PathBuf,
+
+    /// How to store matrices: f32, f16 or as-is
+    #[arg(long, value_name = "RECIPE")]
+    pub recipe: String,
+
+    /// The GGUF file to write
+    #[arg(short, long, value_name = "FILE", required_unless_present = "dry_run")]
+    pub out: Option<PathBuf>,
+
+    /// Put this tokenizer.json into the file; without one it understands token ids only
+    #[arg(long, value_name = "FILE")]
+    pub tokenizer: Option<PathBuf>,
+
+    /// The model's name as shown to people [default: the name of the folder]
+    #[arg(long, value_name = "TEXT")]
+    pub name: Option<String>,
+
+    /// Check everything and show what would be written, but write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Replace the output if it exists
+    #[arg(long)]
+    pub force: bool,
+
+    /// Print one JSON object at the end
+    #[arg(long)]
+    pub json: bool,
+}
+
+const QUANTIZE_HELP: &str = "\
+Recipes:
+  f32      every matrix in single precision: exact, and the largest
+  f16      every matrix in half precision
+  as-is    each matrix in the smallest format that holds its values exactly (FP4 experts stay FP4)
+
+The output appears whole or not at all.
+
+Examples:
+  dwarfstar quantize --hf checkpoint/ --recipe f16 --dry-run
+  dwarfstar quantize --hf checkpoint/ --recipe as-is \\
+      --tokenizer checkpoint/tokenizer.json --out model.gguf";
