@@ -71,7 +71,8 @@ pub fn refuse(refusal: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let text = refusal.to_string();
-    let text = text.strip_prefix("error: ").map(|rest| format!("dwarfstar: {rest}")).unwrap_or(text);
+    let text =
+        text.strip_prefix("error: ").map(|rest| format!("dwarfstar: {rest}")).unwrap_or(text);
     say(text.trim_end());
     WRONG_USAGE.into()
 }

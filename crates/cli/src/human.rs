@@ -33,7 +33,8 @@ pub fn plural(count: usize, noun: &str) -> String {
 
 /// Foreign text without control characters.
 pub fn safe(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
+    text.chars()
+        .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
         .collect()
 }
 

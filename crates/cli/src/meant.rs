@@ -180,7 +180,9 @@ pub fn tokenize(typed: typed::Tokenize) -> Result<Tokenize> {
         }
         (Some(source), _) => Input::Text(source.read()?),
         (None, Some(ids)) => Input::Ids(token_list("--decode", &ids)?),
-        (None, None) => return Err(usage("which text? name it, or a --file FILE, or --decode IDS")),
+        (None, None) => {
+            return Err(usage("which text? name it, or a --file FILE, or --decode IDS"));
+        }
     };
     Ok(Tokenize { vocabulary, input, count: typed.count, json: typed.json })
 }
@@ -210,16 +212,12 @@ pub fn quantize(typed: typed::Quantize) -> Result<Quantize> {
 }
 
 fn named_model(model: typed::Model) -> Result<PathBuf> {
-    let none = || usage("which model? name a GGUF file with -m FILE; none comes with the program yet");
+    let none =
+        || usage("which model? name a GGUF file with -m FILE; none comes with the program yet");
     model.model.ok_or_else(none)
 }
 
-fn chat(
-    source: &Source,
-    system: Option<String>,
-    text: String,
-    thinking: Thinking,
-) -> Result<Chat> {
+fn chat(source: &Source, system: Option<String>, text: String, thinking: Thinking) -> Result<Chat> {
     match source {
         _ if !text.is_empty() => Ok(Chat { system, text, thinking }),
         Source::Given(_) => Err(usage("the prompt is empty")),

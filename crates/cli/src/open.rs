@@ -44,7 +44,8 @@ impl Source {
             Source::Input => utf8("standard input", io::stdin().lock()),
             Source::File(path) => {
                 let name = path.display().to_string();
-                let file = File::open(path).with_context(|| format!("{name}: could not open it"))?;
+                let file =
+                    File::open(path).with_context(|| format!("{name}: could not open it"))?;
                 utf8(&name, file)
             }
         }

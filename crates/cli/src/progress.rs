@@ -33,10 +33,13 @@ impl Progress {
 
     fn new(template: &str, doing: &'static str, total: u64, shown: bool) -> Progress {
         let style = ProgressStyle::with_template(template).expect("our templates are well formed");
-        let bar = ProgressBar::with_draw_target(Some(total), match shown {
-            true => ProgressDrawTarget::stderr(),
-            false => ProgressDrawTarget::hidden(),
-        });
+        let bar = ProgressBar::with_draw_target(
+            Some(total),
+            match shown {
+                true => ProgressDrawTarget::stderr(),
+                false => ProgressDrawTarget::hidden(),
+            },
+        );
         bar.set_style(style.progress_chars("=> "));
         bar.set_message(doing);
         if shown {

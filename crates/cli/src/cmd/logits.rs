@@ -26,13 +26,16 @@ pub fn logits(meant: &Logits, terminal: &Terminal) -> Result<Exit> {
     }
     let array = NpyFile::create(out)?;
     let default = OpenOptions::default();
-    let mut engine = Engine::from_file(file, OpenOptions {
-        rows: *rows,
-        context: tokens.len(),
-        step_tokens: default.step_tokens.min(tokens.len()),
-        all_logits: true,
-        ..default
-    })?;
+    let mut engine = Engine::from_file(
+        file,
+        OpenOptions {
+            rows: *rows,
+            context: tokens.len(),
+            step_tokens: default.step_tokens.min(tokens.len()),
+            all_logits: true,
+            ..default
+        },
+    )?;
 
     interrupt::listen(terminal);
     let progress = Progress::tokens("computing", tokens.len(), terminal.messages);

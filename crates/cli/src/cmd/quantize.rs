@@ -89,7 +89,11 @@ fn show(plan: &Plan, meant: &Quantize) -> io::Result<()> {
     }
     let skipped = plan.skipped();
     if skipped.draft_count > 0 {
-        writeln!(out, "left out: {} of draft layers", human::plural(skipped.draft_count, "tensor"))?;
+        writeln!(
+            out,
+            "left out: {} of draft layers",
+            human::plural(skipped.draft_count, "tensor")
+        )?;
     }
     if skipped.unknown.count() > 0 {
         writeln!(out, "left out, unknown: {}", skipped.unknown)?;

@@ -67,17 +67,24 @@ fn show_shape(out: &mut impl Write, s: &ShapeFacts, report: &Report) -> io::Resu
         let (total, active) = (count(parameters.total), count(parameters.active));
         line("parameters", format!("{total}, of which a token uses {active}"))?;
     }
-    let kinds = [(s.window_layers, "window only"), (s.indexed_layers, "compressed by 4, indexed"), (
-        s.compressed_layers,
-        "compressed by 128",
-    )];
+    let kinds = [
+        (s.window_layers, "window only"),
+        (s.indexed_layers, "compressed by 4 with an indexer"),
+        (s.compressed_layers, "compressed by 128"),
+    ];
     let kinds = kinds.into_iter().filter(|(layers, _)| *layers > 0);
     let kinds: Vec<_> = kinds.map(|(layers, kind)| format!("{layers} {kind}")).collect();
     line("layers", format!("{}: {}", s.layers, kinds.join(", ")))?;
     line("hidden", format!("{} in {} streams", s.hidden, s.streams))?;
     let attention = format!(
         "{} heads of {} ({} rotary), query latent {}, output {} x {}, window {}",
-        s.heads, s.head_dim, s.rotary_dim, s.query_latent, s.output_groups, s.output_latent, s.window
+        s.heads,
+        s.head_dim,
+        s.rotary_dim,
+        s.query_latent,
+        s.output_groups,
+        s.output_latent,
+        s.window
     );
     line("attention", attention)?;
     if let (Some(heads), Some(dim), Some(top_k)) = (s.indexer_heads, s.indexer_dim, s.indexer_top_k)
@@ -86,7 +93,7 @@ fn show_shape(out: &mut impl Write, s: &ShapeFacts, report: &Report) -> io::Resu
     }
     let (used, inner, hashed) = (s.experts_used, s.expert_inner, plural(s.hash_layers, "layer"));
     let experts = format!(
-        "{}, {used} per token and 1 shared, inner width {inner}; by table in the first {hashed}",
+        "{}, {used} per token and 1 shared, inner width {inner}, chosen by table in {hashed}",
         s.experts
     );
     line("experts", experts)?;
@@ -103,7 +110,11 @@ fn show_shape(out: &mut impl Write, s: &ShapeFacts, report: &Report) -> io::Resu
 
 fn show_recipe(out: &mut impl Write, recipe: &[Group]) -> io::Result<()> {
     let head = ["class", "format", "tensors", "bits/value", "size"];
-    writeln!(out, "  {:<21} {:<8} {:>7} {:>11} {:>9}", head[0], head[1], head[2], head[3], head[4])?;
+    writeln!(
+        out,
+        "  {:<21} {:<8} {:>7} {:>11} {:>9}",
+        head[0], head[1], head[2], head[3], head[4]
+    )?;
     for group in recipe {
         let Group { class, format, tensors, values, bytes: size } = group;
         let bits = *size as f64 * 8.0 / *values as f64;
