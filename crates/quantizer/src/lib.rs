@@ -1,1 +1,32 @@
-//! Checkpoint to GGUF by recipe.
+//! From a checkpoint folder to a GGUF file, by recipe.
+//!
+//! This crate reads the layout in which the weights are published (`config.json` beside safetensors
+//! files, with their FP8 and packed FP4 numbers) and writes the one that the engine loads. A
+//! [`Recipe`] says how the values are stored; everything else of the output follows from the shape
+//! of the model. Nothing is loaded whole: a tensor passes through in pieces of some megabytes, so a
+//! checkpoint of 160 GB needs hardly more memory than a small one. The same input gives the
+//! same bytes.
+//!
+//! It does not know devices, sessions or terminals, and prints nothing: progress goes to a
+//! callback.
+//!
+//! Start reading at [`Plan`] (`plan.rs`): what is decided before the first byte is written. Then
+//! `run.rs`, which does it. `safetensors.rs`, `config.rs` and `decode.rs` read, `recipe.rs` and
+//! `metadata.rs` say what is written.
+
+mod checkpoint;
+mod config;
+mod decode;
+mod error;
+mod metadata;
+mod plan;
+mod recipe;
+mod run;
+mod safetensors;
+
+pub use checkpoint::Checkpoint;
+pub use error::{Error, NameList};
+pub use metadata::read_vocabulary;
+pub use plan::{Options, Plan, PlannedTensor, Skipped};
+pub use recipe::Recipe;
+pub use run::{Progress, Stats};

@@ -1,0 +1,109 @@
+//! The keys of the output: the shape, the tokenizer, and how the file was made.
+//!
+//! The shape's keys are those that `spec` reads back; integers are u32 and floats f32, as in the
+//! published files. Ids of the special tokens are looked up by text, since small vocabularies
+//! number them otherwise. Nothing here knows tensors.
+
+use std::path::Path;
+
+use gguf::{Array, Metadata, Value};
+use spec::{Fact, Shape};
+use text::{Tokenizer, Vocabulary};
+
+use crate::checkpoint::read_bounded;
+use crate::error::Error;
+use crate::recipe::Recipe;
+
+/// The recipe by which a file was made.
+const RECIPE_KEY: &str = "dwarfstar.quantize.recipe";
+
+/// The published tokenizer.json has 6.4 MB.
+const TOKENIZER_BYTES_MAX: u64 = 1 << 28;
+
+/// How text is split before merging, by the name that others know it under.
+const SPLITTER: &str = "joyai-llm";
+
+const BEGIN: &str = "<\u{ff5c}begin\u{2581}of\u{2581}sentence\u{ff5c}>";
+const END: &str = "<\u{ff5c}end\u{2581}of\u{2581}sentence\u{ff5c}>";
+const PADDING: &str = "<\u{ff5c}\u{2581}pad\u{2581}\u{ff5c}>";
+
+/// Reads the vocabulary of a `tokenizer.json`.
+///
+/// # Errors
+/// The file cannot be read, is too large, or is not a tokenizer of this family.
+pub fn read_vocabulary(path: &Path) -> Result<Vocabulary, Error> {
+    let bytes = read_bounded(path, TOKENIZER_BYTES_MAX)?;
+    let json = std::str::from_utf8(&bytes)
+        .map_err(|error| Error::file(path, format!("expected UTF-8, found {error}")))?;
+    Vocabulary::from_tokenizer_json(json).map_err(|error| Error::file(path, error.to_string()))
+}
+
+/// All keys of a file.
+pub(crate) fn metadata(
+    shape: &Shape,
+    name: &str,
+    recipe: Recipe,
+    vocabulary: Option<&Vocabulary>,
+) -> Result<Metadata, Error> {
+    let mut metadata = Metadata::new();
+    for (key, fact) in shape.to_facts() {
+        metadata.set(key, value(fact));
+        if metadata.iter().len() == 1 {
+            metadata.set("general.name", name);
+        }
+    }
+    metadata.set(RECIPE_KEY, recipe.name());
+    if let Some(vocabulary) = vocabulary {
+        add_tokenizer(&mut metadata, vocabulary, shape.vocab)?;
+    }
+    Ok(metadata)
+}
+
+/// A fact of a checked shape: integers and ratios are far below the limits of their types.
+fn value(fact: Fact) -> Value {
+    match fact {
+        Fact::Integer(integer) => Value::U32(integer as u32),
+        Fact::Float(float) => Value::F32(float as f32),
+        Fact::Flag(flag) => Value::Bool(flag),
+        Fact::Text(text) => Value::String(text),
+        Fact::Integers(values) => {
+            Value::Array(Array::I32(values.into_iter().map(|value| value as i32).collect()))
+        }
+        Fact::Floats(values) => {
+            Value::Array(Array::F32(values.into_iter().map(|value| value as f32).collect()))
+        }
+    }
+}
+
+fn add_tokenizer(
+    metadata: &mut Metadata,
+    vocabulary: &Vocabulary,
+    token_count: usize,
+) -> Result<(), Error> {
+    let fail = |problem: String| Error::Vocabulary { problem };
+    // Building the tokenizer checks the vocabulary as the engine will.
+    let tokenizer = Tokenizer::new(vocabulary.clone()).map_err(|error| fail(error.to_string()))?;
+    if vocabulary.tokens.len() != token_count {
+        let found = vocabulary.tokens.len();
+        return Err(fail(format!(
+            "expected {token_count} tokens, as config.json has it, found {found}; \
+             is it the tokenizer of another model?"
+        )));
+    }
+    let id = |text: &str| tokenizer.special(text).map(|id| id.0);
+    let required = |text| id(text).ok_or_else(|| fail(format!("has no token {text}")));
+    let (begin, end) = (required(BEGIN)?, required(END)?);
+    let kinds: Vec<i32> = vocabulary.kinds.iter().map(|kind| kind.id()).collect();
+    let mut set = |key: &str, value: Value| metadata.set(format!("tokenizer.ggml.{key}"), value);
+    set("model", "gpt2".into());
+    set("pre", SPLITTER.into());
+    set("tokens", vocabulary.tokens.clone().into());
+    set("token_type", kinds.into());
+    set("merges", vocabulary.merges.clone().into());
+    set("bos_token_id", begin.into());
+    set("eos_token_id", end.into());
+    set("padding_token_id", id(PADDING).unwrap_or(end).into());
+    set("add_bos_token", false.into());
+    set("add_eos_token", false.into());
+    Ok(())
+}

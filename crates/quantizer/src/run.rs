@@ -1,0 +1,212 @@
+//! Carries a plan out: reads, converts and writes the tensors piece by piece.
+//!
+//! A piece is some rows of one tensor of the checkpoint, so memory does not grow with the model; a
+//! stack of experts is written one expert after the other. Rows of a piece are converted on all
+//! cores. Between pieces the caller hears how far it is and may stop. The output appears under its
+//! name when it is complete, or not at all.
+
+use std::error::Error as _;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use gguf::{TensorPlan, Writer};
+use rayon::prelude::*;
+
+use crate::decode::Rows;
+use crate::error::Error;
+use crate::plan::{Part, Plan, PlannedTensor, Skipped};
+use crate::recipe::convert_row;
+
+/// Values of a piece: at most 16 MiB of output, enough to keep all cores busy.
+const PIECE_VALUES: usize = 4 << 20;
+
+/// Fewest values that are worth being handed to another core.
+const TASK_VALUES: usize = 16 << 10;
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress<'a> {
+    /// The tensor of the output that is being written.
+    pub tensor: &'a str,
+    /// Tensors written before it.
+    pub tensors_done: usize,
+    /// Tensors of the output.
+    pub tensor_count: usize,
+    /// Bytes of tensors written.
+    pub bytes_done: u64,
+    /// Bytes of all tensors.
+    pub byte_count: u64,
+}
+
+/// What a run did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stats {
+    /// Tensors written.
+    pub tensor_count: usize,
+    /// Bytes of these tensors.
+    pub byte_count: u64,
+    /// What the checkpoint has and the output has not.
+    pub skipped: Skipped,
+}
+
+impl Plan {
+    /// Writes the output to `path`, replacing a file that is there only if `overwrite` is set.
+    ///
+    /// `progress` is called after every piece of some megabytes; `cancel` is read as often.
+    ///
+    /// # Errors
+    /// A weight that is not finite or that the recipe cannot store, an unreadable checkpoint, an
+    /// unwritable output, or [`Error::Cancelled`]. In all cases nothing is left behind, and a file
+    /// that was at `path` is as it was.
+    pub fn run(
+        &self,
+        path: &Path,
+        overwrite: bool,
+        progress: &mut dyn FnMut(Progress<'_>),
+        cancel: &AtomicBool,
+    ) -> Result<Stats, Error> {
+        check_target(path, overwrite)?;
+        let plans: Vec<TensorPlan> = self.tensors().iter().map(tensor_plan).collect();
+        let byte_count = self.byte_count();
+        let output = |error| output_error(path, byte_count, error);
+        let mut run = Run {
+            plan: self,
+            writer: Writer::create(path, &self.metadata, &plans).map_err(output)?,
+            progress,
+            cancel,
+            position: Progress {
+                tensor: "",
+                tensors_done: 0,
+                tensor_count: plans.len(),
+                bytes_done: 0,
+                byte_count,
+            },
+            buffers: Buffers::default(),
+        };
+        for tensor in self.tensors() {
+            run.position.tensor = &tensor.name;
+            for part in &tensor.parts {
+                run.write_part(tensor, part, &output)?;
+            }
+            run.position.tensors_done += 1;
+        }
+        run.writer.finish().map_err(output)?;
+        Ok(Stats { tensor_count: plans.len(), byte_count, skipped: self.skipped().clone() })
+    }
+}
+
+/// A run under way.
+struct Run<'a> {
+    plan: &'a Plan,
+    writer: Writer,
+    progress: &'a mut dyn FnMut(Progress<'_>),
+    cancel: &'a AtomicBool,
+    position: Progress<'a>,
+    buffers: Buffers,
+}
+
+/// The bytes of one piece, kept from piece to piece.
+#[derive(Default)]
+struct Buffers {
+    weight: Vec<u8>,
+    scale: Vec<u8>,
+    out: Vec<u8>,
+}
+
+impl Run<'_> {
+    fn write_part(
+        &mut self,
+        tensor: &PlannedTensor,
+        part: &Part,
+        output: &dyn Fn(gguf::Error) -> Error,
+    ) -> Result<(), Error> {
+        let rows = tensor.part_rows();
+        // Pieces begin where a block of scales begins.
+        let block_rows = part.coding.scale_block().map_or(1, |(rows, _)| rows);
+        let piece_rows = (PIECE_VALUES / tensor.columns()).max(1).next_multiple_of(block_rows);
+        for first in (0..rows).step_by(piece_rows) {
+            if self.cancel.load(Ordering::Relaxed) {
+                return Err(Error::Cancelled);
+            }
+            self.read(tensor, part, first, piece_rows.min(rows - first))?;
+            self.convert(tensor, part, first)?;
+            self.writer.write(&self.buffers.out).map_err(output)?;
+            self.position.bytes_done += self.buffers.out.len() as u64;
+            (self.progress)(self.position);
+        }
+        Ok(())
+    }
+
+    /// Reads the codes and scales of `count` rows.
+    fn read(
+        &mut self,
+        tensor: &PlannedTensor,
+        part: &Part,
+        first: usize,
+        count: usize,
+    ) -> Result<(), Error> {
+        let (checkpoint, columns) = (&self.plan.checkpoint, tensor.columns());
+        let Buffers { weight, scale, .. } = &mut self.buffers;
+        let row_bytes = part.coding.row_bytes(columns);
+        checkpoint.read(part.weight, first * row_bytes..(first + count) * row_bytes, weight)?;
+        scale.clear();
+        let (Some((block_rows, block_columns)), Some(at)) = (part.coding.scale_block(), part.scale)
+        else {
+            return Ok(());
+        };
+        let row_bytes = columns.div_ceil(block_columns);
+        let (start, end) = (first / block_rows, (first + count).div_ceil(block_rows));
+        checkpoint.read(at, start * row_bytes..end * row_bytes, scale)
+    }
+
+    /// Converts what was read, which begins with row `first`.
+    fn convert(&mut self, tensor: &PlannedTensor, part: &Part, first: usize) -> Result<(), Error> {
+        let (columns, format) = (tensor.columns(), tensor.format);
+        let Buffers { weight, scale, out } = &mut self.buffers;
+        let rows = Rows { coding: part.coding, columns, weight, scale };
+        let row_bytes = format.row_bytes(columns).expect("the plan holds whole blocks");
+        out.resize(weight.len() / part.coding.row_bytes(columns) * row_bytes, 0);
+        let experts = self.plan.shape().experts;
+        let flaw = out
+            .par_chunks_exact_mut(row_bytes)
+            .enumerate()
+            .with_min_len((TASK_VALUES / columns).max(1))
+            .map_init(
+                || vec![0.0; columns],
+                |values, (row, out)| convert_row(&rows, row, format, experts, values, out),
+            )
+            .find_map_first(Result::err);
+        let Some(flaw) = flaw else { return Ok(()) };
+        let place = format!("value [{}, {}]", first + flaw.row, flaw.column);
+        Err(self.plan.checkpoint.error(part.weight, format!("{place}: {}", flaw.problem)))
+    }
+}
+
+fn tensor_plan(tensor: &PlannedTensor) -> TensorPlan {
+    let PlannedTensor { name, dims, format, .. } = tensor;
+    TensorPlan { name: name.clone(), dims: dims.clone(), format: *format }
+}
+
+/// Finds out before hours of work what would keep the output from getting its name.
+fn check_target(path: &Path, overwrite: bool) -> Result<(), Error> {
+    // Renaming over a device or a folder would replace it, or fail after all the work.
+    if path.metadata().is_ok_and(|found| !found.is_file()) {
+        return Err(Error::file(path, "is no regular file, expected the path of one to write"));
+    }
+    if !overwrite && path.symlink_metadata().is_ok() {
+        return Err(Error::Exists { file: path.display().to_string() });
+    }
+    Ok(())
+}
+
+/// A full disk is told with what would have been needed.
+fn output_error(path: &Path, needed_bytes: u64, error: gguf::Error) -> Error {
+    let reason = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    match reason.map(io::Error::kind) {
+        Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+            Error::DiskFull { file: path.display().to_string(), needed_bytes }
+        }
+        _ => Error::Output(error),
+    }
+}
