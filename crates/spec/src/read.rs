@@ -356,7 +356,7 @@ impl Reader<'_> {
             ),
         );
         rule(
-            shape.heads % shape.output_groups == 0,
+            shape.heads.is_multiple_of(shape.output_groups),
             "attention.output_group_count",
             format!("{} heads do not split into {} groups", shape.heads, shape.output_groups),
         );

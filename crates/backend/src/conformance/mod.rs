@@ -21,9 +21,11 @@ pub struct Case {
     pub name: String,
     /// Largest allowed difference, relative to the largest magnitude of the reference's result.
     pub tolerance: f64,
-    /// The computation.
-    pub run: Box<dyn Fn(&mut Kit) -> Vec<f32> + Send + Sync>,
+    run: Box<Computation>,
 }
+
+/// From a kit to results.
+type Computation = dyn Fn(&mut Kit) -> Vec<f32> + Send + Sync;
 
 impl Case {
     /// A case.
