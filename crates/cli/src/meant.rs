@@ -6,8 +6,8 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
+use backend::RowFormat;
 use engine::Sampling;
-use model::RowFormat;
 use quantizer::Recipe;
 use spec::TokenId;
 
