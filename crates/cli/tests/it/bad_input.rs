@@ -1,7 +1,8 @@
-//! Everything that may be wrong with what people hand to the program: exit code, sentence, no panic.
+//! Everything that may be wrong with what people hand to the program.
 //!
-//! 1 is the world, 2 is the command line. Each row of a table is a case. Messages are checked by
-//! the piece that a person needs to act: the name at fault, the numbers, the next command.
+//! Exit code 1 is the world, 2 is the command line, and nothing ends in a panic. Each row of a
+//! table is a case. Messages are checked by the piece that a person needs to act: the name at
+//! fault, the numbers, the next command.
 
 use std::fs;
 use std::path::Path;

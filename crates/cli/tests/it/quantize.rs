@@ -31,6 +31,8 @@ fn a_checkpoint_becomes_a_file_with_the_right_logits() {
             assert!(median < 1e-4 && max < 5e-3, "{name} {rows}: {median:e} {max:e}");
         }
     }
+    let shown = works(&["inspect", &model]);
+    assert!(shown.text().contains("on token ids only: it has no tokenizer"), "{}", shown.text());
     refuses(&["run", "-m", &model, "-p", "x"], 1, &["no tokenizer", "quantize --tokenizer"]);
     refuses(&make, 1, &["model.gguf: exists already", "add --force"]);
     works(&[&make[..], &["--force"]].concat());

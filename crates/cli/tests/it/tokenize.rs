@@ -112,7 +112,7 @@ fn a_tokenizer_json_does_as_well() {
 #[test]
 fn wrong_usage_and_wrong_ids() {
     let model = tiny();
-    let cases: [(&[&str], i32, &str); 8] = [
+    let cases: [(&[&str], i32, &str); 9] = [
         (&["-m", &model], 2, "which text?"),
         (&["x"], 2, "which model?"),
         (&["-m", &model, "x", "--file", "y"], 2, "cannot be used with"),
@@ -121,6 +121,7 @@ fn wrong_usage_and_wrong_ids() {
         (&["-m", &model, "--file", "nowhere.txt"], 1, "nowhere.txt: could not open it"),
         (&["-m", &model, "--chat", ""], 2, "the prompt is empty"),
         (&["-m", &model, "--system", "s", "x"], 2, "--chat"),
+        (&["-m", &model, "--nothink", "x"], 2, "add --chat"),
     ];
     for (args, code, piece) in cases {
         refuses(&[&["tokenize"], args].concat(), code, &[piece]);
