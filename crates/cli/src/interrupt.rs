@@ -10,7 +10,8 @@ use crate::terminal::{PLAIN, Terminal};
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 
-/// Starts to listen. Without a handler Ctrl+C ends the program at once, which is no error.
+/// Starts to listen: called where work begins that reads [`requested`], and not before, so that
+/// until then Ctrl+C ends the program at once. So it does if no handler can be set.
 pub fn listen(terminal: &Terminal) {
     let styled = terminal.messages && terminal.styles;
     let _ = ctrlc::set_handler(move || {

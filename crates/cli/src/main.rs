@@ -36,7 +36,6 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<Exit> {
     let terminal = Terminal::detect();
-    interrupt::listen(&terminal);
     match command {
         Command::Run(typed) => cmd::run::run(meant::run(typed)?, &terminal),
         Command::Inspect(typed) => cmd::inspect::inspect(&meant::inspect(typed)?, &terminal),

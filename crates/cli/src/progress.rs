@@ -3,9 +3,10 @@
 //! Long work gets a bar where a person watches, and nothing at all where nobody does. A bar
 //! removes itself, so that what remains on the terminal is the result.
 
+use std::fmt::Write;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// How far some work is. May be told so from several threads.
 #[derive(Debug)]
@@ -16,23 +17,27 @@ pub struct Progress {
 impl Progress {
     /// A bar of tokens.
     pub fn tokens(doing: &'static str, total: usize, shown: bool) -> Progress {
-        let template = "{msg} {wide_bar} {human_pos}/{human_len} tokens, {per_sec}, {eta} left";
-        Progress::new(template, doing, total as u64, shown)
+        let template = "{msg} {wide_bar} {human_pos}/{human_len} tokens, {speed}, {eta} left";
+        Progress::new(template, doing, total as u64, shown).ticking(shown)
     }
 
     /// A bar of bytes.
     pub fn bytes(doing: &'static str, total: u64, shown: bool) -> Progress {
         let template = "{msg} {wide_bar} {decimal_bytes}/{decimal_total_bytes}, {eta} left";
-        Progress::new(template, doing, total, shown)
+        Progress::new(template, doing, total, shown).ticking(shown)
     }
 
-    /// A count of tokens whose number nobody knows before.
+    /// A count of tokens whose number nobody knows before. It appears with the first of them.
     pub fn endless(doing: &'static str, shown: bool) -> Progress {
-        Progress::new("{msg} {human_pos} tokens, {per_sec}", doing, u64::MAX, shown)
+        Progress::new("{msg} {human_pos} tokens, {speed}", doing, u64::MAX, shown)
     }
 
     fn new(template: &str, doing: &'static str, total: u64, shown: bool) -> Progress {
         let style = ProgressStyle::with_template(template).expect("our templates are well formed");
+        let style = style.with_key("speed", |state: &ProgressState, out: &mut dyn Write| {
+            // A bar that cannot be drawn is not worth an error.
+            let _ = write!(out, "{:.1} t/s", state.per_sec());
+        });
         let bar = ProgressBar::with_draw_target(
             Some(total),
             match shown {
@@ -42,10 +47,15 @@ impl Progress {
         );
         bar.set_style(style.progress_chars("=> "));
         bar.set_message(doing);
-        if shown {
-            bar.enable_steady_tick(Duration::from_millis(500));
-        }
         Progress { bar }
+    }
+
+    /// Moves while the work is slow, so that nobody thinks it has stopped.
+    fn ticking(self, shown: bool) -> Progress {
+        if shown {
+            self.bar.enable_steady_tick(Duration::from_millis(500));
+        }
+        self
     }
 
     /// So much is done in all.

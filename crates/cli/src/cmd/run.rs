@@ -116,8 +116,13 @@ fn closing(run: &Run, outcome: &Outcome, summary: &Summary, context: usize) -> S
         Finish::Context => line += &format!("; the context is full, --ctx {context} was all"),
         Finish::Cancelled => line += "; interrupted",
     }
-    if outcome.is_all_reasoning() && summary.finish != Finish::Cancelled {
-        line += "; the answer had not begun: allow more tokens, or use --nothink";
-    }
+    line += match summary.finish {
+        _ if !outcome.is_all_reasoning() => "",
+        Finish::Stop(_) => "; there is no answer, the model ended inside its reasoning",
+        Finish::Length | Finish::Context => {
+            "; the answer had not begun: allow more tokens, or use --nothink"
+        }
+        Finish::Cancelled => "",
+    };
     line
 }
