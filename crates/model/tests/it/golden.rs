@@ -41,7 +41,8 @@ fn master_logits_with_trained_rounding() {
 /// Packed rows keep rotary channels in BF16, as the published inference code does; the golden data
 /// is made with rows rounded that way. Now noise can flip the last bit of a rotary channel too, and
 /// in this random model a flip can change which row or expert is chosen: that moves one position by
-/// percents. So the median is held over all positions, the maximum over nine in ten of them.
+/// percents. So the median is held over all positions, the usual maximum over nine in ten of them,
+/// and a wide one over all.
 #[test]
 fn master_logits_with_packed_rows() {
     let mut rig = Rig::new(&master(), RowFormat::Packed);
@@ -49,7 +50,8 @@ fn master_logits_with_packed_rows() {
     for (name, tokens) in prompts() {
         let (got, want) = (rig.feed(&tokens, 1024), array("logits_packed.npz", &name));
         let got = rig.tail(&got, 32);
-        assert!(difference(got, &want).median < 2e-4, "{name}");
+        let all = difference(got, &want);
+        assert!(all.median < 2e-4 && all.max < 0.2, "{name}: {all:?}");
         let positions = got.chunks_exact(vocab).zip(want.chunks_exact(vocab));
         let moved = positions.clone().filter(|(g, w)| difference(g, w).max > 5e-3).count();
         assert!(moved * 10 <= positions.len(), "{name}: {moved} positions are far off");
