@@ -6,8 +6,8 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
+use backend::RowFormat;
 use engine::Sampling;
-use model::RowFormat;
 use quantizer::Recipe;
 use spec::TokenId;
 
@@ -172,7 +172,11 @@ pub fn tokenize(typed: typed::Tokenize) -> Result<Tokenize> {
         (Some(text), _) => Some(Source::Given(text)),
         (None, path) => path.map(Source::path),
     };
-    let thinking = thinking(&typed.thinking);
+    let said = &typed.thinking;
+    if !typed.chat && (said.think || said.nothink || said.think_max) {
+        return Err(usage("--think, --nothink and --think-max are about turns: add --chat"));
+    }
+    let thinking = thinking(said);
     let input = match (source, typed.decode) {
         (Some(source), _) if typed.chat => {
             let text = source.read()?;

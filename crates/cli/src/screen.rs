@@ -57,7 +57,7 @@ impl<W: Write> Screen<W> {
         let line_end = if self.in_line { "\n" } else { "" };
         let mark = if self.layout.styles { PLAIN } else { "</think>\n" };
         self.in_line = false;
-        write!(self.out, "{line_end}{mark}\n")?;
+        writeln!(self.out, "{line_end}{mark}")?;
         self.out.flush()
     }
 

@@ -31,8 +31,8 @@ Examples:
   dwarfstar inspect model.gguf
   dwarfstar quantize --hf checkpoint/ --recipe f16 --out model.gguf
 
-`dwarfstar COMMAND --help` explains a command. Exit codes: 0 done, 1 something went wrong (the message
-says what), 2 the command line was not understood, 130 interrupted.";
+`dwarfstar COMMAND --help` explains a command. Exit codes: 0 done, 1 something went wrong and the
+message says what, 2 the command line was not understood, 130 interrupted.";
 
 /// Answer a prompt, streaming the text.
 #[derive(Debug, Args)]
@@ -72,8 +72,8 @@ pub struct Run {
     #[command(flatten)]
     pub sampling: Sampling,
 
-    /// Keep reasoning and KV rows in full precision, without the roundings that the model was
-    /// trained with. A diagnostic: the answers are not better
+    /// Compute without the roundings that the model was trained with. A diagnostic: answers are
+    /// not better for it
     #[arg(long, help_heading = "Generation")]
     pub no_activation_rounding: bool,
 
@@ -91,7 +91,7 @@ pub struct Run {
 }
 
 const RUN_HELP: &str = "\
-Output:
+What goes where:
   Standard output carries the answer. Reasoning is for whoever watches: it is shown dimmed on the
   terminal, and left out of pipes and files. Progress and speeds go to standard error. Ctrl+C ends
   after the current token; a second one ends at once.
@@ -181,11 +181,11 @@ pub struct Inspect {
 }
 
 const INSPECT_HELP: &str = "\
-The memory table is for `dwarfstar run` with one session: weights stay in the mapped file, rows grow
-with the conversation up to what is shown.
+The memory table is for `dwarfstar run`: weights stay in the mapped file, rows grow with the
+conversation up to what is shown.
 
-Exit code 1 means that the file cannot be read, or that --check found damage. A file that can be read
-but not run is shown, with the reasons.
+Exit code 1 means that the file cannot be read, or that --check found damage. A file that can be
+read but not run is shown, with the reasons.
 
 Examples:
   dwarfstar inspect model.gguf
@@ -238,8 +238,9 @@ pub struct Tokenize {
 }
 
 const TOKENIZE_HELP: &str = "\
-Each line is an id and the text it stands for, quoted; bytes that are no whole character are shown as
-\\x escapes, control tokens without quotes. Text never becomes a control token, however it is spelled.
+Each line is an id and the text it stands for, in quotes. Bytes that are no whole character are
+shown as \\x escapes, control tokens without quotes. Text never becomes a control token, however
+it is spelled.
 
 Examples:
   dwarfstar tokenize -m model.gguf \"The night train\"

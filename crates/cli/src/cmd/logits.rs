@@ -24,6 +24,8 @@ pub fn logits(meant: &Logits, terminal: &Terminal) -> Result<Exit> {
         let (token, largest) = (tokens[place], vocab - 1);
         bail!("entry {place} of the tokens is {token}, this model's tokens are 0 to {largest}");
     }
+    // From here on there is a temporary file, which a killed program would leave behind.
+    interrupt::listen(terminal);
     let array = NpyFile::create(out)?;
     let default = OpenOptions::default();
     let mut engine = Engine::from_file(
@@ -37,7 +39,6 @@ pub fn logits(meant: &Logits, terminal: &Terminal) -> Result<Exit> {
         },
     )?;
 
-    interrupt::listen(terminal);
     let progress = Progress::tokens("computing", tokens.len(), terminal.messages);
     let skipped = tokens.len() - last;
     let complete = array.write(*last, vocab, |sink| {

@@ -61,7 +61,8 @@ pub fn run(mut run: Run, terminal: &Terminal) -> Result<Exit> {
         }
         if written.is_err() || interrupt::requested() { Flow::Stop } else { Flow::Continue }
     });
-    (reading.clear(), writing.clear());
+    reading.clear();
+    writing.clear();
     let outcome = reply.finish(summary.as_ref().ok().map(|summary| summary.finish))?;
     written?;
     let summary = summary?;

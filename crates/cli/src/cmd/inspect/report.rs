@@ -32,7 +32,7 @@ pub struct Report {
     pub tensor_count: usize,
     /// Bytes of all tensors.
     pub bytes: u64,
-    /// Whether `dwarfstar run` can use it.
+    /// Whether the engine can load it.
     pub runnable: bool,
     /// Why not, and what else is wrong.
     pub problems: Vec<String>,

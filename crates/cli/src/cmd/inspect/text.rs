@@ -56,7 +56,8 @@ fn title(out: &mut impl Write, report: &Report, terminal: &Terminal) -> io::Resu
     let files = plural(report.shards.len(), "file");
     writeln!(out, "  {} in {files}, {tensors}, {keys}", bytes(report.bytes))?;
     match report.problems.as_slice() {
-        [] => writeln!(out, "  can be run"),
+        [] if report.tokenizer.is_some() => writeln!(out, "  can be run"),
+        [] => writeln!(out, "  can be run on token ids only: it has no tokenizer"),
         problems => problems.iter().try_for_each(|p| writeln!(out, "  cannot be run: {}", safe(p))),
     }
 }

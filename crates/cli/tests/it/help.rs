@@ -1,0 +1,48 @@
+//! The help texts as people see them, held as reviewed text.
+//!
+//! A flag that appears, disappears or changes its default shows up here.
+
+use crate::support::works;
+
+fn help(command: &str) -> String {
+    works(&[command, "--help"]).text().to_owned()
+}
+
+#[test]
+fn of_the_program() {
+    insta::assert_snapshot!(works(&["--help"]).text());
+}
+
+#[test]
+fn of_run() {
+    insta::assert_snapshot!(help("run"));
+}
+
+#[test]
+fn of_inspect() {
+    insta::assert_snapshot!(help("inspect"));
+}
+
+#[test]
+fn of_tokenize() {
+    insta::assert_snapshot!(help("tokenize"));
+}
+
+#[test]
+fn of_logits() {
+    insta::assert_snapshot!(help("logits"));
+}
+
+#[test]
+fn of_quantize() {
+    insta::assert_snapshot!(help("quantize"));
+}
+
+#[test]
+fn no_help_is_wider_than_a_page() {
+    for command in ["run", "inspect", "tokenize", "logits", "quantize"] {
+        for line in help(command).lines() {
+            assert!(line.chars().count() <= 105, "{command}: {line}");
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! The program as people meet it: command lines in, output, messages and exit codes out.
+//!
+//! Every test runs the built binary on the golden files, or on damaged copies of them that
+//! `support` makes. One module per command; `bad_input` is the table of everything that may go
+//! wrong, `signals` is about Ctrl+C and closed pipes, `help` holds the help texts.
+
+mod bad_input;
+mod help;
+mod inspect;
+mod logits;
+mod quantize;
+mod run;
+mod signals;
+mod support;
+mod tokenize;

@@ -1,0 +1,155 @@
+//! The main job: the same text for the same flags, the right streams, the right numbers.
+//!
+//! The tiny model has random weights. Its texts are nonsense, and that is enough: they must be the
+//! same nonsense twice.
+
+use serde_json::Value;
+
+use crate::support::{Ended, Parts, tiny, works};
+
+fn run(args: &[&str]) -> Ended {
+    works(&[&["run", "-m", &tiny()], args].concat())
+}
+
+const RAW: [&str; 6] = ["--raw-prompt", "-p", "The night train", "-n", "16", "--quiet"];
+
+#[test]
+fn greedy_text_is_always_the_same() {
+    let flags = [&RAW[..], &["--temp", "0"]].concat();
+    let first = run(&flags);
+    assert!(!first.text().is_empty());
+    assert_eq!(run(&flags).text(), first.text());
+    assert_eq!(run(&[&flags[..], &["--seed", "1"]].concat()).text(), first.text());
+}
+
+#[test]
+fn a_seed_repeats_a_run() {
+    let with_seed = |seed| run(&[&RAW[..], &["--seed", seed]].concat()).text().to_owned();
+    assert_eq!(with_seed("7"), with_seed("7"));
+    let others = ["1", "2", "3"].map(with_seed);
+    assert!(others.iter().any(|other| *other != others[0]), "seeds make a difference");
+}
+
+#[test]
+fn the_seed_of_a_run_is_told_and_repeats_it() {
+    let first = run(&["--raw-prompt", "-p", "The night train", "-n", "16", "--json"]);
+    let first = first.json();
+    let seed = first["seed"].to_string();
+    let again = run(&[&RAW[..], &["--seed", &seed]].concat());
+    assert_eq!(again.text(), first["text"].as_str().unwrap());
+}
+
+#[test]
+fn sampling_flags_narrow_the_choice() {
+    let greedy = run(&[&RAW[..], &["--temp", "0"]].concat()).text().to_owned();
+    for flags in [["--top-k", "1"], ["--min-p", "1"], ["--top-p", "0.000001"]] {
+        assert_eq!(run(&[&RAW[..], &flags].concat()).text(), greedy, "{flags:?}");
+    }
+}
+
+#[test]
+fn json_says_everything_once() {
+    let flags = ["-p", "The night train", "--nothink", "-n", "5", "--temp", "0", "--json"];
+    let ended = run(&flags);
+    let json = ended.json();
+    assert_eq!(ended.text().lines().count(), 1);
+    assert_eq!(json["tokens"].as_array().unwrap().len(), 5);
+    assert_eq!((&json["finish"], &json["reasoning"]), (&"length".into(), &"".into()));
+    // Three words, and four markers around them.
+    assert_eq!(json["prompt_tokens"], 7);
+    assert!(json["prefill_seconds"].as_f64().unwrap() > 0.0);
+    assert!(json["decode_seconds"].as_f64().unwrap() > 0.0);
+    let streamed = run(&["-p", "The night train", "--nothink", "-n", "5", "--temp", "0"]);
+    assert_eq!(json["text"], streamed.text());
+}
+
+#[test]
+fn speeds_and_seed_come_at_the_end_on_standard_error() {
+    let ended = run(&["--raw-prompt", "-p", "The night train", "-n", "3", "--seed", "5"]);
+    let line = &ended.stderr;
+    assert!(
+        line.starts_with("prefill 4 tokens, ") && line.contains("; decode 3 tokens, "),
+        "{line}"
+    );
+    assert!(line.contains(" t/s; seed 5; ended by -n 3"), "{line}");
+    assert_eq!(run(&RAW).stderr, "", "--quiet is quiet");
+}
+
+/// A reply that begins with reasoning and goes on to the answer: the greedy token after the prompt
+/// is made to be `</think>` in a copy of the model.
+#[test]
+fn reasoning_stays_out_of_pipes() {
+    let ask = ["-p", "The night train", "--think", "-n", "12", "--temp", "0"];
+    let plain = run(&[&ask[..], &["--json"]].concat()).json();
+    let tokens = plain["tokens"].as_array().unwrap();
+    // The vocabulary is changed so that the fourth token spells the end of reasoning.
+    let (third, end) = (tokens[3].as_u64().unwrap() as usize, 510);
+    assert!(tokens[..3].iter().all(|t| *t != tokens[3]), "{tokens:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let model = swapped(third, end).save(&folder.path().join("ends.gguf"));
+    let run = |flags: &[&str]| works(&[&["run", "-m", &model], &ask[..], flags].concat());
+
+    let json = run(&["--json"]).json();
+    let (reasoning, text) = (json["reasoning"].as_str().unwrap(), json["text"].as_str().unwrap());
+    assert!(!reasoning.is_empty() && !text.is_empty(), "{json}");
+    assert_eq!(run(&[]).text(), text);
+    let shown = run(&["--show-thinking"]);
+    let line_end = if reasoning.ends_with('\n') { "" } else { "\n" };
+    assert_eq!(shown.text(), format!("<think>\n{reasoning}{line_end}</think>\n\n{text}"));
+    assert_eq!(run(&["--quiet"]).text(), text);
+}
+
+/// The tiny model with the places of two tokens in the vocabulary exchanged.
+fn swapped(a: usize, b: usize) -> Parts {
+    let mut parts = Parts::tiny();
+    let texts = parts.metadata.get("tokenizer.ggml.tokens").unwrap().as_strings().unwrap();
+    let kinds = parts.metadata.get("tokenizer.ggml.token_type").unwrap().as_integers().unwrap();
+    let (mut texts, mut kinds) = (texts.to_vec(), kinds);
+    texts.swap(a, b);
+    kinds.swap(a, b);
+    parts.metadata.set("tokenizer.ggml.tokens", texts);
+    let kinds: Vec<i32> = kinds.into_iter().map(|kind| kind as i32).collect();
+    parts.metadata.set("tokenizer.ggml.token_type", kinds);
+    parts
+}
+
+#[test]
+fn an_answer_that_did_not_begin_is_explained() {
+    let ended = run(&["-p", "x", "--think", "-n", "2", "--temp", "0"]);
+    assert_eq!(ended.text(), "");
+    assert!(ended.stderr.contains("the answer had not begun"), "{}", ended.stderr);
+}
+
+#[test]
+fn reasoning_hardest_needs_room() {
+    let flags = ["-p", "x", "--think-max", "-n", "1", "--temp", "0", "--json"];
+    let tokens = |ended: &Ended| ended.json()["prompt_tokens"].as_u64().unwrap();
+    let usual = run(&["-p", "x", "--think", "-n", "1", "--json"]);
+    let small = run(&flags);
+    assert!(small.stderr.contains("--think-max needs --ctx 393216"), "{}", small.stderr);
+    assert_eq!(tokens(&small), tokens(&usual));
+    let large = run(&[&flags[..], &["--ctx", "393216"]].concat());
+    assert!(!large.stderr.contains("--think-max"), "{}", large.stderr);
+    assert!(tokens(&large) > tokens(&usual) + 100);
+}
+
+#[test]
+fn a_full_context_ends_the_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = crate::signals::endless(folder.path());
+    let args = ["run", "-m", &model, "--raw-prompt", "-p", "The night train", "--ctx", "10"];
+    let ended = works(&[&args[..], &["--json"]].concat());
+    let json: Value = ended.json();
+    assert_eq!(json["finish"], "context");
+    // The last token needs no room: nothing is computed after it.
+    assert_eq!(json["tokens"].as_array().unwrap().len(), 6);
+    assert!(ended.stderr.contains("--ctx 10 was all"), "{}", ended.stderr);
+}
+
+#[test]
+fn without_rounding_the_numbers_differ() {
+    let with = run(&["--raw-prompt", "-p", "The night train", "-n", "40", "--temp", "0", "-q"]);
+    let without = [&RAW[..4], &["40", "--temp", "0", "-q", "--no-activation-rounding"]].concat();
+    // Forty greedy steps of a random model do not survive another arithmetic.
+    assert_ne!(run(&without).text(), with.text());
+}

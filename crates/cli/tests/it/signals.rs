@@ -1,0 +1,116 @@
+//! Ctrl+C, and readers that go away.
+//!
+//! The tests start the program, wait until it has shown that it works, and interrupt it as a
+//! terminal would, with SIGINT to that one process.
+
+use std::io::Read;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::{Ended, Parts, command, dwarfstar, ended_as, text, tiny};
+
+/// A copy of the tiny model that never ends its turn: its vocabulary has no end of sentence.
+pub fn endless(folder: &Path) -> String {
+    Parts::tiny().with_token(1, "<\u{ff5c}nothing\u{ff5c}>").save(&folder.join("endless.gguf"))
+}
+
+/// SIGINT to a process that a test has started.
+fn interrupt(child: &Child) {
+    let status = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(status.expect("kill is there").success());
+}
+
+fn start(args: &[&str]) -> Child {
+    let mut command = command(args);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts")
+}
+
+/// Ends well before an endless answer would fill its context.
+fn wait(child: Child) -> Ended {
+    let start = Instant::now();
+    let ended = ended_as(child.wait_with_output().expect("it ends"));
+    assert!(start.elapsed() < Duration::from_secs(60), "it took {:?}", start.elapsed());
+    ended
+}
+
+#[test]
+fn ctrl_c_ends_after_the_current_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = endless(folder.path());
+    let mut child = start(&["run", "-m", &model, "--raw-prompt", "-p", "x", "--seed", "3"]);
+    let mut first = [0; 1];
+    child.stdout.as_mut().unwrap().read_exact(&mut first).expect("text is streamed");
+    interrupt(&child);
+    let Ended { code, stdout, stderr } = wait(child);
+    assert_eq!(code, 130, "{stderr}");
+    let text = [&first[..], &stdout].concat();
+    assert!(std::str::from_utf8(&text).is_ok(), "{text:?}");
+    assert!(stderr.contains("; decode ") && stderr.contains("seed 3; interrupted"), "{stderr}");
+}
+
+#[test]
+fn ctrl_c_ends_between_two_chunks_of_a_prompt() {
+    let folder = tempfile::tempdir().unwrap();
+    let prompt = folder.path().join("prompt.txt");
+    std::fs::write(&prompt, "The night train ".repeat(7000)).unwrap();
+    let args = ["run", "-m", &tiny(), "--raw-prompt", "--prompt-file", &text(&prompt), "--json"];
+    let child = start(&args);
+    std::thread::sleep(Duration::from_millis(1500));
+    interrupt(&child);
+    let ended = wait(child);
+    assert_eq!(ended.code, 130, "{}", ended.stderr);
+    let json = ended.json();
+    assert_eq!((&json["finish"], &json["text"]), (&"interrupted".into(), &"".into()));
+}
+
+#[test]
+fn an_interrupted_file_is_not_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("logits.npy");
+    let tokens = vec!["5"; 20_000].join(",");
+    let child = start(&["logits", "-m", &tiny(), "--tokens", &tokens, "--out", &text(&out)]);
+    let start = Instant::now();
+    while folder.path().read_dir().unwrap().count() == 0 {
+        assert!(start.elapsed() < Duration::from_secs(60), "the output was never begun");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    interrupt(&child);
+    let ended = wait(child);
+    assert_eq!(ended.code, 130, "{}", ended.stderr);
+    assert_eq!(ended.stderr, "interrupted, nothing was written\n");
+    assert_eq!(folder.path().read_dir().unwrap().count(), 0, "nothing is left behind");
+}
+
+#[test]
+fn a_reader_that_had_enough_is_no_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = endless(folder.path());
+    let mut child = start(&["run", "-m", &model, "--raw-prompt", "-p", "x"]);
+    let mut out = child.stdout.take().unwrap();
+    out.read_exact(&mut [0; 1]).expect("text is streamed");
+    drop(out);
+    let ended = wait(child);
+    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""));
+
+    // A reader that never was.
+    for args in [&["inspect", &tiny()][..], &["tokenize", "-m", &tiny(), "a b c"], &["--help"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let ended = ended_as(command(args).stdout(writer).stderr(Stdio::piped()).output().unwrap());
+        assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{args:?}");
+    }
+}
+
+#[test]
+fn a_full_disk_is_an_error() {
+    if !Path::new("/dev/full").exists() {
+        return;
+    }
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let args = ["tokenize", "-m", &tiny(), "The night train"];
+    let ended = ended_as(command(&args).stdout(full()).stderr(Stdio::piped()).output().unwrap());
+    assert_eq!(ended.code, 1);
+    assert!(ended.stderr.starts_with("dwarfstar: ") && ended.stderr.contains("No space left"));
+    assert_eq!(dwarfstar(&args).code, 0);
+}
