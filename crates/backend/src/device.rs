@@ -102,7 +102,7 @@ impl dyn Device + '_ {
         let WeightSource { format, count, rows, cols, .. } = source;
         let bytes = format.row_bytes(cols).map(|row| row * rows * count);
         if !format.is_decodable() {
-            return Err(Error::Format { format: format.name().to_string() });
+            return Err(Error::Format { format: format.to_string() });
         }
         assert_eq!(bytes, Some(source.bytes.len()), "bytes of a [{count}, {rows}, {cols}] weight");
         let id = self.load_weight(source)?;

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use backend::{Backend, RowFormat};
 use gguf::File;
-use model::{Limits, Model, Options};
+use model::{Estimate, Limits, Model, Options};
 use spec::Shape;
 use text::Tokenizer;
 
@@ -26,6 +26,8 @@ pub struct OpenOptions {
     pub step_tokens: usize,
     /// Whether logits of every prompt position can be read, not only of the last.
     pub all_logits: bool,
+    /// Bytes that may be reserved besides the weights; `None` leaves it to the system.
+    pub memory_max: Option<usize>,
 }
 
 impl Default for OpenOptions {
@@ -36,6 +38,7 @@ impl Default for OpenOptions {
             sessions: 1,
             step_tokens: 128,
             all_logits: false,
+            memory_max: None,
         }
     }
 }
@@ -46,6 +49,33 @@ impl OpenOptions {
         let step_outputs = if self.all_logits { self.step_tokens } else { self.sessions };
         let OpenOptions { rows, context, sessions, step_tokens, .. } = *self;
         Options { rows, limits: Limits { step_tokens, step_outputs, sessions, context } }
+    }
+
+    /// Bytes that an engine with these options reserves for `shape`, besides weights and tables.
+    fn reserves(&self, shape: &Shape) -> usize {
+        Estimate::state(shape, self.model_options()).total()
+    }
+
+    fn check(&self, file: &File, shape: &Shape) -> Result<(), Error> {
+        let (context, native) = (self.context, shape.context_max);
+        let rooms = [("tokens", context), ("sessions", self.sessions)];
+        for (what, room) in rooms.into_iter().chain([("tokens per step", self.step_tokens)]) {
+            if room == 0 {
+                return Err(Error::NoRoom { what });
+            }
+        }
+        if context > native {
+            return Err(Error::ContextTooLarge { context, native });
+        }
+        let (needed, available) = (self.reserves(shape), self.memory_max.unwrap_or(usize::MAX));
+        if needed <= available {
+            return Ok(());
+        }
+        let fits = |&context: &usize| OpenOptions { context, ..*self }.reserves(shape) <= available;
+        let halves = std::iter::successors(Some(context / 2), |c| (*c > 0).then_some(c / 2));
+        let fits = halves.take_while(|c| *c > 0).find(fits);
+        let fits = fits.map_or(String::new(), |c| format!(", {c} fits"));
+        Err(Error::Memory { file: file.name().to_owned(), needed, available, context, fits })
     }
 }
 
@@ -73,13 +103,10 @@ impl Engine {
     /// # Errors
     /// As for [`Engine::open`].
     pub fn from_file(file: File, options: OpenOptions) -> Result<Engine, Error> {
-        let native = model::read_shape(&file)?.context_max;
-        let context = options.context;
-        if context > native {
-            return Err(Error::ContextTooLarge { context, native });
-        }
+        let shape = model::read_shape(&file)?;
+        options.check(&file, &shape)?;
         let mut backend = backend::open_cpu();
-        let model = Model::load(&mut *backend, &file, options.model_options())?;
+        let model = Model::load(&mut *backend, &file, shape, options.model_options())?;
         let tokenizer = read_tokenizer(&file, model.shape().vocab)?;
         Ok(Engine { backend, model, file, tokenizer, options })
     }

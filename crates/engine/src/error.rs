@@ -29,20 +29,55 @@ pub enum Error {
     /// A prompt cannot be made into tokens.
     #[error(transparent)]
     Text(#[from] text::Error),
+    /// A sampling setting that means nothing.
+    #[error("{setting} must be {low} to {high}, found {value}")]
+    Sampling {
+        /// The setting.
+        setting: &'static str,
+        /// What was given.
+        value: f32,
+        /// The smallest value.
+        low: f32,
+        /// The largest value.
+        high: f32,
+    },
+    /// Room for nothing.
+    #[error("cannot reserve room for 0 {what}")]
+    NoRoom {
+        /// What there would be no room for.
+        what: &'static str,
+    },
+    /// What would be reserved is more than the caller has.
+    #[error(
+        "{file} needs {needed} bytes besides its weights for a context of {context} tokens, and \
+         {available} are available: use a smaller --ctx{fits}"
+    )]
+    Memory {
+        /// The file.
+        file: String,
+        /// Bytes that would be reserved.
+        needed: usize,
+        /// Bytes that may be reserved.
+        available: usize,
+        /// Tokens of the context asked for.
+        context: usize,
+        /// The largest context that fits, as text to append; empty if none does.
+        fits: String,
+    },
     /// Nothing to feed.
     #[error("the prompt is empty: there is no token to continue from")]
     EmptyPrompt,
     /// The prompt leaves no room for an answer.
-    #[error(
-        "the prompt has {prompt} tokens, the context holds {context}: use --ctx {needed} or more"
-    )]
+    #[error("the prompt has {prompt} tokens, the context holds {context}{}", advice(*.needed, *.native))]
     PromptTooLong {
         /// Tokens of the prompt.
         prompt: usize,
         /// Tokens of the context.
         context: usize,
-        /// The smallest context that leaves room for one token.
+        /// The smallest context that would do.
         needed: usize,
+        /// The model's native context.
+        native: usize,
     },
     /// The context asked for is larger than the model was trained for.
     #[error("a context of {context} tokens: this model has {native} at most")]
@@ -63,4 +98,12 @@ pub enum Error {
         /// The position whose logits are bad.
         position: usize,
     },
+}
+
+fn advice(needed: usize, native: usize) -> String {
+    if needed <= native {
+        format!(": use --ctx {needed} or more")
+    } else {
+        format!(", and this model has {native} at most: shorten the prompt")
+    }
 }

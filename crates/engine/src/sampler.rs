@@ -1,12 +1,14 @@
 //! Sampling: from logits to a token.
 //!
 //! Candidates are narrowed in the usual order, temperature, top-k, top-p, min-p, and one is drawn.
-//! The same seed, settings and logits give the same token on every machine: the generator is
-//! ChaCha8, and candidates are ordered by probability, then by id.
+//! The same seed, settings and logits give the same token: the generator is ChaCha8, and candidates
+//! are ordered by probability, then by id.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use spec::TokenId;
+
+use crate::Error;
 
 /// How to choose.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,8 +41,23 @@ pub struct Sampler {
 
 impl Sampler {
     /// A sampler whose choices are determined by `seed`.
-    pub fn new(sampling: Sampling, seed: u64) -> Sampler {
-        Sampler { sampling, random: ChaCha8Rng::seed_from_u64(seed), candidates: Vec::new() }
+    ///
+    /// # Errors
+    /// A setting outside its range, which NaN always is.
+    pub fn new(sampling: Sampling, seed: u64) -> Result<Sampler, Error> {
+        let Sampling { temperature, top_p, min_p, .. } = sampling;
+        for (setting, value, range) in [
+            ("temperature", temperature, 0.0..=100.0),
+            ("top-p", top_p, 0.0..=1.0),
+            ("min-p", min_p, 0.0..=1.0),
+        ] {
+            if !range.contains(&value) {
+                let (low, high) = range.into_inner();
+                return Err(Error::Sampling { setting, value, low, high });
+            }
+        }
+        let random = ChaCha8Rng::seed_from_u64(seed);
+        Ok(Sampler { sampling, random, candidates: Vec::new() })
     }
 
     /// Chooses a token. `logits` `[V]`, all finite.
@@ -75,7 +92,7 @@ impl Sampler {
         self.candidates.extend(weighed);
     }
 
-    /// Applies top-k, top-p and min-p; sorts the candidates only if a cut needs their order.
+    /// Applies top-k, top-p and min-p, and leaves the candidates most probable first.
     fn narrow(&mut self) {
         let Sampling { top_p, top_k, min_p, .. } = self.sampling;
         let candidates = &mut self.candidates;

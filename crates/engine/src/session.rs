@@ -10,7 +10,11 @@ use spec::TokenId;
 use crate::{Engine, Error, Plan, plan};
 
 /// One conversation's state.
+///
+/// Its memory goes back to the engine with [`Engine::close_session`]; a session that is merely
+/// dropped keeps its share for as long as the engine lives.
 #[derive(Debug)]
+#[must_use]
 pub struct Session {
     pub(crate) cache: Cache,
     /// The tokens whose state `cache` holds.
@@ -77,8 +81,9 @@ impl Engine {
     /// `progress` is called before the first chunk and after each one.
     ///
     /// # Errors
-    /// An empty prompt, one that does not leave room for a token, a device error, or logits that
-    /// are not numbers. The session then holds the chunks that were fed before.
+    /// An empty prompt, one that does not leave room for a token, or a token outside the vocabulary:
+    /// the session then holds the chunks that were fed before. A device error, or logits that are
+    /// not numbers: the session is then empty.
     pub fn sync(
         &mut self,
         session: &mut Session,
@@ -86,7 +91,7 @@ impl Engine {
         progress: &mut dyn FnMut(Progress) -> Flow,
     ) -> Result<Synced, Error> {
         let total = prompt.len();
-        self.check_room(total)?;
+        self.check_prompt(total, 1)?;
         let plan = plan(session.tokens(), prompt);
         let from = match plan {
             Plan::Keep => total,
@@ -117,7 +122,12 @@ impl Engine {
         outputs: usize,
     ) -> Result<Vec<f32>, Error> {
         let feed = Feed { cache: &mut session.cache, tokens, outputs };
-        self.model.forward(&mut *self.backend, &mut [feed])?;
+        if let Err(error) = self.model.forward(&mut *self.backend, &mut [feed]) {
+            if matches!(error, model::Error::Step { .. }) {
+                session.clear();
+            }
+            return Err(error.into());
+        }
         session.tokens.extend_from_slice(tokens);
         let logits = self.model.logits(&mut *self.backend);
         let vocab = self.shape().vocab;
@@ -170,18 +180,15 @@ impl Engine {
         result
     }
 
-    /// A prompt must have a token, and leave room for one.
-    fn check_room(&self, prompt: usize) -> Result<(), Error> {
-        self.check_prompt(prompt, 1)
-    }
-
+    /// A prompt must have a token, and leave room for `room` more.
     fn check_prompt(&self, prompt: usize, room: usize) -> Result<(), Error> {
         let context = self.options().context;
         if prompt == 0 {
             return Err(Error::EmptyPrompt);
         }
         if prompt + room > context {
-            return Err(Error::PromptTooLong { prompt, context, needed: prompt + room });
+            let (needed, native) = (prompt + room, self.shape().context_max);
+            return Err(Error::PromptTooLong { prompt, context, needed, native });
         }
         Ok(())
     }

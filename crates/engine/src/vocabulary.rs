@@ -14,6 +14,7 @@ use crate::Error;
 pub fn read_tokenizer(file: &File, vocab: usize) -> Result<Option<Tokenizer>, Error> {
     let bad = |message: String| Error::Tokenizer { file: file.name().to_owned(), message };
     let Some(tokens) = file.metadata().get("tokenizer.ggml.tokens") else { return Ok(None) };
+    check_kind(file).map_err(&bad)?;
     let strings = |key: &str, value: Option<&Value>| {
         let list = value.and_then(Value::as_strings).map(<[String]>::to_vec);
         list.ok_or_else(|| bad(format!("{key}: expected a list of strings")))
@@ -29,6 +30,23 @@ pub fn read_tokenizer(file: &File, vocab: usize) -> Result<Option<Tokenizer>, Er
     let kinds = kinds(file, tokens.len()).map_err(&bad)?;
     let vocabulary = Vocabulary { tokens, kinds, merges };
     Tokenizer::new(vocabulary).map(Some).map_err(|error| bad(error.to_string()))
+}
+
+/// Names under which files announce the splitting that `text` does.
+const SPLITTERS: [&str; 3] = ["joyai-llm", "deepseek-v3", "deepseek-v4"];
+
+/// The tokenizer must be byte-level BPE with the family's splitting; another one would give other
+/// ids for the same text, silently.
+fn check_kind(file: &File) -> Result<(), String> {
+    let stated = |key: &str| file.metadata().get(key).map(|value| value.as_str().unwrap_or("?"));
+    let check = |key: &str, known: &[&str]| match stated(key) {
+        Some(found) if !known.contains(&found) => {
+            Err(format!("{key}: expected {}, found {found:?}", known.join(" or ")))
+        }
+        _ => Ok(()),
+    };
+    check("tokenizer.ggml.model", &["gpt2"])?;
+    check("tokenizer.ggml.pre", &SPLITTERS)
 }
 
 fn kinds(file: &File, count: usize) -> Result<Vec<TokenKind>, String> {

@@ -54,19 +54,26 @@ fn check(file: &File, spec: &TensorSpec) -> Option<TensorProblem> {
         Class::RouteTable => ("I32", tensor.format == Format::I32),
         _ => ("a type with a decoder", tensor.format.is_decodable()),
     };
-    let found = tensor.format.name().to_string();
+    let found = tensor.format.to_string();
     (!fits).then_some(TensorProblem::Format { name, expected, found })
 }
 
-/// Whether the tensor holds the same rows. Trailing ones do not matter, and the outer dimensions
-/// may be split further (some files store the grouped output projection with rank 3).
+/// Whether the tensor holds the same rows. Trailing ones do not matter, and the rows of a matrix may
+/// be split further (some files store the grouped output projection with rank 3).
 fn same_dims(expected: &[usize], tensor: &Tensor) -> bool {
-    let count = |dims: &[usize]| dims.iter().product::<usize>();
-    match (expected, tensor.dims.as_slice()) {
-        ([n], found) => found.first() == Some(n) && count(found) == *n,
-        ([inner, outer], [found, rest @ ..]) => found == inner && count(rest) == *outer,
+    let (expected, found) = (without_ones(expected), without_ones(&tensor.dims));
+    match (expected, found) {
+        ([inner, outer], [found, rest @ ..]) => {
+            found == inner && rest.iter().product::<usize>() == *outer
+        }
         (expected, found) => expected == found,
     }
+}
+
+/// Dimensions without trailing ones.
+fn without_ones(dims: &[usize]) -> &[usize] {
+    let kept = dims.iter().rposition(|&d| d != 1).map_or(0, |last| last + 1);
+    &dims[..kept]
 }
 
 /// The problems as text: first all missing names in one sentence, then the others.

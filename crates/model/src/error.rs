@@ -37,6 +37,14 @@ pub enum Error {
         /// Why not.
         source: backend::Error,
     },
+    /// The device failed in the middle of a step; sessions in it have no valid state any more.
+    #[error("a step of {tokens} tokens failed: {source}")]
+    Step {
+        /// Tokens of the step.
+        tokens: usize,
+        /// What the device reports.
+        source: backend::Error,
+    },
     /// A token id outside the vocabulary.
     #[error("token {token} is not in the vocabulary (0 to {last})")]
     Token {

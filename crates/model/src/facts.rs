@@ -29,7 +29,7 @@ fn fact(value: &Value) -> Option<Fact> {
     match value {
         Value::String(text) => Some(Fact::Text(text.clone())),
         Value::Bool(flag) => Some(Fact::Flag(*flag)),
-        Value::F32(x) => Some(Fact::Float(decimal(*x))),
+        Value::F32(x) => Some(Fact::from(*x)),
         Value::F64(x) => Some(Fact::Float(*x)),
         Value::Array(_) => {
             value.as_integers().map(Fact::Integers).or_else(|| value.as_floats().map(Fact::Floats))
@@ -41,11 +41,6 @@ fn fact(value: &Value) -> Option<Fact> {
         // An unsigned value beyond the signed range is no count of ours: refused as out of range.
         _ => value.as_u64().map(|x| Fact::Integer(i64::try_from(x).unwrap_or(i64::MAX))),
     }
-}
-
-/// The `f64` with the same shortest decimal text: a stored 1e-6 is meant as 1e-6.
-fn decimal(x: f32) -> f64 {
-    x.to_string().parse().unwrap_or(f64::NAN)
 }
 
 /// How many of the stated layers are draft layers stored after the main ones.

@@ -8,11 +8,11 @@ use backend::{Backend, Device, RowFormat, Segment, Step};
 use gguf::File;
 use spec::{Shape, TokenId};
 
+use crate::Error;
 use crate::cache::{Cache, KvLayout, KvState};
 use crate::layer::{Pass, layer};
 use crate::scratch::{Limits, Scratch};
 use crate::weights::Weights;
-use crate::{Error, facts};
 
 /// How to run a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,13 +78,18 @@ fn hyper_settings(shape: &Shape) -> HyperSettings {
 }
 
 impl Model {
-    /// Loads the model of a file and reserves what `options` ask for.
+    /// Loads the model of a file, whose shape [`read_shape`](crate::read_shape) has read, and
+    /// reserves what `options` ask for.
     ///
     /// # Errors
-    /// Metadata that is not a shape of the family, tensors that are missing or do not fit, values
-    /// that cannot be used, too little memory.
-    pub fn load(device: &mut dyn Device, file: &File, options: Options) -> Result<Model, Error> {
-        let shape = facts::read_shape(file)?;
+    /// Tensors that are missing or do not fit the shape, values that cannot be used, too little
+    /// memory.
+    pub fn load(
+        device: &mut dyn Device,
+        file: &File,
+        shape: Shape,
+        options: Options,
+    ) -> Result<Model, Error> {
         let weights = Weights::load(device, file, &shape)?;
         let layout = KvLayout::new(&shape, options.rows);
         let limits = options.limits;
@@ -123,14 +128,16 @@ impl Model {
 
     /// Feeds one step: some tokens of one or more sessions.
     ///
-    /// Logits of the wanted rows are then at [`Model::logits`], in the order of the feeds. On an
-    /// error before submission nothing has changed but reserved pages.
+    /// Logits of the wanted rows are then at [`Model::logits`], in the order of the feeds.
     ///
     /// # Errors
-    /// A token outside the vocabulary, a session beyond its context, out of memory, or the device.
+    /// A token outside the vocabulary, a session beyond its context, or out of memory: nothing has
+    /// changed but reserved pages. Or the device failed ([`Error::Step`]): the state of every
+    /// session in the step is then undefined, and its cache must be cleared.
     ///
     /// # Panics
-    /// If the feeds exceed the limits the model was opened with.
+    /// If there is no feed, a feed has no tokens or wants more outputs than it has tokens, or the
+    /// feeds exceed the limits the model was opened with.
     pub fn forward(&mut self, b: &mut dyn Backend, feeds: &mut [Feed]) -> Result<(), Error> {
         self.describe(b, feeds)?;
         let Model { shape, weights: w, kv, run } = self;
@@ -153,7 +160,7 @@ impl Model {
         b.mark(shape.layers, "final_norm", &s.head_normed, r);
         b.linear(&w.head, &s.head_normed, &mut s.logits, r); // [R, V]
 
-        b.submit().map_err(Error::doing(format!("a step of {t} tokens")))?;
+        b.submit().map_err(|source| Error::Step { tokens: t, source })?;
         for feed in feeds {
             feed.cache.tokens += feed.tokens.len();
         }
@@ -164,6 +171,11 @@ impl Model {
     fn describe(&mut self, b: &mut dyn Backend, feeds: &mut [Feed]) -> Result<(), Error> {
         let Model { shape, kv, run, .. } = self;
         let Run { limits, step, tokens, .. } = run;
+        assert!(!feeds.is_empty(), "a step without feeds");
+        for Feed { tokens, outputs, .. } in feeds.iter() {
+            let len = tokens.len();
+            assert!(len > 0 && *outputs <= len, "a feed of {len} tokens and {outputs} outputs");
+        }
         let rows: usize = feeds.iter().map(|f| f.tokens.len()).sum();
         let outputs: usize = feeds.iter().map(|f| f.outputs).sum();
         assert!(rows <= limits.step_tokens, "{rows} tokens in one step");

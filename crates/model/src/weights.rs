@@ -164,9 +164,9 @@ impl Loader<'_> {
                 Routing::Learned => RouteChoice::Bias(self.route_bias()?),
             },
             experts: ExpertWeights {
-                gate: self.matrix("ffn_gate_exps.weight")?,
-                up: self.matrix("ffn_up_exps.weight")?,
-                down: self.matrix("ffn_down_exps.weight")?,
+                gate: self.stack("ffn_gate_exps.weight", self.shape.experts)?,
+                up: self.stack("ffn_up_exps.weight", self.shape.experts)?,
+                down: self.stack("ffn_down_exps.weight", self.shape.experts)?,
             },
             shared_gate: self.matrix("ffn_gate_shexp.weight")?,
             shared_up: self.matrix("ffn_up_shexp.weight")?,
@@ -182,11 +182,15 @@ impl Loader<'_> {
         })
     }
 
-    /// A matrix, or a stack of them if its spec has three dimensions, as the file stores it.
+    /// A matrix, as the file stores it.
     fn matrix(&mut self, name: &str) -> Result<Weight, Error> {
+        self.stack(name, 1)
+    }
+
+    /// A stack of `count` matrices.
+    fn stack(&mut self, name: &str, count: usize) -> Result<Weight, Error> {
         let tensor = self.tensor(name).expect("tensors were checked");
         let cols = tensor.dims[0];
-        let count = if name.ends_with("_exps.weight") { tensor.dims[2] } else { 1 };
         let rows = tensor.value_count() / cols / count;
         let bytes = self.file.bytes(tensor);
         let source = WeightSource { bytes, format: tensor.format, count, rows, cols };

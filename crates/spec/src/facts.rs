@@ -35,6 +35,14 @@ impl Fact {
     }
 }
 
+impl From<f32> for Fact {
+    /// The double with the same shortest decimal text: a stored 1e-6 is meant as 1e-6, not as
+    /// 9.99999997e-7.
+    fn from(value: f32) -> Fact {
+        Fact::Float(value.to_string().parse().expect("a float prints as a number"))
+    }
+}
+
 /// A source of facts: full key (`deepseek4.block_count`) to value.
 pub trait Facts {
     /// The value of `key`, or `None` if nothing is stated.

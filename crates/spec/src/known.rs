@@ -38,12 +38,7 @@ impl Shape {
             rms_eps: 1e-6,
             rope_base: 10_000.0,
             compressed_rope_base: 160_000.0,
-            yarn: Yarn {
-                factor: 16.0,
-                beta_fast: 32.0,
-                beta_slow: 1.0,
-                original_context: 65_536.0,
-            },
+            yarn: Yarn { factor: 16.0, beta_fast: 32.0, beta_slow: 1.0, original_context: 65_536 },
             context_max: 1_048_576,
         }
     }

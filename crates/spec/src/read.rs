@@ -42,12 +42,12 @@ impl Shape {
     pub fn from_facts(facts: &dyn Facts, draft_layers: usize) -> Result<Shape, ShapeError> {
         let mut r = Reader { facts, problems: Vec::new() };
         r.architecture();
-        let layers = r.count("block_count", None, 1..=1024).saturating_sub(draft_layers).max(1);
+        let layers = r.layers(draft_layers);
         let kinds = r.kinds(layers);
         let indexed = kinds.contains(&LayerKind::Indexed);
         let indexer = indexed.then(|| Indexer {
-            heads: r.count("attention.indexer.head_count", None, 1..=1024),
-            dim: r.count("attention.indexer.key_length", None, 32..=4096),
+            heads: r.count("attention.indexer.head_count", None, 1..=256),
+            dim: r.count("attention.indexer.key_length", None, 32..=1024),
             top_k: r.count("attention.indexer.top_k", None, 1..=65_536),
         });
         let shape = Shape {
@@ -55,18 +55,18 @@ impl Shape {
             hidden: r.count("embedding_length", None, 1..=65_536),
             vocab: r.count("vocab_size", None, 1..=1 << 20),
             heads: r.count("attention.head_count", None, 1..=1024),
-            head_dim: r.count("attention.key_length", None, 1..=4096),
+            head_dim: r.count("attention.key_length", None, 1..=1024),
             rotary_dim: r.count("rope.dimension_count", Some(64), 2..=1024),
             query_latent: r.count("attention.q_lora_rank", None, 1..=65_536),
             output_groups: r.count("attention.output_group_count", None, 1..=1024),
             output_latent: r.count("attention.output_lora_rank", None, 1..=65_536),
-            window: r.count("attention.sliding_window", Some(128), 1..=4096),
+            window: r.count("attention.sliding_window", Some(128), 1..=1024),
             kinds,
             indexer,
             experts: r.count("expert_count", None, 1..=4096),
             experts_used: r.count("expert_used_count", None, 1..=64),
             expert_inner: r.count("expert_feed_forward_length", None, 1..=65_536),
-            hash_layers: r.count("hash_layer_count", Some(0), 0..=1024).min(layers),
+            hash_layers: r.count("hash_layer_count", Some(0), 0..=layers),
             route_scale: r.real("expert_weights_scale", 1.5, 1e-3..=1e3) as f32,
             swiglu_clamp: r.clamps(layers),
             streams: r.count("hyper_connection.count", Some(4), 1..=16),
@@ -97,7 +97,7 @@ impl Shape {
             put(key, Fact::Integer(value as i64));
         }
         for (key, value) in self.reals() {
-            put(key, Fact::Float(value));
+            put(key, value);
         }
         put("attention.compress_ratios", Fact::Integers(ratios));
         put("swiglu_clamp_exp", Fact::Floats(clamps));
@@ -128,7 +128,7 @@ impl Shape {
             ("attention.sliding_window", self.window),
             ("hyper_connection.count", self.streams),
             ("hyper_connection.sinkhorn_iterations", self.sinkhorn_iterations),
-            ("rope.scaling.original_context_length", self.yarn.original_context as usize),
+            ("rope.scaling.original_context_length", self.yarn.original_context),
         ];
         if let Some(indexer) = &self.indexer {
             out.push(("attention.indexer.head_count", indexer.heads));
@@ -138,23 +138,18 @@ impl Shape {
         out
     }
 
-    fn reals(&self) -> Vec<(&'static str, f64)> {
+    fn reals(&self) -> Vec<(&'static str, Fact)> {
         vec![
-            ("rope.freq_base", self.rope_base),
-            ("attention.compress_rope_freq_base", self.compressed_rope_base),
-            ("rope.scaling.factor", self.yarn.factor),
-            ("rope.scaling.yarn_beta_fast", self.yarn.beta_fast),
-            ("rope.scaling.yarn_beta_slow", self.yarn.beta_slow),
-            ("expert_weights_scale", decimal(self.route_scale)),
-            ("attention.layer_norm_rms_epsilon", decimal(self.rms_eps)),
-            ("hyper_connection.epsilon", decimal(self.hyper_eps)),
+            ("rope.freq_base", Fact::Float(self.rope_base)),
+            ("attention.compress_rope_freq_base", Fact::Float(self.compressed_rope_base)),
+            ("rope.scaling.factor", Fact::Float(self.yarn.factor)),
+            ("rope.scaling.yarn_beta_fast", Fact::Float(self.yarn.beta_fast)),
+            ("rope.scaling.yarn_beta_slow", Fact::Float(self.yarn.beta_slow)),
+            ("expert_weights_scale", self.route_scale.into()),
+            ("attention.layer_norm_rms_epsilon", self.rms_eps.into()),
+            ("hyper_connection.epsilon", self.hyper_eps.into()),
         ]
     }
-}
-
-/// The `f64` with the same shortest decimal text, so that 1e-6 stays 1e-6 and not 9.99999997e-7.
-fn decimal(value: f32) -> f64 {
-    value.to_string().parse().expect("a float prints as a number")
 }
 
 struct Reader<'a> {
@@ -234,6 +229,16 @@ impl Reader<'_> {
         default
     }
 
+    /// Main layers: the stated ones without the draft layers among them.
+    fn layers(&mut self, draft_layers: usize) -> usize {
+        let stated = self.count("block_count", None, 1..=1024);
+        if draft_layers >= stated {
+            let message = format!("expected fewer than all {stated} layers, found {draft_layers}");
+            self.problem("nextn_predict_layers", message);
+        }
+        stated.saturating_sub(draft_layers).max(1)
+    }
+
     fn kinds(&mut self, layers: usize) -> Vec<LayerKind> {
         const KEY: &str = "attention.compress_ratios";
         let fallback = vec![LayerKind::Window; layers];
@@ -267,29 +272,31 @@ impl Reader<'_> {
     }
 
     fn clamps(&mut self, layers: usize) -> Vec<f32> {
-        const KEY: &str = "swiglu_clamp_exp";
-        let clamps = match self.fact(KEY) {
-            None => return vec![10.0; layers],
-            Some(Fact::Float(value)) => vec![value; layers],
-            Some(Fact::Integer(value)) => vec![value as f64; layers],
-            Some(Fact::Floats(values)) => values,
-            Some(Fact::Integers(values)) => values.into_iter().map(|v| v as f64).collect(),
-            Some(other) => {
-                self.problem(KEY, format!("expected numbers, found {}", other.kind()));
-                return vec![10.0; layers];
+        self.clamps_at("swiglu_clamp_exp", layers).unwrap_or_else(|| vec![10.0; layers])
+    }
+
+    /// One clamp per layer, stated as a list or as one number for all.
+    fn clamps_at(&mut self, key: &str, layers: usize) -> Option<Vec<f32>> {
+        let clamps = match self.fact(key)? {
+            Fact::Float(value) => vec![value; layers],
+            Fact::Integer(value) => vec![value as f64; layers],
+            Fact::Floats(values) => values,
+            Fact::Integers(values) => values.into_iter().map(|v| v as f64).collect(),
+            other => {
+                self.problem(key, format!("expected numbers, found {}", other.kind()));
+                return None;
             }
         };
+        let found = clamps.len();
+        let clamps: Vec<f64> = clamps.into_iter().take(layers).collect();
         if clamps.len() < layers {
-            self.problem(
-                KEY,
-                format!("expected one entry per layer ({layers}), found {}", clamps.len()),
-            );
-            return vec![10.0; layers];
+            self.problem(key, format!("expected one entry per layer ({layers}), found {found}"));
+            return None;
         }
         if let Some(bad) = clamps.iter().find(|c| !(1e-3..=1e6).contains(*c)) {
-            self.problem(KEY, format!("expected 0.001 to 1000000, found {bad}"));
+            self.problem(key, format!("expected 0.001 to 1000000, found {bad}"));
         }
-        clamps.into_iter().take(layers).map(|c| c as f32).collect()
+        Some(clamps.into_iter().map(|c| c as f32).collect())
     }
 
     fn yarn(&mut self) -> Yarn {
@@ -297,10 +304,10 @@ impl Reader<'_> {
             factor: self.real("rope.scaling.factor", 16.0, 1.0..=1e6),
             beta_fast: self.real("rope.scaling.yarn_beta_fast", 32.0, 1e-3..=1e6),
             beta_slow: self.real("rope.scaling.yarn_beta_slow", 1.0, 1e-3..=1e6),
-            original_context: self.real(
+            original_context: self.count(
                 "rope.scaling.original_context_length",
-                65_536.0,
-                1.0..=1e9,
+                Some(65_536),
+                1..=1 << 30,
             ),
         }
     }
@@ -327,8 +334,24 @@ impl Reader<'_> {
                 );
             }
         }
-        if self.fact("expert_weights_norm") == Some(Fact::Flag(false)) {
-            self.problem("expert_weights_norm", "expected true, found false".into());
+        match self.fact("expert_weights_norm") {
+            None | Some(Fact::Flag(true) | Fact::Integer(1)) => {}
+            Some(other) => {
+                self.problem("expert_weights_norm", format!("expected true, found {other:?}"));
+            }
+        }
+        match self.fact("rope.scaling.type") {
+            None => {}
+            Some(Fact::Text(name)) if name == "yarn" => {}
+            Some(other) => {
+                self.problem("rope.scaling.type", format!("expected \"yarn\", found {other:?}"));
+            }
+        }
+        // Some files state the shared expert's clamp apart; in this family it is the same.
+        let shared = self.clamps_at("swiglu_clamp_shexp", shape.layers);
+        if shared.is_some_and(|clamps| clamps != shape.swiglu_clamp) {
+            let message = "the shared expert must have the clamp of the routed ones";
+            self.problem("swiglu_clamp_shexp", message.into());
         }
         let gating = self.count("expert_gating_func", Some(4), 0..=1 << 20);
         if gating != 4 {
@@ -429,7 +452,13 @@ mod tests {
             ("attention.head_count_kv", Fact::Integer(8), "expected 1, found 8"),
             ("attention.key_length", Fact::Integer(500), "a head of 500 with 64 rotary"),
             ("attention.output_group_count", Fact::Integer(7), "do not split into 7 groups"),
-            ("expert_used_count", Fact::Integer(64), ""),
+            ("expert_used_count", Fact::Integer(65), "expected 1 to 64"),
+            ("hash_layer_count", Fact::Integer(900), "expected 0 to 43, found 900"),
+            ("swiglu_clamp_exp", Fact::Floats(vec![10.0; 42]), "one entry per layer (43)"),
+            ("swiglu_clamp_exp", Fact::Floats(vec![0.0; 43]), "expected 0.001 to"),
+            ("swiglu_clamp_shexp", Fact::Float(7.0), "the clamp of the routed ones"),
+            ("rope.scaling.type", Fact::Text("none".into()), "expected \"yarn\""),
+            ("expert_weights_norm", Fact::Integer(0), "expected true"),
             ("attention.indexer.key_length", Fact::Integer(96), "power of two"),
             ("expert_weights_norm", Fact::Flag(false), "expected true"),
         ];
@@ -439,12 +468,37 @@ mod tests {
             match read(&map) {
                 Err(error) => {
                     let message = error.to_string();
-                    assert!(message.contains(expected) && !expected.is_empty(), "{key}: {message}");
+                    assert!(message.contains(expected), "{key}: {message}");
                     assert!(message.contains(key), "{message}");
                 }
-                Ok(_) => assert!(expected.is_empty(), "{key} was accepted"),
+                Ok(_) => panic!("{key} was accepted"),
             }
         }
+    }
+
+    #[test]
+    fn more_experts_cannot_be_used_than_there_are() {
+        let mut map = facts(&Shape::flash());
+        map.insert("deepseek4.expert_count".into(), Fact::Integer(5));
+        let message = read(&map).unwrap_err().to_string();
+        assert_eq!(message, "deepseek4.expert_used_count: 6 of 5 experts cannot be used");
+    }
+
+    #[test]
+    fn draft_layers_are_left_out_with_their_clamps() {
+        let mut map = facts(&Shape::flash());
+        map.insert("deepseek4.block_count".into(), Fact::Integer(44));
+        let mut ratios = vec![0i64, 0];
+        ratios.extend((2..43).map(|i| if i % 2 == 0 { 4 } else { 128 }));
+        ratios.push(0);
+        map.insert("deepseek4.attention.compress_ratios".into(), Fact::Integers(ratios));
+        let mut clamps = vec![10.0; 43];
+        clamps.push(0.0);
+        map.insert("deepseek4.swiglu_clamp_exp".into(), Fact::Floats(clamps));
+        let read = |drafts| Shape::from_facts(&|key: &str| map.get(key).cloned(), drafts);
+        assert_eq!(read(1), Ok(Shape::flash()));
+        let message = read(44).unwrap_err().to_string();
+        assert!(message.contains("expected fewer than all 44 layers, found 44"), "{message}");
     }
 
     #[test]

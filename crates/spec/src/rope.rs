@@ -33,7 +33,7 @@ impl Shape {
     fn yarn_corner(&self, base: f64) -> (f64, f64) {
         let width = self.rotary_dim as f64;
         let pair = |rotations: f64| {
-            let turns = self.yarn.original_context / (rotations * std::f64::consts::TAU);
+            let turns = self.yarn.original_context as f64 / (rotations * std::f64::consts::TAU);
             width * turns.ln() / (2.0 * base.ln())
         };
         let low = pair(self.yarn.beta_fast).floor().max(0.0);

@@ -74,7 +74,7 @@ pub struct Yarn {
     /// Rotations over the original context below which a frequency is divided in full.
     pub beta_slow: f64,
     /// The original context in tokens.
-    pub original_context: f64,
+    pub original_context: usize,
 }
 
 /// The indexer of ratio-4 layers: it picks which compressed rows a query attends to.

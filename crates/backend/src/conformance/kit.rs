@@ -123,8 +123,8 @@ impl<'a> Kit<'a> {
         }
     }
 
-    /// Step tables for one step of the given segments: (slot, start, tokens, outputs). Segment `i`
-    /// owns the row pages `i·pages ..`.
+    /// Step tables for one step of the given segments: (start, tokens, outputs). Segment `i` is
+    /// session `i`; see [`Kit::fill`] for its pages.
     pub fn step(&mut self, segments: &[(usize, usize, usize)]) -> Step {
         let rows = segments.iter().map(|s| s.1).sum();
         let context = segments.iter().map(|s| s.0 + s.1).max().unwrap_or(0);

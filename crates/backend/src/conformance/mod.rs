@@ -4,7 +4,8 @@
 //! from a fixed seed (see [`Kit`]), calls front functions, and returns what they computed; it knows
 //! nothing of which backend it runs on. The same cases serve tests and benches.
 //!
-//! ```
+//! ```no_run
+//! // A real use opens another backend than the reference.
 //! let failures = backend::conformance::run(&mut || backend::open_cpu());
 //! assert!(failures.is_empty(), "{failures:#?}");
 //! ```

@@ -46,11 +46,11 @@ struct Words(Vec<u64>);
 impl Words {
     fn zeroed(bytes: usize) -> Result<Words, Error> {
         let words = bytes.div_ceil(8);
-        let mut out = Vec::new();
+        // Asking first turns an impossible size into an error; what is then taken comes zeroed from
+        // the operating system and becomes real memory only where it is touched.
         let full = |_| Error::OutOfMemory { what: "a buffer", bytes };
-        out.try_reserve_exact(words).map_err(full)?;
-        out.resize(words, 0);
-        Ok(Words(out))
+        Vec::<u64>::new().try_reserve_exact(words).map_err(full)?;
+        Ok(Words(vec![0; words]))
     }
 
     fn view<T: Element>(&self) -> &[T] {

@@ -6,7 +6,7 @@ use engine::{
     Engine, Error, Event, Finish, Flow, Generation, OpenOptions, Plan, Progress, Sampler, Sampling,
     Session,
 };
-use gguf::{File, Metadata, TensorPlan, Writer};
+use gguf::{File, Format, Metadata, TensorPlan, Writer};
 use spec::TokenId;
 
 const GREEDY: Sampling = Sampling { temperature: 0.0, top_p: 1.0, top_k: 0, min_p: 0.0 };
@@ -87,7 +87,7 @@ fn answer(
 ) -> (Vec<TokenId>, Finish) {
     let mut out = Vec::new();
     let generation = Generation { prompt, tokens_max, stop };
-    let mut sampler = Sampler::new(GREEDY, 0);
+    let mut sampler = Sampler::new(GREEDY, 0).expect("settings in range");
     let mut sink = |event| {
         if let Event::Token(token) = event {
             out.push(token);
@@ -143,7 +143,7 @@ fn what_ends_an_answer() {
         count += matches!(event, Event::Token(_)) as usize;
         if count == 3 { Flow::Stop } else { Flow::Continue }
     };
-    let mut sampler = Sampler::new(GREEDY, 0);
+    let mut sampler = Sampler::new(GREEDY, 0).expect("settings in range");
     let summary = engine.generate(&mut session, &generation, &mut sampler, &mut sink);
     let summary = summary.expect("text");
     assert_eq!((summary.finish, summary.generated), (Finish::Cancelled, 3));
@@ -164,6 +164,14 @@ fn prompts_that_do_not_fit_are_refused_with_numbers() {
     assert!(sync(&[]).unwrap_err().contains("empty"));
     assert!(sync(&[TokenId(512)]).unwrap_err().contains("token 512"));
     assert_eq!(sync(&prompt(399)), Ok(()));
+
+    let open = |options| Engine::open(&tiny(), options).map(|_| ()).unwrap_err().to_string();
+    assert_eq!(open(OpenOptions { context: 0, ..small() }), "cannot reserve room for 0 tokens");
+    let none = OpenOptions { step_tokens: 0, ..small() };
+    assert_eq!(open(none), "cannot reserve room for 0 tokens per step");
+    let cramped = OpenOptions { context: 100_000, memory_max: Some(4 << 20), ..small() };
+    let message = open(cramped);
+    assert!(message.contains("4194304 are available: use a smaller --ctx, 6250 fits"), "{message}");
 
     let too_large = OpenOptions { context: 1 << 21, ..small() };
     let message = Engine::open(&tiny(), too_large).map(|_| ()).unwrap_err().to_string();
@@ -212,22 +220,42 @@ fn changed(keys: impl Fn(&mut Metadata), bytes: impl Fn(&str, &mut Vec<u8>)) -> 
     File::from_bytes("changed.gguf", std::fs::read(&path).expect("the file")).expect("valid")
 }
 
+/// Every tensor of the layer that has all kinds of them, damaged by one NaN: whichever it is, the
+/// model must not load, or not answer a prompt that is long enough to use it.
 #[test]
-fn damaged_weights_are_an_error_that_names_the_next_command() {
-    let file = changed(
-        |_| {},
-        |name, bytes| {
-            if name == "blk.1.attn_q_a.weight" {
-                bytes[..2].copy_from_slice(&0x7e00u16.to_le_bytes()); // the scale of a Q8_0 block
+fn damaged_weights_are_an_error_wherever_they_are() {
+    let file = File::open(&tiny()).expect("the tiny model");
+    let names = file.tensors().iter().filter(|t| t.name.starts_with("blk.1."));
+    let mut refused_at_load = 0;
+    for tensor in names {
+        // Where a block of this format has its scale; a half NaN there, or a float NaN.
+        let (at, nan): (usize, &[u8]) = match tensor.format {
+            Format::F32 => (0, &[0, 0, 0xc0, 0x7f]),
+            Format::Q2K => (80, &[0, 0x7e]),
+            _ => (0, &[0, 0x7e]),
+        };
+        let damage = |name: &str, bytes: &mut Vec<u8>| {
+            if name == tensor.name {
+                // Experts have many blocks, of which a prompt uses some: damage all of them.
+                let step =
+                    if tensor.dims.len() == 3 { tensor.format.block_bytes() } else { bytes.len() };
+                for block in bytes.chunks_exact_mut(step) {
+                    block[at..at + nan.len()].copy_from_slice(nan);
+                }
             }
-        },
-    );
-    let mut engine = Engine::from_file(file, small()).expect("a model that loads");
-    let mut session = engine.open_session().expect("a session");
-    let error = engine.sync(&mut session, &prompt(9), &mut go_on).unwrap_err();
-    assert!(matches!(error, Error::NotFinite { .. }));
-    assert!(error.to_string().contains("dwarfstar inspect --check changed.gguf"), "{error}");
-    assert_eq!(session.tokens(), []);
+        };
+        let Ok(mut engine) = Engine::from_file(changed(|_| {}, damage), small()) else {
+            refused_at_load += 1;
+            continue;
+        };
+        let mut session = engine.open_session().expect("a session");
+        let error = engine.sync(&mut session, &prompt(200), &mut go_on).map(|_| ());
+        let error = error.expect_err(&tensor.name);
+        assert!(matches!(error, Error::NotFinite { .. }), "{}: {error}", tensor.name);
+        assert!(error.to_string().contains("dwarfstar inspect --check changed.gguf"), "{error}");
+        assert_eq!(session.tokens(), []);
+    }
+    assert!(refused_at_load >= 10, "vectors are checked when they are loaded");
 }
 
 #[test]
@@ -243,6 +271,10 @@ fn a_tokenizer_that_does_not_fit_is_named() {
     assert!(message.unwrap_err().to_string().contains("tokenizer.ggml.token_type has 1 entries"));
     let message = open(|keys| keys.set("tokenizer.ggml.merges", vec!["a zzz".to_owned()]));
     assert!(message.unwrap_err().to_string().contains("merge 0"));
+    let message = open(|keys| keys.set("tokenizer.ggml.model", "llama")).unwrap_err().to_string();
+    assert!(message.contains("tokenizer.ggml.model: expected gpt2, found \"llama\""), "{message}");
+    let message = open(|keys| keys.set("tokenizer.ggml.pre", "qwen2")).unwrap_err().to_string();
+    assert!(message.contains("tokenizer.ggml.pre: expected joyai-llm or"), "{message}");
     // Without a tokenizer the model runs, on ids.
     let without = open(|keys| keys.retain(|key| !key.starts_with("tokenizer.")));
     assert!(!without.expect("a model that loads"));

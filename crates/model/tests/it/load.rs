@@ -35,7 +35,8 @@ fn changed(
 }
 
 fn error(file: &File) -> String {
-    Model::load(&mut Cpu::new(), file, OPTIONS).expect_err("must not load").to_string()
+    let load = |shape| Model::load(&mut Cpu::new(), file, shape, OPTIONS);
+    model::read_shape(file).and_then(load).expect_err("must not load").to_string()
 }
 
 fn same_keys(_: &mut Metadata) {}

@@ -117,7 +117,8 @@ impl Rig {
 
     pub fn with(file: &File, options: Options) -> Rig {
         let mut cpu = Cpu::new();
-        let model = Model::load(&mut cpu, file, options).expect("a model that loads");
+        let shape = model::read_shape(file).expect("a shape");
+        let model = Model::load(&mut cpu, file, shape, options).expect("a model that loads");
         Rig { cpu, model }
     }
 

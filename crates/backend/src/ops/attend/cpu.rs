@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::{Attend, Beyond, Visible};
-use crate::ops::index::NO_PICK;
+use crate::ops::index::{DAMAGED, NO_PICK};
 use crate::ops::linear::cpu::dot;
 use crate::{Buffer, Cpu, KvPools, Step};
 
@@ -54,7 +54,10 @@ impl Cpu {
         }
         for (row, out) in rows.into_iter().zip(next) {
             let paged = paged.expect("only compressed layers have rows beyond the window");
-            self.load_paged(*paged, kv, table, row as usize, out);
+            match row {
+                DAMAGED => out.fill(f32::NAN),
+                row => self.load_paged(*paged, kv, table, row as usize, out),
+            }
         }
         out
     }

@@ -39,7 +39,7 @@ pub enum Beyond<'a> {
     Nothing,
     /// Every row whose window has closed.
     All(PagedRows),
-    /// The rows in `picks` `[T, top_k]`.
+    /// The rows in `picks` `[T, top_k]`, as the indexer leaves them.
     Picked(PagedRows, &'a Buffer<u32>),
 }
 

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{Index, NO_PICK};
+use super::{DAMAGED, Index, NO_PICK};
 use crate::ops::kv::{PagedRows, RowLayout};
 use crate::ops::linear::cpu::dot;
 use crate::ops::select::largest;
@@ -22,6 +22,11 @@ impl Cpu {
         let block = &self.page(&kv.pages, table[entry])[paged.offset..];
         paged.layout.load(block, paged.rows_per_page(), index, out);
     }
+}
+
+/// `max(0, x)`, except that NaN stays NaN.
+fn relu(x: f32) -> f32 {
+    if x < 0.0 { 0.0 } else { x }
 }
 
 impl Index for Cpu {
@@ -63,9 +68,13 @@ impl Index for Cpu {
                     .map(|w| {
                         cpu.load_paged(paged, kv, table, w, &mut row);
                         let heads = q.chunks_exact(dim).zip(weights);
-                        heads.map(|(q, weight)| weight * scale * dot(q, &row).max(0.0)).sum()
+                        heads.map(|(q, weight)| weight * scale * relu(dot(q, &row))).sum()
                     })
                     .collect();
+                if scores.iter().any(|score| score.is_nan()) {
+                    picks[0] = DAMAGED;
+                    return;
+                }
                 picks.copy_from_slice(&largest(&scores, top_k));
                 picks.sort_unstable();
             });

@@ -19,6 +19,10 @@ use crate::{Backend, Buffer, KvPools, Step};
 /// Entry of `picks` beyond the picked rows.
 pub const NO_PICK: u32 = u32::MAX;
 
+/// The only pick of a query whose scores are not numbers: it is attended to as a row of NaN, so that
+/// damaged weights end in an error and not in a plausible choice of rows.
+pub const DAMAGED: u32 = u32::MAX - 1;
+
 /// What a backend implements.
 pub trait Index {
     /// Rounds the queries as the layout rounds rows.
@@ -46,7 +50,7 @@ impl dyn Backend + '_ {
     /// Picks rows for every query of the step.
     ///
     /// `q` `[T, Hi·dim]`, `weights` `[T, Hi]` (unscaled), `picks` `[T, top_k]`: row numbers
-    /// ascending, then [`NO_PICK`].
+    /// ascending, then [`NO_PICK`]; or [`DAMAGED`] first, if a score is not a number.
     pub fn index_pick(
         &mut self,
         paged: PagedRows,

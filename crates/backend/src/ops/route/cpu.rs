@@ -18,7 +18,7 @@ impl Route for Cpu {
         scale: f32,
         step: &Step,
         picks: &mut Buffer<u32>,
-        weights: &mut Buffer<f32>,
+        shares: &mut Buffer<f32>,
     ) {
         let (experts, used) = (logits.width, picks.width);
         self.edit(picks, |cpu, picks| {
@@ -37,10 +37,10 @@ impl Route for Cpu {
                 }
             }
         });
-        self.edit(weights, |cpu, weights| {
+        self.edit(shares, |cpu, shares| {
             let logits = cpu.data(logits).chunks_exact(experts).take(step.rows);
             let picks = cpu.data(picks).chunks_exact(used);
-            for ((logits, picks), out) in logits.zip(picks).zip(weights.chunks_exact_mut(used)) {
+            for ((logits, picks), out) in logits.zip(picks).zip(shares.chunks_exact_mut(used)) {
                 for (out, &pick) in out.iter_mut().zip(picks) {
                     *out = score(logits[pick as usize]);
                 }

@@ -4,7 +4,7 @@
 //! s[e]   = sqrt(softplus(logit[e]))
 //! chosen = table[token]                          hashed layers: fixed by the token id
 //!          the K largest of s + bias             other layers; of equal values the lowest expert
-//! g[e]   = s[e] / Σ_chosen s · scale             the bias is NOT in the weight
+//! g[e]   = s[e] / Σ_chosen s · scale             the share; the bias is NOT in it
 //! ```
 
 mod cases;
@@ -33,14 +33,14 @@ pub trait Route {
         scale: f32,
         step: &Step,
         picks: &mut Buffer<u32>,
-        weights: &mut Buffer<f32>,
+        shares: &mut Buffer<f32>,
     );
 }
 
 impl dyn Backend + '_ {
     /// Chooses experts for every token of the step.
     ///
-    /// `logits` `[T, E]`, `picks` and `weights` `[T, K]`.
+    /// `logits` `[T, E]`, `picks` and `shares` `[T, K]`.
     pub fn route(
         &mut self,
         logits: &Buffer<f32>,
@@ -48,17 +48,17 @@ impl dyn Backend + '_ {
         scale: f32,
         step: &Step,
         picks: &mut Buffer<u32>,
-        weights: &mut Buffer<f32>,
+        shares: &mut Buffer<f32>,
     ) {
         let used = picks.width;
         logits.expect("logits", step.rows, logits.width);
         picks.expect("picks", step.rows, used);
-        weights.expect("weights", step.rows, used);
+        shares.expect("shares", step.rows, used);
         match choice {
             Choice::Table(table) => table.expect("table", table.rows, used),
             Choice::Bias(bias) => bias.expect("bias", 1, logits.width),
         }
         assert!(used <= logits.width);
-        self.route_raw(logits, choice, scale, step, picks, weights);
+        self.route_raw(logits, choice, scale, step, picks, shares);
     }
 }
