@@ -9,6 +9,7 @@ mod exit;
 mod human;
 mod interrupt;
 mod json;
+mod machine;
 mod meant;
 mod npy;
 mod open;

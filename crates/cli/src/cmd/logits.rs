@@ -9,6 +9,7 @@ use engine::{Engine, Flow, OpenOptions};
 
 use crate::exit::{Exit, say};
 use crate::interrupt;
+use crate::machine;
 use crate::meant::Logits;
 use crate::npy::NpyFile;
 use crate::open;
@@ -35,6 +36,7 @@ pub fn logits(meant: &Logits, terminal: &Terminal) -> Result<Exit> {
             context: tokens.len(),
             step_tokens: default.step_tokens.min(tokens.len()),
             all_logits: true,
+            memory_max: machine::memory_available(),
             ..default
         },
     )?;

@@ -17,6 +17,7 @@ use crate::cmd::prompt::{self, THINK_MAX_CONTEXT};
 use crate::exit::{Exit, say};
 use crate::interrupt;
 use crate::json;
+use crate::machine;
 use crate::meant::{Ask, Run, Thinking};
 use crate::open;
 use crate::progress::Progress;
@@ -36,10 +37,11 @@ pub fn run(mut run: Run, terminal: &Terminal) -> Result<Exit> {
     let tokenizer = prompt::tokenizer(&file)?;
     let prompt = prompt::prompt(&tokenizer, &run.ask, prompt::checkpoint(&file))?;
 
-    let options = OpenOptions { rows: run.rows, context, ..OpenOptions::default() };
+    let memory_max = machine::memory_available();
+    let options = OpenOptions { rows: run.rows, context, memory_max, ..OpenOptions::default() };
     let mut engine = Engine::from_file(file, options)?;
     let mut session = engine.open_session()?;
-    let mut sampler = Sampler::new(run.sampling, run.seed);
+    let mut sampler = Sampler::new(run.sampling, run.seed)?;
     let stop: Vec<_> = tokenizer.special(special::EOS).into_iter().collect();
     let generation = Generation { prompt: &prompt.tokens, tokens_max: run.tokens_max, stop: &stop };
 

@@ -21,6 +21,22 @@ fn interrupt(child: &Child) {
     assert!(status.expect("kill is there").success());
 }
 
+/// A prompt that is being read shows nothing on a pipe. Linux tells which signals are caught.
+fn wait_until_it_listens(child: &Child) {
+    const SIGINT_BIT: u64 = 1 << 1;
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(5) {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()));
+        let status = status.unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        if caught.is_some_and(|mask| mask & SIGINT_BIT != 0) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 fn start(args: &[&str]) -> Child {
     let mut command = command(args);
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts")
@@ -53,10 +69,11 @@ fn ctrl_c_ends_after_the_current_token() {
 fn ctrl_c_ends_between_two_chunks_of_a_prompt() {
     let folder = tempfile::tempdir().unwrap();
     let prompt = folder.path().join("prompt.txt");
-    std::fs::write(&prompt, "The night train ".repeat(7000)).unwrap();
-    let args = ["run", "-m", &tiny(), "--raw-prompt", "--prompt-file", &text(&prompt), "--json"];
+    std::fs::write(&prompt, "The night train ".repeat(40_000)).unwrap();
+    // Minutes of work, of which little is done.
+    let args = ["run", "-m", &tiny(), "--prompt-file", &text(&prompt), "--ctx", "200000", "--json"];
     let child = start(&args);
-    std::thread::sleep(Duration::from_millis(1500));
+    wait_until_it_listens(&child);
     interrupt(&child);
     let ended = wait(child);
     assert_eq!(ended.code, 130, "{}", ended.stderr);

@@ -1,0 +1,32 @@
+//! What the machine has to offer, as far as it says so.
+//!
+//! Engines reserve what they are told to; how much there is can be known only out here. Where the
+//! system does not tell, nothing is limited, and the system refuses when it must.
+
+use std::fs;
+
+/// Bytes of memory that can be had without pushing others out, on systems that tell.
+pub fn memory_available() -> Option<usize> {
+    available(&fs::read_to_string("/proc/meminfo").ok()?)
+}
+
+fn available(meminfo: &str) -> Option<usize> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kibibytes: usize = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kibibytes.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::available;
+
+    #[test]
+    fn linux_tells_in_kibibytes() {
+        let text =
+            "MemTotal:       32594312 kB\nMemFree: 1 kB\nMemAvailable:   20480 kB\nCached: 7 kB\n";
+        assert_eq!(available(text), Some(20480 * 1024));
+        for text in ["", "MemAvailable:", "MemAvailable: many kB", "MemAvailable: 5"] {
+            assert_eq!(available(text), None, "{text:?}");
+        }
+    }
+}
