@@ -4,6 +4,7 @@
 //! reserve, and does not read the file's metadata again.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use backend::{Backend, RowFormat};
 use gguf::File;
@@ -84,7 +85,7 @@ pub struct Engine {
     pub(crate) backend: Box<dyn Backend>,
     pub(crate) model: Model,
     file: File,
-    tokenizer: Option<Tokenizer>,
+    tokenizer: Option<Arc<Tokenizer>>,
     options: OpenOptions,
 }
 
@@ -107,7 +108,7 @@ impl Engine {
         options.check(&file, &shape)?;
         let mut backend = backend::open_cpu();
         let model = Model::load(&mut *backend, &file, shape, options.model_options())?;
-        let tokenizer = read_tokenizer(&file, model.shape().vocab)?;
+        let tokenizer = read_tokenizer(&file, model.shape().vocab)?.map(Arc::new);
         Ok(Engine { backend, model, file, tokenizer, options })
     }
 
@@ -140,9 +141,9 @@ impl Engine {
     ///
     /// # Errors
     /// The file has none.
-    pub fn tokenizer(&self) -> Result<&Tokenizer, Error> {
+    pub fn tokenizer(&self) -> Result<Arc<Tokenizer>, Error> {
         let none = || Error::NoTokenizer { file: self.file.name().to_owned() };
-        self.tokenizer.as_ref().ok_or_else(none)
+        self.tokenizer.clone().ok_or_else(none)
     }
 
     /// Opens an empty session.

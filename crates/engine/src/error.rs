@@ -1,4 +1,7 @@
 //! What can go wrong between a model file and a sampled token.
+//!
+//! Errors of lower crates pass through as they are: they already name their file, key or tensor.
+//! Where there is a command or flag that helps, the message says it.
 
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +71,10 @@ pub enum Error {
     #[error("the prompt is empty: there is no token to continue from")]
     EmptyPrompt,
     /// The prompt leaves no room for an answer.
-    #[error("the prompt has {prompt} tokens, the context holds {context}{}", advice(*.needed, *.native))]
+    #[error(
+        "the prompt has {prompt} tokens, the context holds {context}{}",
+        advice(*.needed, *.native)
+    )]
     PromptTooLong {
         /// Tokens of the prompt.
         prompt: usize,

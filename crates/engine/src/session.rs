@@ -81,8 +81,8 @@ impl Engine {
     /// `progress` is called before the first chunk and after each one.
     ///
     /// # Errors
-    /// An empty prompt, one that does not leave room for a token, or a token outside the vocabulary:
-    /// the session then holds the chunks that were fed before. A device error, or logits that are
+    /// An empty prompt, one that does not leave room for a token, or a token outside the
+    /// vocabulary: the session then holds the chunks that were fed before. A device error, or logits that are
     /// not numbers: the session is then empty.
     pub fn sync(
         &mut self,

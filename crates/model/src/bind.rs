@@ -58,8 +58,8 @@ fn check(file: &File, spec: &TensorSpec) -> Option<TensorProblem> {
     (!fits).then_some(TensorProblem::Format { name, expected, found })
 }
 
-/// Whether the tensor holds the same rows. Trailing ones do not matter, and the rows of a matrix may
-/// be split further (some files store the grouped output projection with rank 3).
+/// Whether the tensor holds the same rows. Trailing ones do not matter, and the rows of a matrix
+/// may be split further (some files store the grouped output projection with rank 3).
 fn same_dims(expected: &[usize], tensor: &Tensor) -> bool {
     let (expected, found) = (without_ones(expected), without_ones(&tensor.dims));
     match (expected, found) {

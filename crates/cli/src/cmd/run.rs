@@ -34,12 +34,12 @@ pub fn run(mut run: Run, terminal: &Terminal) -> Result<Exit> {
     let native = model::read_shape(&file)?.context_max;
     let context = run.context.unwrap_or(CONTEXT_TOKENS.min(native));
     lower_thinking(&mut run, context);
-    let tokenizer = prompt::tokenizer(&file)?;
-    let prompt = prompt::prompt(&tokenizer, &run.ask, prompt::checkpoint(&file))?;
-
+    let checkpoint = prompt::checkpoint(&file);
     let memory_max = machine::memory_available();
     let options = OpenOptions { rows: run.rows, context, memory_max, ..OpenOptions::default() };
     let mut engine = Engine::from_file(file, options)?;
+    let tokenizer = engine.tokenizer()?;
+    let prompt = prompt::prompt(&tokenizer, &run.ask, checkpoint)?;
     let mut session = engine.open_session()?;
     let mut sampler = Sampler::new(run.sampling, run.seed)?;
     let stop: Vec<_> = tokenizer.special(special::EOS).into_iter().collect();

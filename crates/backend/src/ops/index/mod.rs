@@ -19,8 +19,8 @@ use crate::{Backend, Buffer, KvPools, Step};
 /// Entry of `picks` beyond the picked rows.
 pub const NO_PICK: u32 = u32::MAX;
 
-/// The only pick of a query whose scores are not numbers: it is attended to as a row of NaN, so that
-/// damaged weights end in an error and not in a plausible choice of rows.
+/// The only pick of a query whose scores are not numbers: it is attended to as a row of NaN, so
+/// that damaged weights end in an error and not in a plausible choice of rows.
 pub const DAMAGED: u32 = u32::MAX - 1;
 
 /// What a backend implements.
