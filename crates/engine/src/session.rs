@@ -82,8 +82,8 @@ impl Engine {
     ///
     /// # Errors
     /// An empty prompt, one that does not leave room for a token, or a token outside the
-    /// vocabulary: the session then holds the chunks that were fed before. A device error, or logits that are
-    /// not numbers: the session is then empty.
+    /// vocabulary: the session then holds the chunks that were fed before. A device error, or
+    /// logits that are not numbers: the session is then empty.
     pub fn sync(
         &mut self,
         session: &mut Session,

@@ -1,6 +1,6 @@
 //! `dwarfstar inspect`: what a file holds, what running it takes, what is wrong with it.
 //!
-//! [`Report`](report::Report) gathers the facts, `text.rs` shows them to people and `--json` to
+//! [`Report`] gathers the facts, `text.rs` shows them to people and `--json` to
 //! machines. `check.rs` reads every value on request. A file that cannot run is shown like any
 //! other, with the reasons; only one that cannot be read is an error.
 

@@ -1,7 +1,7 @@
 //! `dwarfstar run`: the main job, from flags to streamed text, on one page.
 //!
 //! The file is opened, the question becomes tokens, the engine generates, and every token goes
-//! through a [`Reply`](reply::Reply) to the screen. Ctrl+C and closed pipes stop between two
+//! through a [`Reply`] to the screen. Ctrl+C and closed pipes stop between two
 //! tokens. What the pieces do is told where they are: `prompt.rs`, `screen.rs`, crate `engine`.
 
 mod reply;
