@@ -5,7 +5,7 @@
 //! against bounds and cross-rules, and never a constant of the code. Flash, Pro and the small
 //! models of the tests differ in nothing but these numbers.
 //!
-//! This crate knows neither files nor devices. Start reading at [`Shape`], then [`tensors`].
+//! This crate knows neither files nor devices. Start reading at [`Shape`], then [`tensors()`].
 //!
 //! Source of the numbers: the configuration published with the weights, and the metadata keys of
 //! the GGUF architecture `deepseek4`.
