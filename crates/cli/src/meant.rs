@@ -198,11 +198,7 @@ pub fn logits(typed: typed::Logits) -> Result<Logits> {
     if tokens.is_empty() {
         return Err(usage("--tokens: the list is empty, expected at least one token id"));
     }
-    let last = at_least_one("--last", typed.last)?.unwrap_or(tokens.len());
-    if last > tokens.len() {
-        let there = tokens.len();
-        return Err(usage(format!("--last {last}: the list has {there} tokens only")));
-    }
+    let last = at_least_one("--last", typed.last)?.unwrap_or(tokens.len()).min(tokens.len());
     let rows = rows(typed.rows, typed.no_activation_rounding);
     Ok(Logits { model, tokens, last, rows, out: typed.out })
 }

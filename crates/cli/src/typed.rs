@@ -260,7 +260,7 @@ pub struct Logits {
     #[arg(long, value_name = "IDS")]
     pub tokens: String,
 
-    /// Write the last N positions only [default: all]
+    /// Write the last N positions only, or all if there are fewer [default: all]
     #[arg(long, value_name = "N")]
     pub last: Option<usize>,
 

@@ -137,7 +137,7 @@ impl Engine {
             return Err(Error::NotFinite { file: self.file().name().to_owned(), position });
         }
         session.logits.clear();
-        session.logits.extend_from_slice(&logits[logits.len() - vocab..]);
+        session.logits.extend_from_slice(&logits[logits.len().saturating_sub(vocab)..]);
         Ok(logits)
     }
 
@@ -149,15 +149,16 @@ impl Engine {
         self.feed(session, &[token], 1).map(|_| ())
     }
 
-    /// Computes the logits of every position of `prompt` in a session of its own and hands them to
-    /// `sink`, some rows at a time: (position of the first row, rows `[n, V]`).
+    /// Computes the logits of the last `wanted` positions of `prompt`, or of all if there are fewer,
+    /// in a session of its own. `sink` is called after each chunk: (tokens fed, new rows `[n, V]`).
     ///
     /// The engine must have been opened with `all_logits`.
     ///
     /// # Errors
     /// As for [`Engine::sync`].
-    pub fn logits_of_all(
+    pub fn logits_of_last(
         &mut self,
+        wanted: usize,
         prompt: &[TokenId],
         sink: &mut dyn FnMut(usize, &[f32]) -> Flow,
     ) -> Result<(), Error> {
@@ -165,10 +166,13 @@ impl Engine {
         self.check_prompt(prompt.len(), 0)?;
         let mut session = self.open_session()?;
         let mut result = Ok(());
-        let mut position = 0;
+        let first_wanted = prompt.len().saturating_sub(wanted);
+        let mut fed = 0;
         for chunk in prompt.chunks(self.options().step_tokens) {
-            match self.feed(&mut session, chunk, chunk.len()) {
-                Ok(rows) if sink(position, &rows) == Flow::Continue => position += chunk.len(),
+            fed += chunk.len();
+            let outputs = fed.saturating_sub(first_wanted).min(chunk.len());
+            match self.feed(&mut session, chunk, outputs) {
+                Ok(rows) if sink(fed, &rows) == Flow::Continue => {}
                 Ok(_) => break,
                 Err(error) => {
                     result = Err(error);

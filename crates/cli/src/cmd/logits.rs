@@ -42,13 +42,11 @@ pub fn logits(meant: &Logits, terminal: &Terminal) -> Result<Exit> {
     )?;
 
     let progress = Progress::tokens("computing", tokens.len(), terminal.messages);
-    let skipped = tokens.len() - last;
     let complete = array.write(*last, vocab, |sink| {
         let mut written = Ok(());
-        engine.logits_of_all(tokens, &mut |first, rows| {
-            let wanted = skipped.saturating_sub(first) * vocab;
-            written = sink(rows.get(wanted..).unwrap_or_default());
-            progress.set((first + rows.len() / vocab) as u64);
+        engine.logits_of_last(*last, tokens, &mut |fed, rows| {
+            written = sink(rows);
+            progress.set(fed as u64);
             if written.is_err() || interrupt::requested() { Flow::Stop } else { Flow::Continue }
         })?;
         written?;

@@ -79,13 +79,12 @@ fn bad_lists_and_outputs() {
     std::fs::write(&list, "1,two").unwrap();
     let list = format!("@{list}");
     let here = text(folder.path());
-    let cases: [(&str, &str, &[&str], i32, &str); 10] = [
+    let cases: [(&str, &str, &[&str], i32, &str); 9] = [
         ("1,512", &out, &[], 1, "entry 1 of the tokens is 512, this model's tokens are 0 to 511"),
         ("1,x", &out, &[], 2, "--tokens: entry 1 is \"x\""),
         ("", &out, &[], 2, "--tokens: the list is empty"),
         (&list, &out, &[], 1, "ids.txt: entry 1 is \"two\""),
         ("@nowhere.txt", &out, &[], 1, "nowhere.txt: could not open it: No such file"),
-        ("1,2", &out, &["--last", "3"], 2, "--last 3: the list has 2 tokens only"),
         ("1,2", &out, &["--last", "0"], 2, "--last 0: expected at least 1"),
         ("1", &out, &["--rows", "packed", "--no-activation-rounding"], 2, "cannot be used with"),
         ("1", &missing, &[], 1, "logits.npy: could not create it"),

@@ -179,21 +179,23 @@ fn prompts_that_do_not_fit_are_refused_with_numbers() {
 }
 
 #[test]
-fn all_logits_are_those_of_each_position() {
+fn logits_of_many_positions_are_those_of_each() {
     let mut engine = open(OpenOptions { all_logits: true, ..small() });
-    let tokens = prompt(70);
-    let mut rows = Vec::new();
-    engine
-        .logits_of_all(&tokens, &mut |start, chunk| {
-            assert_eq!(start * 512, rows.len());
+    let tokens = prompt(130);
+    for (wanted, first) in [(130, 0), (1000, 0), (75, 55), (1, 129)] {
+        let (mut rows, mut seen) = (Vec::new(), Vec::new());
+        let mut sink = |fed, chunk: &[f32]| {
+            seen.push(fed);
             rows.extend_from_slice(chunk);
             Flow::Continue
-        })
-        .expect("logits");
-    assert_eq!(rows.len(), 70 * 512);
-    for position in [0, 49, 50, 69] {
-        let want = logits_after(&mut engine, &tokens[..position + 1]);
-        assert_eq!(rows[position * 512..][..512], want);
+        };
+        engine.logits_of_last(wanted, &tokens, &mut sink).expect("logits");
+        assert_eq!(seen, [50, 100, 130]);
+        assert_eq!(rows.len(), (130 - first) * 512);
+        for position in [0, 49, 50, 55, 99, 129].into_iter().filter(|p| *p >= first) {
+            let want = logits_after(&mut engine, &tokens[..position + 1]);
+            assert_eq!(rows[(position - first) * 512..][..512], want, "{position} of {wanted}");
+        }
     }
 }
 
