@@ -16,6 +16,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 DOCUMENT_CHARS_MAX = 24_000
+OFFENSIVE = re.compile(r"slur|offensive|obscene|vulgar|derogatory|disparag|sexual|nigger")
 
 
 class Page(HTMLParser):
@@ -64,7 +65,7 @@ def wordnet(folder):
     for kind in ("noun", "verb", "adj", "adv"):
         entries = []
         for line in (folder / f"data.{kind}").read_text("latin-1").splitlines():
-            if line.startswith("  ") or " | " not in line:
+            if line.startswith("  ") or " | " not in line or OFFENSIVE.search(line):
                 continue
             head, gloss = line.split(" | ", 1)
             words = head.split()

@@ -504,14 +504,14 @@ class Model(HeadMix):
     def __init__(self, cfg, positions_max=8192):
         super().__init__()
         self.cfg = cfg
-        self.embed = Weight(cfg.vocab_size, cfg.hidden_size, std=1.0)
+        self.embed = Weight(cfg.vocab_size, cfg.hidden_size, std=0.1)
         self.layers = nn.ModuleList(
             Block(cfg, cfg.compress_ratios[i], i < cfg.num_hash_layers, i)
             for i in range(cfg.num_hidden_layers))
         self.mtp = nn.ModuleList(
             Mtp(cfg, cfg.num_hidden_layers) for _ in range(cfg.num_nextn_predict_layers))
         self.norm = Weight(cfg.hidden_size, fill=1)
-        self.head = Weight(cfg.vocab_size, cfg.hidden_size)
+        self.head = Weight(cfg.vocab_size, cfg.hidden_size, std=0.01)
         self.add_head_mix(cfg)
         for name, compressed in (("near_table", False), ("far_table", True)):
             angle = torch.arange(positions_max)[:, None] * frequencies(cfg, compressed)
