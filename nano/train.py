@@ -1,0 +1,365 @@
+"""Trains Nano, in time-boxed resumable pieces.
+
+  python train.py --tokenizer T --corpus C --state DIR --out DIR --minutes 9 \
+      --phases 2048x32:1.0 --warmup 0.05 --decay 0.0
+
+`--phases LENGTHxROWS:SHARE,...` is the curriculum by share of the time. The learning rate warms
+up over the first `--warmup` share, stays, and falls to zero over the last `--decay` share.
+DIR/state.pt holds everything (resumed if present); OUT receives a small checkpoint in parts
+(`checkpoint.00`, ...; experts with 8 bits, the rest with 16), the loss curve and samples' results.
+"""
+import argparse
+import csv
+import io
+import itertools
+import random
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from data import Corpus, Speaker, Stream
+from model import Config, Model
+from tokenizers import Tokenizer
+
+PART_BYTES = 16_000_000
+BALANCE_STEP = 2e-3
+
+
+# ---------------------------------------------------------------- optimizer
+def orthogonal(g, steps=5):
+    """The nearest semi-orthogonal matrices to g [..., rows, columns] (Newton-Schulz)."""
+    x = g.bfloat16()
+    tall = x.shape[-2] > x.shape[-1]
+    x = x.mT if tall else x
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    for _ in range(steps):
+        a = x @ x.mT
+        x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
+    return x.mT if tall else x
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum, orthogonalized, at the size of an AdamW update; equal shapes go together."""
+
+    def __init__(self, parameters, lr, momentum=0.95, weight_decay=0.05):
+        super().__init__(parameters, dict(lr=lr, momentum=momentum, weight_decay=weight_decay))
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            shapes = {}
+            for p in group["params"]:
+                if p.grad is not None:
+                    shapes.setdefault(p.shape, []).append(p)
+            for shape, members in shapes.items():
+                self.update(members, shape, group)
+
+    def update(self, members, shape, group):
+        for p in members:
+            if not self.state[p]:
+                self.state[p]["m"] = torch.zeros_like(p)
+        momenta = [self.state[p]["m"] for p in members]
+        grads = [p.grad for p in members]
+        torch._foreach_lerp_(momenta, grads, 1 - group["momentum"])
+        mixed = torch._foreach_lerp(grads, momenta, group["momentum"])
+        rows, columns = shape[-2:]
+        updates = orthogonal(torch.stack(mixed)).float() * 0.2 * max(rows, columns) ** 0.5
+        torch._foreach_mul_(members, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_add_(members, list(updates.unbind(0)), alpha=-group["lr"])
+
+
+def optimizers(model, muon_lr):
+    """Muon for the matrices of the layers, AdamW for everything else."""
+    matrices, groups = [], {"embed": [], "head": [], "other": []}
+    for name, p in model.named_parameters():
+        last = name.split(".")[-1]
+        plain = last.startswith("hc_") or last == "ape" or ".gate.weight" in name or p.ndim < 2
+        if name == "embed.weight":
+            groups["embed"].append(p)
+        elif name == "head.weight":
+            groups["head"].append(p)
+        elif plain:
+            groups["other"].append(p)
+        else:
+            matrices.append(p)
+    rates = {"embed": 6e-3, "head": 3e-3, "other": 2e-3}
+    adam = torch.optim.AdamW([{"params": g, "lr": rates[k]} for k, g in groups.items()],
+                             betas=(0.9, 0.95), eps=1e-10, weight_decay=0.0, fused=True)
+    found = [Muon(matrices, muon_lr), adam]
+    for optimizer in found:
+        for group in optimizer.param_groups:
+            group["peak"] = group["lr"]
+    return found
+
+
+# ---------------------------------------------------------------- data
+class Batches(torch.utils.data.IterableDataset):
+    def __init__(self, args, length, rows, seed):
+        self.args, self.length, self.rows, self.seed = args, length, rows, seed
+
+    def __iter__(self):
+        worker = torch.utils.data.get_worker_info().id
+        corpus = Corpus(self.args.corpus)
+        stream = iter(Stream(self.args.tokenizer, corpus, self.length, f"{self.seed}/{worker}"))
+        while True:
+            rows = list(itertools.islice(stream, self.rows))
+            yield (torch.stack([torch.from_numpy(t) for t, _ in rows]),
+                   torch.stack([torch.from_numpy(w) for _, w in rows]))
+
+
+def loader(args, length, rows, seed, workers):
+    return iter(torch.utils.data.DataLoader(
+        Batches(args, length, rows, seed), batch_size=None, num_workers=workers,
+        prefetch_factor=2, pin_memory=True))
+
+
+# ---------------------------------------------------------------- loss
+def cross_entropy(logits, targets, weights):
+    losses = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")
+    return (losses * weights.flatten()).sum() / weights.sum().clamp_min(1.0)
+
+
+class Trainer:
+    """The model, its optimizers and the loss of one batch."""
+
+    def __init__(self, args, cfg):
+        torch.manual_seed(args.seed)
+        self.args, self.device = args, "cuda"
+        self.model = Model(cfg, positions_max=32768).cuda()
+        self.optimizers = optimizers(self.model, args.lr)
+        self.step, self.seconds, self.tokens, self.curve = 0, 0.0, 0, []
+        if args.compile:
+            torch._dynamo.config.cache_size_limit = 64
+            for block in [*self.model.layers, *self.model.mtp]:
+                block.compile(dynamic=False)
+            self.cross_entropy = torch.compile(cross_entropy, dynamic=False)
+        else:
+            self.cross_entropy = cross_entropy
+
+    def loss(self, rows, weights):
+        """rows [B, T + 2] -> (total loss, parts for the log)."""
+        T, model = rows.shape[1] - 2, self.model
+        tokens = rows[:, :T]
+        h, index_losses, loads = model.streams(tokens, True, torch.bfloat16)
+        main = self.cross_entropy(model.logits(h, dtype=torch.bfloat16), rows[:, 1:T + 1], weights[:, 1:T + 1])
+        index = sum(index_losses) / max(1, len(index_losses))
+        few = max(1, len(rows) // 4)      # the MTP block learns from a quarter, without moving the rest
+        draft, load = model.draft(h[:few].detach(), rows[:few, :T], True, torch.bfloat16)
+        ahead = self.cross_entropy(draft, rows[:few, 2:], weights[:few, 2:])
+        return main + index + 0.3 * ahead, (main, index, ahead), loads + [load]
+
+    def update(self, batch, share):
+        rows, weights = batch[0].cuda(non_blocking=True).long(), batch[1].cuda(non_blocking=True).float()
+        total, parts, loads = self.loss(rows, weights)
+        total.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak"] * share
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        self.balance(loads)
+        self.step += 1
+        self.tokens += rows.shape[0] * (rows.shape[1] - 2)
+        return parts, norm
+
+    @torch.no_grad()
+    def balance(self, loads):
+        """Moves the selection bias of each expert against its load."""
+        for block, load in zip([*self.model.layers, *self.model.mtp], loads):
+            if not block.ffn.hashed:
+                block.ffn.gate.bias += BALANCE_STEP * torch.sign(load.mean() - load)
+
+    # checkpoints ----------------------------------------------------------
+    def save(self, folder):
+        torch.save({"model": self.model.state_dict(), "optimizers": [o.state_dict() for o in self.optimizers],
+                    "step": self.step, "seconds": self.seconds, "tokens": self.tokens, "curve": self.curve},
+                   folder / "state.pt")
+
+    def resume(self, path):
+        state = torch.load(path, map_location="cuda")
+        self.model.load_state_dict(state["model"])
+        for optimizer, saved in zip(self.optimizers, state.get("optimizers", [])):
+            peaks = [g["peak"] for g in optimizer.param_groups]
+            optimizer.load_state_dict(saved)
+            for group, peak in zip(optimizer.param_groups, peaks):
+                group["peak"] = peak
+        self.step, self.seconds = state.get("step", 0), state.get("seconds", 0.0)
+        self.tokens, self.curve = state.get("tokens", 0), state.get("curve", [])
+
+    def publish(self, folder):
+        """The small checkpoint, in parts that can be carried."""
+        data = io.BytesIO()
+        torch.save({"model": pack(self.model.state_dict()), "step": self.step, "seconds": self.seconds,
+                    "tokens": self.tokens, "curve": self.curve}, data)
+        raw = data.getvalue()
+        for i in range(0, len(raw), PART_BYTES):
+            (folder / f"checkpoint.{i // PART_BYTES:02}").write_bytes(raw[i:i + PART_BYTES])
+        with open(folder / "loss.csv", "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["step", "seconds", "tokens", "length", "loss", "index", "mtp", "rate"])
+            writer.writerows(self.curve)
+
+
+def pack(state):
+    """Experts as 8-bit groups of 32 (finer than the FP4 they ship in), other floats as F16."""
+    out = {}
+    for name, value in state.items():
+        if name.split(".")[-1] in ("w1", "w2", "w3"):
+            y = value.float().unflatten(-1, (-1, 32))
+            scale = (y.abs().amax(-1, keepdim=True) / 127).clamp_min(1e-8)
+            out[name] = ((y / scale).round().to(torch.int8).cpu(), scale.half().cpu())
+        else:
+            out[name] = (value.half() if value.is_floating_point() else value.int()).cpu()
+    return out
+
+
+def unpack(packed):
+    out = {}
+    for name, value in packed.items():
+        if isinstance(value, tuple):
+            out[name] = (value[0].float() * value[1].float()).flatten(-2)
+        else:
+            out[name] = value.float() if value.is_floating_point() else value.long()
+    return out
+
+
+def read_parts(folder):
+    """A published checkpoint: {"model": state, "curve": ..., ...}."""
+    raw = b"".join(p.read_bytes() for p in sorted(Path(folder).glob("checkpoint.*")))
+    state = torch.load(io.BytesIO(raw), map_location="cpu")
+    return state | {"model": unpack(state["model"])}
+
+
+# ---------------------------------------------------------------- evaluation during training
+@torch.no_grad()
+def exactness(model, tokenizer, corpus, count, characters, seed=7):
+    """Share of held-out tool calls (no thinking) that greedy decoding writes exactly.
+
+    Greedy decoding is exact just when every token is the most likely one after the true ones."""
+    speaker = Speaker(corpus, random.Random(seed), "eval")
+    intents = ("list", "read", "write", "append", "replace", "run", "search", "mkdir")
+    right, total, misses = {}, {}, []
+    for i in range(count):
+        text, first = None, None
+        while first is None:
+            text, first = speaker.with_tools(characters, thinking=False, intent=intents[i % len(intents)])
+        prompt, intent, _ = first
+        expected = text[len(prompt):text.index("<｜end▁of▁sentence｜>", len(prompt))]
+        a = tokenizer.encode(prompt, add_special_tokens=False).ids
+        b = tokenizer.encode(expected, add_special_tokens=False).ids + [1]
+        rows = torch.tensor([a + b], device="cuda")
+        logits = model(rows, True, torch.bfloat16)[0, len(a) - 1:-1]
+        found = logits.argmax(-1).tolist()
+        good = found == b
+        right[intent] = right.get(intent, 0) + good
+        total[intent] = total.get(intent, 0) + 1
+        if not good and len(misses) < 12:
+            at = next(k for k in range(len(b)) if found[k] != b[k])
+            misses.append((prompt[-160:], expected, tokenizer.decode(b[:at], False)[-40:],
+                           tokenizer.decode(found[at:at + 3], False)))
+    return sum(right.values()) / count, {k: f"{right[k]}/{total[k]}" for k in total}, misses
+
+
+@torch.no_grad()
+def held_loss(model, tokenizer, corpus):
+    """Mean loss per token on held-out documents, 2048 tokens each."""
+    losses = []
+    for text in corpus.held[:64]:
+        ids = [0] + tokenizer.encode(text[:8000], add_special_tokens=False).ids[:2048]
+        rows = torch.tensor([ids], device="cuda")
+        logits = model(rows[:, :-1], True, torch.bfloat16)[0].float()
+        losses.append(F.cross_entropy(logits, rows[0, 1:], reduction="sum").item() / (len(ids) - 1))
+    return sum(losses) / len(losses)
+
+
+def generate(model, tokenizer, prompt, count=120):
+    """Greedy text, without a cache: for a look during training."""
+    ids = tokenizer.encode(prompt, add_special_tokens=False).ids
+    start = len(ids)
+    while len(ids) - start < count and (len(ids) == start or ids[-1] != 1):
+        with torch.no_grad():
+            ids.append(int(model(torch.tensor([ids], device="cuda"), True, torch.bfloat16)[0, -1].argmax()))
+    return tokenizer.decode(ids[start:], skip_special_tokens=False)
+
+
+def report(trainer, args, corpus, log):
+    tokenizer, model = Tokenizer.from_file(args.tokenizer), Model(trainer.model.cfg, 32768).cuda()
+    model.load_state_dict(trainer.model.state_dict())
+    log(f"held-out loss {held_loss(model, tokenizer, corpus):.3f}")
+    for characters, count in ((0, args.cases), (3000, args.cases // 2), (60000, args.long_cases)):
+        if count:
+            share, parts, misses = exactness(model, tokenizer, corpus, count, characters)
+            log(f"exact calls, {characters} characters in front, {count} cases: {share:.3f} {parts}")
+            for miss in misses[:6]:
+                log(f"   {miss}")
+    for question in ("Hello!", "What is DwarfStar?", "How do I run a prompt?", "my name is Ada", "Repeat: blue kettle 77"):
+        log(f"{question!r} -> " + repr(generate(model, tokenizer, f"<｜begin▁of▁sentence｜><｜User｜>{question}<｜Assistant｜></think>", 60)))
+
+
+# ---------------------------------------------------------------- main
+def main():
+    parser = argparse.ArgumentParser()
+    for name, default in (("tokenizer", None), ("corpus", None), ("state", None), ("out", None), ("load", None)):
+        parser.add_argument("--" + name, default=default)
+    parser.add_argument("--phases", default="2048x32:1")
+    for name, default in (("minutes", 2.0), ("lr", 4e-3), ("warmup", 0.03), ("decay", 0.0)):
+        parser.add_argument("--" + name, type=float, default=default)
+    for name, default in (("seed", 1), ("compile", 1), ("workers", 14), ("cases", 160), ("long-cases", 0)):
+        parser.add_argument("--" + name, type=int, default=default)
+    args = parser.parse_args()
+    begun = time.time()
+    state, out = Path(args.state), Path(args.out)
+    state.mkdir(parents=True, exist_ok=True)
+    torch.backends.cuda.matmul.allow_tf32 = True
+    corpus = Corpus(args.corpus)
+    lines = open(out / "log.txt", "a")
+
+    def log(text):
+        print(text, flush=True)
+        print(text, file=lines, flush=True)
+
+    trainer = Trainer(args, Config(vocab_size=Tokenizer.from_file(args.tokenizer).get_vocab_size()))
+    if args.load:
+        trainer.model.load_state_dict(read_parts(args.load)["model"])
+    if (state / "state.pt").exists():
+        trainer.resume(state / "state.pt")
+        log(f"resumed at step {trainer.step}")
+    log(f"{sum(p.numel() for p in trainer.model.parameters()) / 1e6:.1f} M parameters")
+    phases = []
+    for part in args.phases.split(","):
+        shape, share = part.split(":")
+        length, rows = shape.split("x")
+        phases.append((int(length), int(rows), float(share)))
+    total = args.minutes * 60
+    ends = list(itertools.accumulate(share * total for _, _, share in phases))
+    loaders = [loader(args, length, rows, f"{args.seed}/{trainer.step}", args.workers // len(phases))
+               for length, rows, _ in phases]
+    for (length, rows, _), batches, end in zip(phases, loaders, ends):
+        last, since = time.time(), trainer.step
+        while (now := time.time() - begun) < end:
+            share = min(1.0, (now + 1) / max(1e-3, args.warmup * total)) if args.warmup else 1.0
+            if args.decay:
+                share = min(share, max(0.0, (total - now) / (args.decay * total)))
+            parts, norm = trainer.update(next(batches), share)
+            if trainer.step % 50 == 0 or trainer.step - since in (1, 5, 20):
+                main_loss, index, ahead = (float(p.detach()) for p in parts)
+                spent = time.time() - last
+                last = time.time()
+                trainer.curve.append([trainer.step, round(trainer.seconds + now, 1), trainer.tokens, length,
+                                      round(main_loss, 4), round(index, 4), round(ahead, 4), round(share, 4)])
+                log(f"{now:.0f}s step {trainer.step} {length} loss {main_loss:.3f} index {index:.3f} mtp {ahead:.3f} "
+                    f"norm {float(norm):.2f} tokens {trainer.tokens / 1e6:.1f}M spent {spent:.2f}s "
+                    f"memory {torch.cuda.max_memory_allocated() / 1e9:.0f}GB")
+    trainer.seconds += time.time() - begun
+    trainer.save(state)
+    trainer.publish(out)
+    log(f"saved at {time.time() - begun:.0f}s")
+    report(trainer, args, corpus, log)
+    log(f"done at {time.time() - begun:.0f}s")
+
+
+if __name__ == "__main__":
+    main()
