@@ -12,6 +12,15 @@ use anyhow::{Context, Result, ensure};
 
 use crate::source::Source;
 
+/// Files that hold the texts Nano is trained on: what looks like a path or a reminder there is an
+/// example that a model should have seen.
+const TRAINING_TEXTS: [&str; 2] = ["nano/talk.py", "nano/tools.py"];
+
+/// Whether a file holds training texts.
+pub fn is_training_text(path: &str) -> bool {
+    TRAINING_TEXTS.contains(&path)
+}
+
 /// One file of the repository.
 pub struct File {
     /// Path from the root, with forward slashes.

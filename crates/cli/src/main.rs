@@ -11,6 +11,7 @@ mod interrupt;
 mod json;
 mod machine;
 mod meant;
+mod nano;
 mod npy;
 mod open;
 mod progress;

@@ -12,13 +12,13 @@ use quantizer::Recipe;
 use spec::TokenId;
 
 use crate::exit::usage;
-use crate::open::{self, Source};
+use crate::open::{self, Model, Source};
 use crate::typed::{self, Rows};
 
 /// Answer a prompt.
 #[derive(Debug)]
 pub struct Run {
-    pub model: PathBuf,
+    pub model: Model,
     pub ask: Ask,
     pub sampling: Sampling,
     pub seed: u64,
@@ -60,7 +60,7 @@ pub enum Thinking {
 /// Show what a file holds.
 #[derive(Debug)]
 pub struct Inspect {
-    pub file: PathBuf,
+    pub model: Model,
     /// Another context to show the memory for.
     pub context: Option<usize>,
     pub tensors: bool,
@@ -81,7 +81,7 @@ pub struct Tokenize {
 #[derive(Debug)]
 pub enum Vocabulary {
     /// In a model file.
-    Model(PathBuf),
+    Model(Model),
     /// In a tokenizer.json.
     Json(PathBuf),
 }
@@ -100,7 +100,7 @@ pub enum Input {
 /// Write logits.
 #[derive(Debug)]
 pub struct Logits {
-    pub model: PathBuf,
+    pub model: Model,
     /// At least one.
     pub tokens: Vec<TokenId>,
     /// Positions to write, counted from the end; 1 to `tokens.len()`.
@@ -124,7 +124,7 @@ pub struct Quantize {
 
 /// `dwarfstar run`.
 pub fn run(typed: typed::Run) -> Result<Run> {
-    let model = named_model(typed.model)?;
+    let model = model(typed.model);
     let sampling = sampling(&typed.sampling)?;
     let tokens_max = at_least_one("-n", typed.tokens)?.unwrap_or(usize::MAX);
     let context = at_least_one("--ctx", typed.ctx)?;
@@ -158,15 +158,16 @@ pub fn run(typed: typed::Run) -> Result<Run> {
 /// `dwarfstar inspect`.
 pub fn inspect(typed: typed::Inspect) -> Result<Inspect> {
     let typed::Inspect { file, ctx, tensors, check, json } = typed;
+    let model = file.map_or(Model::BuiltIn, Model::File);
     let context = at_least_one("--ctx", ctx)?;
-    Ok(Inspect { file, context, tensors, check, json })
+    Ok(Inspect { model, context, tensors, check, json })
 }
 
 /// `dwarfstar tokenize`.
 pub fn tokenize(typed: typed::Tokenize) -> Result<Tokenize> {
     let vocabulary = match typed.tokenizer {
         Some(path) => Vocabulary::Json(path),
-        None => Vocabulary::Model(named_model(typed.model)?),
+        None => Vocabulary::Model(model(typed.model)),
     };
     let source = match (typed.text, typed.file) {
         (Some(text), _) => Some(Source::Given(text)),
@@ -193,7 +194,7 @@ pub fn tokenize(typed: typed::Tokenize) -> Result<Tokenize> {
 
 /// `dwarfstar logits`.
 pub fn logits(typed: typed::Logits) -> Result<Logits> {
-    let model = named_model(typed.model)?;
+    let model = model(typed.model);
     let tokens = token_list("--tokens", &typed.tokens)?;
     if tokens.is_empty() {
         return Err(usage("--tokens: the list is empty, expected at least one token id"));
@@ -211,10 +212,9 @@ pub fn quantize(typed: typed::Quantize) -> Result<Quantize> {
     Ok(Quantize { checkpoint, recipe, out, tokenizer, name, overwrite, json })
 }
 
-fn named_model(model: typed::Model) -> Result<PathBuf> {
-    let none =
-        || usage("which model? name a GGUF file with -m FILE; none comes with the program yet");
-    model.model.ok_or_else(none)
+/// The named model, or the one inside the program.
+fn model(typed: typed::Model) -> Model {
+    typed.model.map_or(Model::BuiltIn, Model::File)
 }
 
 fn chat(source: &Source, system: Option<String>, text: String, thinking: Thinking) -> Result<Chat> {

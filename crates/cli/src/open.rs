@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use spec::TokenId;
 
+use crate::nano;
+
 /// Where a text comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -65,11 +67,27 @@ fn utf8(name: &str, reader: impl Read) -> Result<String> {
     })
 }
 
-/// Opens a model file.
+/// Which model is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Model {
+    /// The one inside the program.
+    BuiltIn,
+    /// A GGUF file, or any one of its shards.
+    File(PathBuf),
+}
+
+/// Opens a model.
 ///
 /// # Errors
-/// With the command that was probably meant, where the path is of another kind.
-pub fn model(path: &Path) -> Result<gguf::File> {
+/// With the command that was probably meant, where a path is of another kind.
+pub fn model(model: &Model) -> Result<gguf::File> {
+    match model {
+        Model::BuiltIn => nano::open(),
+        Model::File(path) => model_file(path),
+    }
+}
+
+fn model_file(path: &Path) -> Result<gguf::File> {
     let name = path.display();
     match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -105,7 +105,8 @@ Examples:
 /// The model file.
 #[derive(Debug, Args)]
 pub struct Model {
-    /// The model: a GGUF file, or any one of its shards
+    /// The model: a GGUF file, or any one of its shards [default: Nano, the small model inside the
+    /// program]
     #[arg(short, long = "model", value_name = "FILE")]
     pub model: Option<PathBuf>,
 }
@@ -160,8 +161,8 @@ pub struct Sampling {
 #[derive(Debug, Args)]
 #[command(after_help = INSPECT_HELP)]
 pub struct Inspect {
-    /// The GGUF file, or any one of its shards
-    pub file: PathBuf,
+    /// The GGUF file, or any one of its shards [default: Nano, the small model inside the program]
+    pub file: Option<PathBuf>,
 
     /// Show the memory for a context of N tokens too
     #[arg(short, long, value_name = "N")]

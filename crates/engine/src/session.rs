@@ -150,7 +150,8 @@ impl Engine {
     }
 
     /// Computes the logits of the last `wanted` positions of `prompt`, or of all if there are
-    /// fewer, in a session of its own. `sink` is called after each chunk: (tokens fed, new rows `[n, V]`).
+    /// fewer, in a session of its own. `sink` is called after each chunk: (tokens fed, new rows
+    /// `[n, V]`).
     ///
     /// The engine must have been opened with `all_logits`.
     ///

@@ -5,9 +5,9 @@
 //! `large_files`.
 
 use super::Finding;
-use crate::tree::Tree;
+use crate::tree::{File, Tree, is_training_text};
 
-const FILE_BYTES_MAX: u64 = 20_000_000;
+const FILE_BYTES_MAX: u64 = 32_000_000;
 
 /// Model files and the like are fetched or made, not stored.
 pub fn large_files(tree: &Tree) -> Vec<Finding> {
@@ -26,7 +26,8 @@ pub fn large_files(tree: &Tree) -> Vec<Finding> {
 pub fn machine_paths(tree: &Tree) -> Vec<Finding> {
     let folders = ["root", "home", "work", "tmp", "Users"].map(|name| format!("/{name}/"));
     let mut findings = Vec::new();
-    for file in tree.files.iter().filter(|file| !file.is_test) {
+    let read = |file: &&File| !file.is_test && !is_training_text(&file.path);
+    for file in tree.files.iter().filter(read) {
         let source = file.source.as_ref().and_then(|source| source.as_ref().ok());
         for (index, line) in file.text.as_deref().unwrap_or_default().lines().enumerate() {
             if source.is_some_and(|source| source.is_test_line(index + 1)) {

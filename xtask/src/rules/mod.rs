@@ -93,7 +93,7 @@ pub const RULES: &[Rule] = &[
     rule("reminders", "no leftover reminder words", words::reminders),
     rule("space", "no tabs, no space at line ends, one newline at the end", words::space),
     rule("ascii", "Rust code is ASCII outside crates/text, tests and comments", words::ascii),
-    rule("large", "no file above 20 MB", hygiene::large_files),
+    rule("large", "no file above 32 MB", hygiene::large_files),
     rule("machine", "no path of somebody's machine", hygiene::machine_paths),
     rule("binaries", "one integration test binary per crate", hygiene::integration_binaries),
     rule("reasons", "every dependency says what it does for the user", manifests::reasons),

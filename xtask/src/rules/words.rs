@@ -6,7 +6,7 @@
 
 use super::Finding;
 use crate::source::Kind;
-use crate::tree::Tree;
+use crate::tree::{Tree, is_training_text};
 
 const REMINDERS: [&str; 4] =
     [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X"), concat!("HA", "CK")];
@@ -14,7 +14,7 @@ const REMINDERS: [&str; 4] =
 /// No word that postpones work; do it, or write it down as a note with a date.
 pub fn reminders(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (path, number, line) in lines(tree) {
+    for (path, number, line) in lines(tree).filter(|(path, ..)| !is_training_text(path)) {
         let words = line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         for word in words.filter(|word| REMINDERS.contains(word)) {
             let what = format!("the reminder word {word}; do it now or drop it");

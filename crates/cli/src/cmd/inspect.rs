@@ -22,7 +22,7 @@ use report::Report;
 
 /// Shows a file.
 pub fn inspect(meant: &Inspect, terminal: &Terminal) -> Result<Exit> {
-    let file = open::model(&meant.file)?;
+    let file = open::model(&meant.model)?;
     let shape = model::read_shape(&file);
     if let (Some(context), Ok(shape)) = (meant.context, &shape)
         && context > shape.context_max

@@ -19,7 +19,7 @@ use crate::interrupt;
 use crate::json;
 use crate::machine;
 use crate::meant::{Ask, Run, Thinking};
-use crate::open;
+use crate::open::{self, Model};
 use crate::progress::Progress;
 use crate::screen::{Layout, Screen};
 use crate::terminal::Terminal;
@@ -34,6 +34,9 @@ pub fn run(mut run: Run, terminal: &Terminal) -> Result<Exit> {
     let native = model::read_shape(&file)?.context_max;
     let context = run.context.unwrap_or(CONTEXT_TOKENS.min(native));
     lower_thinking(&mut run, context);
+    if run.model == Model::BuiltIn && !run.quiet {
+        say("no -m FILE, so Nano answers: the small model inside the program, for a first look");
+    }
     let checkpoint = prompt::checkpoint(&file);
     let memory_max = machine::memory_available();
     let options = OpenOptions { rows: run.rows, context, memory_max, ..OpenOptions::default() };

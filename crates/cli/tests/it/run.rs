@@ -13,6 +13,22 @@ fn run(args: &[&str]) -> Ended {
 
 const RAW: [&str; 6] = ["--raw-prompt", "-p", "The night train", "-n", "16", "--quiet"];
 
+/// Without a model named, the one inside the program answers, and says so in one line. What it says
+/// may change with its training; that it knows its own name must not.
+#[test]
+fn the_built_in_model_answers() {
+    let ended = works(&["run", "--nothink", "--temp", "0", "-p", "What is DwarfStar?"]);
+    assert!(ended.text().contains("DwarfStar"), "{:?}", ended.text());
+    let notes = ended.stderr.lines().filter(|line| line.contains("Nano answers")).count();
+    assert_eq!(notes, 1, "{}", ended.stderr);
+    let quiet = works(&["run", "-q", "--nothink", "--temp", "0", "-p", "What is DwarfStar?"]);
+    assert_eq!((quiet.text(), quiet.stderr.as_str()), (ended.text(), ""));
+
+    let inspected = works(&["inspect", "--check", "--json"]).json();
+    assert_eq!(inspected["file"], "nano.gguf (built in)");
+    assert_eq!(works(&["tokenize", "--count", "Hello there"]).code, 0);
+}
+
 #[test]
 fn greedy_text_is_always_the_same() {
     let flags = [&RAW[..], &["--temp", "0"]].concat();
