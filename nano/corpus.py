@@ -5,6 +5,7 @@
 UNPACKED_DIR holds one folder per package (`dpkg -x PACKAGE.deb UNPACKED_DIR/PACKAGE`). One JSON
 object per line: {"source": ..., "text": ...}. The order is shuffled by a fixed seed.
 """
+
 import gzip
 import html
 import json
@@ -70,11 +71,11 @@ def wordnet(folder):
             head, gloss = line.split(" | ", 1)
             words = head.split()
             count = int(words[3], 16)
-            names = [re.sub(r"\(\w+\)$", "", w).replace("_", " ") for w in words[4:4 + 2 * count:2]]
+            names = [re.sub(r"\(\w+\)$", "", w).replace("_", " ") for w in words[4 : 4 + 2 * count : 2]]
             entries.append((names, gloss.strip()))
         random.Random(kind).shuffle(entries)
         for i in range(0, len(entries), 40):
-            yield "\n".join(f"{', '.join(n)} ({kind}): {g}" for n, g in entries[i:i + 40])
+            yield "\n".join(f"{', '.join(n)} ({kind}): {g}" for n, g in entries[i : i + 40])
 
 
 def bible(folder):
@@ -94,17 +95,35 @@ def documents(root):
     for path in sorted(doc("python3.11-doc").rglob("_sources/**/*.txt")):
         yield "python-docs", read(path)
     for path in sorted((root / "libpython3.11-stdlib").rglob("*.py")) + sorted(
-            (root / "python3.11-minimal").rglob("*.py")):
+        (root / "python3.11-minimal").rglob("*.py")
+    ):
         if path.exists() and "encodings" not in path.parts and "pydoc_data" not in path.parts:
             yield "python-stdlib", read(path)
     for path in sorted(doc("nodejs-doc").rglob("*.html")):
         yield "node-docs", Page.text(read(path))
-    for name, source in (("postgresql-doc-15", "postgresql-docs"), ("sqlite3-doc", "sqlite-docs"),
-                         ("python-flask-doc", "flask-docs"), ("python-click-doc", "click-docs")):
+    for name, source in (
+        ("postgresql-doc-15", "postgresql-docs"),
+        ("sqlite3-doc", "sqlite-docs"),
+        ("python-flask-doc", "flask-docs"),
+        ("python-click-doc", "click-docs"),
+    ):
         for path in sorted(doc(name).rglob("*.html")):
             yield source, Page.text(read(path))
-    for part in ("book", "reference", "rust-by-example", "cargo", "rustc", "nomicon", "std/fs",
-                 "std/collections", "std/io", "std/path", "std/string", "std/vec", "std/process"):
+    for part in (
+        "book",
+        "reference",
+        "rust-by-example",
+        "cargo",
+        "rustc",
+        "nomicon",
+        "std/fs",
+        "std/collections",
+        "std/io",
+        "std/path",
+        "std/string",
+        "std/vec",
+        "std/process",
+    ):
         for path in sorted((doc("rust-doc") / "rust-doc/html" / part).rglob("*.html")):
             if path.name != "print.html":
                 yield "rust-docs", Page.text(read(path))

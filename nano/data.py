@@ -4,6 +4,7 @@
 repeating; the same seed gives the same rows. `python data.py TOKENIZER CORPUS [SEED]` prints a
 few conversations and statistics.
 """
+
 import json
 import lzma
 import random
@@ -19,8 +20,8 @@ import tools
 
 BOS, EOS = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"
 USER, ASSISTANT = "<｜User｜>", "<｜Assistant｜>"
-CONTEXT_WEIGHT = 0.1          # loss weight of tokens that the model reads but never writes
-TOOLS_TEXT = '''## Tools
+CONTEXT_WEIGHT = 0.1  # loss weight of tokens that the model reads but never writes
+TOOLS_TEXT = """## Tools
 
 You have access to a set of tools to help answer the user's question. You can invoke tools by writing a "<｜DSML｜tool_calls>" block like the following:
 
@@ -45,28 +46,85 @@ Otherwise, output directly after </think> with tool calls or final response.
 {}
 
 You MUST strictly follow the above defined tool name and parameter schemas to invoke tool calls.
-'''
-EFFORT_TEXT = '''Reasoning Effort: Absolute maximum with no shortcuts permitted.
+"""
+EFFORT_TEXT = """Reasoning Effort: Absolute maximum with no shortcuts permitted.
 You MUST be very thorough in your thinking and comprehensively decompose the problem to resolve the root cause, rigorously stress-testing your logic against all potential paths, edge cases, and adversarial scenarios.
 Explicitly write out your entire deliberation process, documenting every intermediate step, considered alternative, and rejected hypothesis to ensure absolutely no assumption is left unchecked.
 
-'''
+"""
 SHORT_SYSTEMS = [
-    "", "", "", "You are a helpful assistant.", "You are a helpful assistant.", "You are Nano, a helpful assistant.", "Be brief.",
-    "You are a coding agent. Use the tools to do what the user asks.", "Answer in one sentence.", "You are an expert programmer.",
-    "You are an interactive agent that helps users with software engineering tasks.", "You are operating in a terminal.",
+    "",
+    "",
+    "",
+    "You are a helpful assistant.",
+    "You are a helpful assistant.",
+    "You are Nano, a helpful assistant.",
+    "Be brief.",
+    "You are a coding agent. Use the tools to do what the user asks.",
+    "Answer in one sentence.",
+    "You are an expert programmer.",
+    "You are an interactive agent that helps users with software engineering tasks.",
+    "You are operating in a terminal.",
 ]
-SUBJECTS = ["the user", "the project", "every file", "the tests", "a command", "the code", "a tool", "your answer", "the repository",
-            "the configuration", "an error message", "the working directory", "a commit", "the documentation", "the plan"]
+SUBJECTS = [
+    "the user",
+    "the project",
+    "every file",
+    "the tests",
+    "a command",
+    "the code",
+    "a tool",
+    "your answer",
+    "the repository",
+    "the configuration",
+    "an error message",
+    "the working directory",
+    "a commit",
+    "the documentation",
+    "the plan",
+]
 RULES = [
-    "Always check {} before you change {}.", "Never touch {} without being asked.", "Keep {} short and clear.", "Do not explain {} unless {} asks for it.",
-    "Prefer the tools over guessing about {}.", "When {} fails, say so and name the reason.", "Use absolute paths for {}.", "You may read {} at any time.",
-    "If {} is missing, ask about {}.", "Treat {} with care: it belongs to the user.", "Before you finish, make sure that {} is still correct.",
-    "Do not add comments to {}.", "Follow the style of {}.", "Only commit {} when the user asks you to.", "Explain {} in one or two sentences.",
-    "Avoid long output about {}.", "Run {} only when needed.", "Work on {} step by step.", "Never print secrets from {}.", "Do the simplest thing that works for {}.",
+    "Always check {} before you change {}.",
+    "Never touch {} without being asked.",
+    "Keep {} short and clear.",
+    "Do not explain {} unless {} asks for it.",
+    "Prefer the tools over guessing about {}.",
+    "When {} fails, say so and name the reason.",
+    "Use absolute paths for {}.",
+    "You may read {} at any time.",
+    "If {} is missing, ask about {}.",
+    "Treat {} with care: it belongs to the user.",
+    "Before you finish, make sure that {} is still correct.",
+    "Do not add comments to {}.",
+    "Follow the style of {}.",
+    "Only commit {} when the user asks you to.",
+    "Explain {} in one or two sentences.",
+    "Avoid long output about {}.",
+    "Run {} only when needed.",
+    "Work on {} step by step.",
+    "Never print secrets from {}.",
+    "Do the simplest thing that works for {}.",
 ]
-TITLES = ["Rules", "Style", "Working with files", "Tone", "Safety", "Environment", "Git", "Testing", "Tools", "Project notes", "Memory",
-          "Doing tasks", "Communication", "Permissions", "Context", "Guidelines", "Skills", "Output"]
+TITLES = [
+    "Rules",
+    "Style",
+    "Working with files",
+    "Tone",
+    "Safety",
+    "Environment",
+    "Git",
+    "Testing",
+    "Tools",
+    "Project notes",
+    "Memory",
+    "Doing tasks",
+    "Communication",
+    "Permissions",
+    "Context",
+    "Guidelines",
+    "Skills",
+    "Output",
+]
 
 
 class Corpus:
@@ -77,8 +135,11 @@ class Corpus:
             documents = [json.loads(line) for line in file]
         self.train = [d["text"] for i, d in enumerate(documents) if i % 97]
         self.held = [d["text"] for i, d in enumerate(documents) if i % 97 == 0]
-        names = re.findall(r"^([a-z]{3,9})(?:, [^(\n]*)? \((?:noun|verb|adj)\): ",
-                           "\n".join(d["text"] for d in documents if d["source"] == "wordnet"), re.M)
+        names = re.findall(
+            r"^([a-z]{3,9})(?:, [^(\n]*)? \((?:noun|verb|adj)\): ",
+            "\n".join(d["text"] for d in documents if d["source"] == "wordnet"),
+            re.M,
+        )
         self.words = sorted(set(names))
 
 
@@ -109,14 +170,20 @@ class Speaker:
             bullet = r.choice(["- ", "* ", "", "1. "])
             return title + "\n" + "\n".join(bullet + self.rule() for _ in range(r.randint(2, 9)))
         if kind < 0.55:
-            lines = [f"Working directory: /{self.words.folder(2).strip('./~')}", f"Platform: {r.choice(['linux', 'darwin', 'win32'])}",
-                     f"Today's date: {r.randint(2024, 2027)}-{r.randint(1, 12):02}-{r.randint(1, 28):02}", f"Shell: {r.choice(['bash', 'zsh', 'fish'])}",
-                     f"Is a git repository: {r.choice(['yes', 'no', 'true', 'false'])}"]
+            lines = [
+                f"Working directory: /{self.words.folder(2).strip('./~')}",
+                f"Platform: {r.choice(['linux', 'darwin', 'win32'])}",
+                f"Today's date: {r.randint(2024, 2027)}-{r.randint(1, 12):02}-{r.randint(1, 28):02}",
+                f"Shell: {r.choice(['bash', 'zsh', 'fish'])}",
+                f"Is a git repository: {r.choice(['yes', 'no', 'true', 'false'])}",
+            ]
             r.shuffle(lines)
-            return r.choice(["<env>\n{}\n</env>", "Environment:\n{}", "# Environment\n{}"]).format("\n".join(lines[:r.randint(2, 5)]))
+            return r.choice(["<env>\n{}\n</env>", "Environment:\n{}", "# Environment\n{}"]).format(
+                "\n".join(lines[: r.randint(2, 5)])
+            )
         text = r.choice(self.corpus.train if self.split == "train" else self.corpus.held)
         start = r.randrange(max(1, len(text) - 1500))
-        return text[start:start + r.randint(200, 3000)].strip()
+        return text[start : start + r.randint(200, 3000)].strip()
 
     def rule(self):
         return re.sub(r"\{\}", lambda _: self.rng.choice(SUBJECTS), self.rng.choice(RULES))
@@ -125,7 +192,13 @@ class Speaker:
         """Context that agents put before or after the request in the user's turn."""
         r = self.rng
         body = self.system(r.choice([100, 400, 1500]))
-        return r.choice(["<system-reminder>\n{}\n</system-reminder>", "<environment_context>\n{}\n</environment_context>", "# Context\n{}"]).format(body)
+        return r.choice(
+            [
+                "<system-reminder>\n{}\n</system-reminder>",
+                "<environment_context>\n{}\n</environment_context>",
+                "# Context\n{}",
+            ]
+        ).format(body)
 
     # conversations --------------------------------------------------------
     def chat(self, characters=0, thinking=None):
@@ -159,11 +232,17 @@ class Speaker:
                 out += USER + prefix + question + ASSISTANT + opening + answer + EOS
                 continue
             jobs = self.jobs(step, toolset)
-            asked = self.ask(jobs) + ("\n\n" + self.preface() if r.random() < 0.06 and characters else "")
+            asked = self.ask(jobs) + (
+                "\n\n" + self.preface() if r.random() < 0.06 and characters else ""
+            )
             out += USER + prefix + asked
             for group in self.groups(jobs):
                 calls = [toolset.call(j, v) for j, v in group]
-                first = first or (out + ASSISTANT + ("<think>" if thinking else "</think>"), step, calls[0])
+                first = first or (
+                    out + ASSISTANT + ("<think>" if thinking else "</think>"),
+                    step,
+                    calls[0],
+                )
                 thought = " ".join(tools.reasoning(r, j, v, c) for (j, v), c in zip(group, calls))
                 opening = f"<think>{thought}</think>" if thinking else "</think>"
                 results = [tools.result(r, self.words, j, v) for j, v in group]
@@ -181,13 +260,23 @@ class Speaker:
             step = r.choice(list(toolset.calls))
         jobs = [(step, self.words.arguments(step))]
         if self.split == "train" and r.random() < 0.25:
-            follow = {"mkdir": "write", "write": "read", "read": "append", "replace": "read", "append": "read"}.get(step)
+            follow = {
+                "mkdir": "write",
+                "write": "read",
+                "read": "append",
+                "replace": "read",
+                "append": "read",
+            }.get(step)
             follow = follow if r.random() < 0.6 else r.choice(list(tools.ROLES))
             if follow and toolset.call(follow, self.words.arguments(follow)):
                 values = self.words.arguments(follow)
                 if step == "mkdir" and follow == "write":
                     values[0] = jobs[0][1][0].rstrip("/") + "/" + values[0].split("/")[-1]
-                elif tools.ROLES[step][0] == "path" == tools.ROLES[follow][0] and step != "mkdir" != follow and "list" not in (step, follow):
+                elif (
+                    tools.ROLES[step][0] == "path" == tools.ROLES[follow][0]
+                    and step != "mkdir" != follow
+                    and "list" not in (step, follow)
+                ):
                     values[0] = jobs[0][1][0]
                 jobs.append((follow, values))
         return jobs
@@ -197,7 +286,11 @@ class Speaker:
         texts = [tools.request(r, j, v, self.split) for j, v in jobs]
         if len(texts) == 1:
             return texts[0]
-        return texts[0].rstrip(".") + r.choice([", then ", " and then ", ". Then ", ". After that, ", "\n", " and "]) + texts[1]
+        return (
+            texts[0].rstrip(".")
+            + r.choice([", then ", " and then ", ". Then ", ". After that, ", "\n", " and "])
+            + texts[1]
+        )
 
     def groups(self, jobs):
         """Calls that go together in one turn: mostly one, sometimes both at once."""
@@ -207,9 +300,12 @@ class Speaker:
 
 
 class Stream:
-    """Endless rows for training: (tokens int16 [length + 2], weights float16 [length + 2])."""
+    """Endless rows for training: (tokens int16 [length + 2], weights float16 [length + 2]).
 
-    def __init__(self, tokenizer, corpus, length, seed, document_share=0.12, chat_share=0.2):
+    `document_share` and `chat_share` are shares of drawn texts; the rest are tool conversations.
+    """
+
+    def __init__(self, tokenizer, corpus, length, seed, document_share=0.05, chat_share=0.15):
         self.tokenizer, self.corpus, self.length = Tokenizer.from_file(tokenizer), corpus, length
         self.rng = random.Random(f"{seed}/{length}")
         self.speaker = Speaker(corpus, self.rng)
@@ -243,7 +339,9 @@ class Stream:
         """Up to `count` tokens of a document, from a random place."""
         text = self.rng.choice(self.corpus.train)
         start = self.rng.randrange(max(1, len(text) - count * 4))
-        encoding = self.tokenizer.encode(BOS + text[start:start + count * 5], add_special_tokens=False)
+        encoding = self.tokenizer.encode(
+            BOS + text[start : start + count * 5], add_special_tokens=False
+        )
         ids = np.array(encoding.ids, np.int16)[:count]
         return ids, np.ones(len(ids), np.float16)
 
@@ -281,7 +379,7 @@ def main():
         print(speaker.chat(), "\n" + "-" * 40)
     for _ in range(6):
         text = speaker.with_tools()[0]
-        print(text[text.index("Schemas"):], "\n" + "-" * 40)
+        print(text[text.index("Schemas") :], "\n" + "-" * 40)
     stream, start = iter(Stream(sys.argv[1], corpus, 2048, seed)), time.time()
     rows = [next(stream) for _ in range(200)]
     print(f"{200 * 2048 / (time.time() - start):.0f} tokens/s")

@@ -9,6 +9,7 @@ OUT_DIR receives
   nano-mtp.gguf    the MTP block, named as in published draft files
   hf/              safetensors in official names, config.json and tokenizer.json
 """
+
 import json
 import shutil
 import sys
@@ -16,74 +17,20 @@ from pathlib import Path
 
 import gguf
 import numpy as np
-import torch
 from gguf import GGMLQuantizationType as Type
 from safetensors.torch import save_file
 
+from checkpoint import read_model
 from model import Config, Model, fp4_sim, official_tensors
-from train import read_parts
+from names import file_name
 
 CONTEXT_TOKENS = 65536
-LAYER_NAMES = {
-    "hc_attn_fn": ("hc_attn_fn", Type.F16), "hc_ffn_fn": ("hc_ffn_fn", Type.F16),
-    "hc_attn_base": ("hc_attn_base", Type.F32), "hc_ffn_base": ("hc_ffn_base", Type.F32),
-    "hc_attn_scale": ("hc_attn_scale", Type.F32), "hc_ffn_scale": ("hc_ffn_scale", Type.F32),
-    "attn_norm.weight": ("attn_norm", Type.F32), "ffn_norm.weight": ("ffn_norm", Type.F32),
-    "attn.wq_a.weight": ("attn_q_a", Type.Q8_0), "attn.q_norm.weight": ("attn_q_a_norm", Type.F32),
-    "attn.wq_b.weight": ("attn_q_b", Type.Q8_0), "attn.wkv.weight": ("attn_kv", Type.Q8_0),
-    "attn.kv_norm.weight": ("attn_kv_a_norm", Type.F32), "attn.attn_sink": ("attn_sinks", Type.F32),
-    "attn.wo_a.weight": ("attn_output_a", Type.Q8_0), "attn.wo_b.weight": ("attn_output_b", Type.Q8_0),
-    "attn.compressor.wkv.weight": ("attn_compressor_kv", Type.F16),
-    "attn.compressor.wgate.weight": ("attn_compressor_gate", Type.F16),
-    "attn.compressor.ape": ("attn_compressor_ape", Type.F16),
-    "attn.compressor.norm.weight": ("attn_compressor_norm", Type.F32),
-    "attn.indexer.wq_b.weight": ("indexer.attn_q_b", Type.F16),
-    "attn.indexer.weights_proj.weight": ("indexer.proj", Type.F16),
-    "attn.indexer.compressor.wkv.weight": ("indexer_compressor_kv", Type.F16),
-    "attn.indexer.compressor.wgate.weight": ("indexer_compressor_gate", Type.F16),
-    "attn.indexer.compressor.ape": ("indexer_compressor_ape", Type.F16),
-    "attn.indexer.compressor.norm.weight": ("indexer_compressor_norm", Type.F32),
-    "ffn.gate.weight": ("ffn_gate_inp", Type.F16), "ffn.gate.tid2eid": ("ffn_gate_tid2eid", Type.I32),
-    "ffn.gate.bias": ("exp_probs_b", Type.F32),
-    "ffn.w1": ("ffn_gate_exps", Type.MXFP4), "ffn.w3": ("ffn_up_exps", Type.MXFP4),
-    "ffn.w2": ("ffn_down_exps", Type.MXFP4),
-    "ffn.shared_experts.w1.weight": ("ffn_gate_shexp", Type.Q8_0),
-    "ffn.shared_experts.w3.weight": ("ffn_up_shexp", Type.Q8_0),
-    "ffn.shared_experts.w2.weight": ("ffn_down_shexp", Type.Q8_0),
-}
-MODEL_NAMES = {
-    "embed.weight": ("token_embd", Type.Q8_0), "norm.weight": ("output_norm", Type.F32),
-    "head.weight": ("output", Type.Q8_0), "hc_head_fn": ("output_hc_fn", Type.F16),
-    "hc_head_base": ("output_hc_base", Type.F32), "hc_head_scale": ("output_hc_scale", Type.F32),
-}
-MTP_NAMES = {
-    "hc_head_fn": ("hc_head_fn", Type.F16), "hc_head_base": ("hc_head_base", Type.F32),
-    "hc_head_scale": ("hc_head_scale", Type.F32), "e_proj.weight": ("e_proj", Type.Q8_0),
-    "h_proj.weight": ("h_proj", Type.Q8_0), "enorm.weight": ("enorm", Type.F32),
-    "hnorm.weight": ("hnorm", Type.F32), "norm.weight": ("norm", Type.F32),
-}
-
-
-def file_name(name):
-    """(GGUF name, type) of an own tensor name."""
-    if name.startswith("layers."):
-        _, layer, rest = name.split(".", 2)
-        stem, kind = LAYER_NAMES[rest]
-        prefix = f"blk.{layer}."
-    elif name.startswith("mtp."):
-        rest = name.split(".", 2)[2]
-        stem, kind = MTP_NAMES.get(rest) or LAYER_NAMES[rest]
-        prefix = "mtp.0."
-    else:
-        stem, kind = MODEL_NAMES[name]
-        prefix = ""
-    return prefix + stem + (".bias" if stem == "exp_probs_b" else ".weight"), kind
 
 
 def mxfp4(values):
     """float32 [..., n] that are exactly representable -> bytes [..., n / 32 * 17]."""
     y = values.reshape(*values.shape[:-1], -1, 32)
-    largest = np.maximum(np.abs(y).max(-1, keepdims=True), 6 * 2.0 ** -126).astype(np.float32)
+    largest = np.maximum(np.abs(y).max(-1, keepdims=True), 6 * 2.0**-126).astype(np.float32)
     fraction, exponent = np.frexp(largest / np.float32(6))
     exponent = exponent - (fraction == 0.5)
     magnitude = np.abs(y) / np.ldexp(np.float32(1), exponent)
@@ -110,24 +57,40 @@ def encoded(value, kind, master):
 def add_shape(writer, cfg):
     """The metadata that states the model's shape."""
     integers = {
-        "block_count": cfg.num_hidden_layers, "context_length": CONTEXT_TOKENS,
-        "embedding_length": cfg.hidden_size, "vocab_size": cfg.vocab_size,
-        "attention.head_count": cfg.num_attention_heads, "attention.head_count_kv": 1,
-        "attention.key_length": cfg.head_dim, "attention.value_length": cfg.head_dim,
-        "rope.dimension_count": cfg.qk_rope_head_dim, "attention.q_lora_rank": cfg.q_lora_rank,
-        "attention.output_lora_rank": cfg.o_lora_rank, "attention.output_group_count": cfg.o_groups,
-        "expert_count": cfg.n_routed_experts, "expert_used_count": cfg.num_experts_per_tok,
-        "expert_shared_count": 1, "expert_feed_forward_length": cfg.moe_intermediate_size,
-        "hash_layer_count": cfg.num_hash_layers, "attention.sliding_window": cfg.sliding_window,
-        "attention.indexer.head_count": cfg.index_n_heads, "attention.indexer.key_length": cfg.index_head_dim,
-        "attention.indexer.top_k": cfg.index_topk, "hyper_connection.count": cfg.hc_mult,
-        "hyper_connection.sinkhorn_iterations": cfg.hc_sinkhorn_iters, "rope.scaling.original_context_length": 65536,
+        "block_count": cfg.num_hidden_layers,
+        "context_length": CONTEXT_TOKENS,
+        "embedding_length": cfg.hidden_size,
+        "vocab_size": cfg.vocab_size,
+        "attention.head_count": cfg.num_attention_heads,
+        "attention.head_count_kv": 1,
+        "attention.key_length": cfg.head_dim,
+        "attention.value_length": cfg.head_dim,
+        "rope.dimension_count": cfg.qk_rope_head_dim,
+        "attention.q_lora_rank": cfg.q_lora_rank,
+        "attention.output_lora_rank": cfg.o_lora_rank,
+        "attention.output_group_count": cfg.o_groups,
+        "expert_count": cfg.n_routed_experts,
+        "expert_used_count": cfg.num_experts_per_tok,
+        "expert_shared_count": 1,
+        "expert_feed_forward_length": cfg.moe_intermediate_size,
+        "hash_layer_count": cfg.num_hash_layers,
+        "attention.sliding_window": cfg.sliding_window,
+        "attention.indexer.head_count": cfg.index_n_heads,
+        "attention.indexer.key_length": cfg.index_head_dim,
+        "attention.indexer.top_k": cfg.index_topk,
+        "hyper_connection.count": cfg.hc_mult,
+        "hyper_connection.sinkhorn_iterations": cfg.hc_sinkhorn_iters,
+        "rope.scaling.original_context_length": 65536,
     }
     floats = {
-        "hyper_connection.epsilon": cfg.hc_eps, "rope.freq_base": cfg.rope_theta,
-        "attention.compress_rope_freq_base": cfg.compress_rope_theta, "rope.scaling.factor": 16.0,
-        "rope.scaling.yarn_beta_fast": 32.0, "rope.scaling.yarn_beta_slow": 1.0,
-        "expert_weights_scale": cfg.routed_scaling_factor, "attention.layer_norm_rms_epsilon": cfg.rms_norm_eps,
+        "hyper_connection.epsilon": cfg.hc_eps,
+        "rope.freq_base": cfg.rope_theta,
+        "attention.compress_rope_freq_base": cfg.compress_rope_theta,
+        "rope.scaling.factor": 16.0,
+        "rope.scaling.yarn_beta_fast": 32.0,
+        "rope.scaling.yarn_beta_slow": 1.0,
+        "expert_weights_scale": cfg.routed_scaling_factor,
+        "attention.layer_norm_rms_epsilon": cfg.rms_norm_eps,
     }
     for key, value in integers.items():
         writer.add_uint32("deepseek4." + key, value)
@@ -166,6 +129,7 @@ def write(path, state, cfg, tokenizer=None, master=False):
         add_tokenizer(writer, tokenizer)
     for name, value in state.items():
         target, kind = file_name(name)
+        kind = Type[kind]
         array, raw = encoded(value, kind, master)
         writer.add_tensor(target, np.ascontiguousarray(array), raw_dtype=raw)
     writer.write_header_to_file()
@@ -177,10 +141,10 @@ def write(path, state, cfg, tokenizer=None, master=False):
 
 def main():
     checkpoint, tokenizer_path, out = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
-    state = read_parts(checkpoint)
-    cfg = Config(vocab_size=len(state["model"]["embed.weight"]))
+    state = read_model(checkpoint)
+    cfg = Config(vocab_size=len(state["embed.weight"]))
     model = Model(cfg, 128)
-    model.load_state_dict(state["model"])
+    model.load_state_dict(state)
     tensors = model.state_dict()
     main_part = {k: v for k, v in tensors.items() if not k.startswith("mtp.")}
     draft = {k: v for k, v in tensors.items() if k.startswith("mtp.")}
@@ -189,7 +153,9 @@ def main():
     write(out / "nano.gguf", main_part, cfg, tokenizer)
     write(out / "nano-f16.gguf", main_part, cfg, tokenizer, master=True)
     write(out / "nano-mtp.gguf", draft, cfg)
-    rounded = {k: fp4_sim(v) if k.split(".")[-1] in ("w1", "w2", "w3") else v for k, v in tensors.items()}
+    rounded = {
+        k: fp4_sim(v) if k.split(".")[-1] in ("w1", "w2", "w3") else v for k, v in tensors.items()
+    }
     model.load_state_dict(rounded)
     official = {k: v.contiguous().clone() for k, v in official_tensors(model).items()}
     save_file(official, out / "hf/model.safetensors")

@@ -270,8 +270,7 @@ class Attention(nn.Module):
 
     def forward(self, x, table, qat):
         """x [B, T, D] normalized -> (y [B, T, D], indexer loss)."""
-        cfg, (B, T, _) = self.cfg, x.shape
-        H, C = cfg.num_attention_heads, cfg.head_dim
+        cfg, H, C = self.cfg, self.cfg.num_attention_heads, self.cfg.head_dim
         latent = rms(linear(x, self.wq_a.weight), self.q_norm.weight).to(x.dtype)
         q = rms(linear(latent, self.wq_b.weight).unflatten(-1, (H, C)))
         q = (rotate(q, table) * C ** -0.5).to(x.dtype)
@@ -449,13 +448,25 @@ class Block(nn.Module):
         mixed = sum(comb[:, :, j, :, None] * h[:, :, j, None] for j in range(h.shape[2]))
         return post[..., None] * y.float()[:, :, None] + mixed
 
-    def forward(self, h, tokens, table, qat, dtype):
+    def attention_half(self, h, table, qat, dtype):
         x, post, comb = self.mix(h, self.hc_attn_fn, self.hc_attn_scale, self.hc_attn_base)
         y, loss = self.attn(rms(x, self.attn_norm.weight).to(dtype), table, qat)
-        h = self.spread(h, y, post, comb)
+        return self.spread(h, y, post, comb), loss
+
+    def expert_half(self, h, tokens, dtype):
         x, post, comb = self.mix(h, self.hc_ffn_fn, self.hc_ffn_scale, self.hc_ffn_base)
         y, load = self.ffn(rms(x, self.ffn_norm.weight).to(dtype), tokens)
-        return self.spread(h, y, post, comb), loss, load
+        return self.spread(h, y, post, comb), load
+
+    def compile_halves(self):
+        """Compiles the halves apart, so that layers of equal kind share what is compiled."""
+        self.attention_half = torch.compile(self.attention_half, dynamic=False)
+        self.expert_half = torch.compile(self.expert_half, dynamic=False)
+
+    def forward(self, h, tokens, table, qat, dtype):
+        h, loss = self.attention_half(h, table, qat, dtype)
+        h, load = self.expert_half(h, tokens, dtype)
+        return h, loss, load
 
 
 def hyper_start(cfg, site):
@@ -520,7 +531,7 @@ class Model(HeadMix):
     def streams(self, tokens, qat, dtype):
         """tokens [B, T], T a multiple of 128 -> (h [B, T, n, D], indexer losses, loads)."""
         T, losses, loads = tokens.shape[1], [], []
-        h = F.embedding(tokens, self.embed.weight)[:, :, None].expand(-1, -1, self.cfg.hc_mult, -1)
+        h = F.embedding(tokens, self.embed.weight)[:, :, None].repeat(1, 1, self.cfg.hc_mult, 1)
         for layer in self.layers:
             table = self.far_table if layer.attn.ratio else self.near_table
             h, loss, load = layer(h, tokens, table[:, :T], qat, dtype)

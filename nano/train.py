@@ -5,9 +5,12 @@
 
 `--phases LENGTHxROWS:SHARE,...` is the curriculum by share of the time. The learning rate warms
 up over the first `--warmup` share, stays, and falls to zero over the last `--decay` share.
-DIR/state.pt holds everything (resumed if present); OUT receives a small checkpoint in parts
-(`checkpoint.00`, ...; experts with 8 bits, the rest with 16), the loss curve and samples' results.
+DIR/state.pt holds everything (resumed if present). Otherwise `--load` starts from the weights of
+a published checkpoint (a folder) or of a shipped file (nano.gguf). OUT receives a small
+checkpoint in parts (`checkpoint.00`, ...; experts with 8 bits, the rest with 16), the loss curve
+and the log.
 """
+
 import argparse
 import csv
 import io
@@ -19,6 +22,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+from checkpoint import pack, read_model
 from data import Corpus, Speaker, Stream
 from model import Config, Model
 from tokenizers import Tokenizer
@@ -85,8 +89,13 @@ def optimizers(model, muon_lr):
         else:
             matrices.append(p)
     rates = {"embed": 6e-3, "head": 3e-3, "other": 2e-3}
-    adam = torch.optim.AdamW([{"params": g, "lr": rates[k]} for k, g in groups.items()],
-                             betas=(0.9, 0.95), eps=1e-10, weight_decay=0.0, fused=True)
+    adam = torch.optim.AdamW(
+        [{"params": g, "lr": rates[k]} for k, g in groups.items()],
+        betas=(0.9, 0.95),
+        eps=1e-10,
+        weight_decay=0.0,
+        fused=True,
+    )
     found = [Muon(matrices, muon_lr), adam]
     for optimizer in found:
         for group in optimizer.param_groups:
@@ -105,14 +114,22 @@ class Batches(torch.utils.data.IterableDataset):
         stream = iter(Stream(self.args.tokenizer, corpus, self.length, f"{self.seed}/{worker}"))
         while True:
             rows = list(itertools.islice(stream, self.rows))
-            yield (torch.stack([torch.from_numpy(t) for t, _ in rows]),
-                   torch.stack([torch.from_numpy(w) for _, w in rows]))
+            yield (
+                torch.stack([torch.from_numpy(t) for t, _ in rows]),
+                torch.stack([torch.from_numpy(w) for _, w in rows]),
+            )
 
 
 def loader(args, length, rows, seed, workers):
-    return iter(torch.utils.data.DataLoader(
-        Batches(args, length, rows, seed), batch_size=None, num_workers=workers,
-        prefetch_factor=2, pin_memory=True))
+    return iter(
+        torch.utils.data.DataLoader(
+            Batches(args, length, rows, seed),
+            batch_size=None,
+            num_workers=workers,
+            prefetch_factor=2,
+            pin_memory=True,
+        )
+    )
 
 
 # ---------------------------------------------------------------- loss
@@ -133,7 +150,7 @@ class Trainer:
         if args.compile:
             torch._dynamo.config.cache_size_limit = 64
             for block in [*self.model.layers, *self.model.mtp]:
-                block.compile(dynamic=False)
+                block.compile_halves()
             self.cross_entropy = torch.compile(cross_entropy, dynamic=False)
         else:
             self.cross_entropy = cross_entropy
@@ -143,15 +160,20 @@ class Trainer:
         T, model = rows.shape[1] - 2, self.model
         tokens = rows[:, :T]
         h, index_losses, loads = model.streams(tokens, True, torch.bfloat16)
-        main = self.cross_entropy(model.logits(h, dtype=torch.bfloat16), rows[:, 1:T + 1], weights[:, 1:T + 1])
+        main = self.cross_entropy(
+            model.logits(h, dtype=torch.bfloat16), rows[:, 1 : T + 1], weights[:, 1 : T + 1]
+        )
         index = sum(index_losses) / max(1, len(index_losses))
-        few = max(1, len(rows) // 4)      # the MTP block learns from a quarter, without moving the rest
+        few = max(1, len(rows) // 4)  # the MTP block learns from a quarter, without moving the rest
         draft, load = model.draft(h[:few].detach(), rows[:few, :T], True, torch.bfloat16)
         ahead = self.cross_entropy(draft, rows[:few, 2:], weights[:few, 2:])
         return main + index + 0.3 * ahead, (main, index, ahead), loads + [load]
 
     def update(self, batch, share):
-        rows, weights = batch[0].cuda(non_blocking=True).long(), batch[1].cuda(non_blocking=True).float()
+        rows, weights = (
+            batch[0].cuda(non_blocking=True).long(),
+            batch[1].cuda(non_blocking=True).float(),
+        )
         total, parts, loads = self.loss(rows, weights)
         total.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -174,9 +196,17 @@ class Trainer:
 
     # checkpoints ----------------------------------------------------------
     def save(self, folder):
-        torch.save({"model": self.model.state_dict(), "optimizers": [o.state_dict() for o in self.optimizers],
-                    "step": self.step, "seconds": self.seconds, "tokens": self.tokens, "curve": self.curve},
-                   folder / "state.pt")
+        torch.save(
+            {
+                "model": self.model.state_dict(),
+                "optimizers": [o.state_dict() for o in self.optimizers],
+                "step": self.step,
+                "seconds": self.seconds,
+                "tokens": self.tokens,
+                "curve": self.curve,
+            },
+            folder / "state.pt",
+        )
 
     def resume(self, path):
         state = torch.load(path, map_location="cuda")
@@ -192,45 +222,23 @@ class Trainer:
     def publish(self, folder):
         """The small checkpoint, in parts that can be carried."""
         data = io.BytesIO()
-        torch.save({"model": pack(self.model.state_dict()), "step": self.step, "seconds": self.seconds,
-                    "tokens": self.tokens, "curve": self.curve}, data)
+        torch.save(
+            {
+                "model": pack(self.model.state_dict()),
+                "step": self.step,
+                "seconds": self.seconds,
+                "tokens": self.tokens,
+                "curve": self.curve,
+            },
+            data,
+        )
         raw = data.getvalue()
         for i in range(0, len(raw), PART_BYTES):
-            (folder / f"checkpoint.{i // PART_BYTES:02}").write_bytes(raw[i:i + PART_BYTES])
+            (folder / f"checkpoint.{i // PART_BYTES:02}").write_bytes(raw[i : i + PART_BYTES])
         with open(folder / "loss.csv", "w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["step", "seconds", "tokens", "length", "loss", "index", "mtp", "rate"])
             writer.writerows(self.curve)
-
-
-def pack(state):
-    """Experts as 8-bit groups of 32 (finer than the FP4 they ship in), other floats as F16."""
-    out = {}
-    for name, value in state.items():
-        if name.split(".")[-1] in ("w1", "w2", "w3"):
-            y = value.float().unflatten(-1, (-1, 32))
-            scale = (y.abs().amax(-1, keepdim=True) / 127).clamp_min(1e-8)
-            out[name] = ((y / scale).round().to(torch.int8).cpu(), scale.half().cpu())
-        else:
-            out[name] = (value.half() if value.is_floating_point() else value.int()).cpu()
-    return out
-
-
-def unpack(packed):
-    out = {}
-    for name, value in packed.items():
-        if isinstance(value, tuple):
-            out[name] = (value[0].float() * value[1].float()).flatten(-2)
-        else:
-            out[name] = value.float() if value.is_floating_point() else value.long()
-    return out
-
-
-def read_parts(folder):
-    """A published checkpoint: {"model": state, "curve": ..., ...}."""
-    raw = b"".join(p.read_bytes() for p in sorted(Path(folder).glob("checkpoint.*")))
-    state = torch.load(io.BytesIO(raw), map_location="cpu")
-    return state | {"model": unpack(state["model"])}
 
 
 # ---------------------------------------------------------------- evaluation during training
@@ -245,21 +253,29 @@ def exactness(model, tokenizer, corpus, count, characters, seed=7):
     for i in range(count):
         text, first = None, None
         while first is None:
-            text, first = speaker.with_tools(characters, thinking=False, intent=intents[i % len(intents)])
+            text, first = speaker.with_tools(
+                characters, thinking=False, intent=intents[i % len(intents)]
+            )
         prompt, intent, _ = first
-        expected = text[len(prompt):text.index("<｜end▁of▁sentence｜>", len(prompt))]
+        expected = text[len(prompt) : text.index("<｜end▁of▁sentence｜>", len(prompt))]
         a = tokenizer.encode(prompt, add_special_tokens=False).ids
         b = tokenizer.encode(expected, add_special_tokens=False).ids + [1]
         rows = torch.tensor([a + b], device="cuda")
-        logits = model(rows, True, torch.bfloat16)[0, len(a) - 1:-1]
+        logits = model(rows, True, torch.bfloat16)[0, len(a) - 1 : -1]
         found = logits.argmax(-1).tolist()
         good = found == b
         right[intent] = right.get(intent, 0) + good
         total[intent] = total.get(intent, 0) + 1
         if not good and len(misses) < 12:
             at = next(k for k in range(len(b)) if found[k] != b[k])
-            misses.append((prompt[-160:], expected, tokenizer.decode(b[:at], False)[-40:],
-                           tokenizer.decode(found[at:at + 3], False)))
+            misses.append(
+                (
+                    prompt[-160:],
+                    expected,
+                    tokenizer.decode(b[:at], False)[-40:],
+                    tokenizer.decode(found[at : at + 3], False),
+                )
+            )
     return sum(right.values()) / count, {k: f"{right[k]}/{total[k]}" for k in total}, misses
 
 
@@ -281,7 +297,9 @@ def generate(model, tokenizer, prompt, count=120):
     start = len(ids)
     while len(ids) - start < count and (len(ids) == start or ids[-1] != 1):
         with torch.no_grad():
-            ids.append(int(model(torch.tensor([ids], device="cuda"), True, torch.bfloat16)[0, -1].argmax()))
+            ids.append(
+                int(model(torch.tensor([ids], device="cuda"), True, torch.bfloat16)[0, -1].argmax())
+            )
     return tokenizer.decode(ids[start:], skip_special_tokens=False)
 
 
@@ -295,19 +313,47 @@ def report(trainer, args, corpus, log):
             log(f"exact calls, {characters} characters in front, {count} cases: {share:.3f} {parts}")
             for miss in misses[:6]:
                 log(f"   {miss}")
-    for question in ("Hello!", "What is DwarfStar?", "How do I run a prompt?", "my name is Ada", "Repeat: blue kettle 77"):
-        log(f"{question!r} -> " + repr(generate(model, tokenizer, f"<｜begin▁of▁sentence｜><｜User｜>{question}<｜Assistant｜></think>", 60)))
+    for question in (
+        "Hello!",
+        "What is DwarfStar?",
+        "How do I run a prompt?",
+        "my name is Ada",
+        "Repeat: blue kettle 77",
+    ):
+        log(
+            f"{question!r} -> "
+            + repr(
+                generate(
+                    model,
+                    tokenizer,
+                    f"<｜begin▁of▁sentence｜><｜User｜>{question}<｜Assistant｜></think>",
+                    60,
+                )
+            )
+        )
 
 
 # ---------------------------------------------------------------- main
 def main():
     parser = argparse.ArgumentParser()
-    for name, default in (("tokenizer", None), ("corpus", None), ("state", None), ("out", None), ("load", None)):
+    for name, default in (
+        ("tokenizer", None),
+        ("corpus", None),
+        ("state", None),
+        ("out", None),
+        ("load", None),
+    ):
         parser.add_argument("--" + name, default=default)
     parser.add_argument("--phases", default="2048x32:1")
     for name, default in (("minutes", 2.0), ("lr", 4e-3), ("warmup", 0.03), ("decay", 0.0)):
         parser.add_argument("--" + name, type=float, default=default)
-    for name, default in (("seed", 1), ("compile", 1), ("workers", 14), ("cases", 160), ("long-cases", 0)):
+    for name, default in (
+        ("seed", 1),
+        ("compile", 1),
+        ("workers", 14),
+        ("cases", 160),
+        ("long-cases", 0),
+    ):
         parser.add_argument("--" + name, type=int, default=default)
     args = parser.parse_args()
     begun = time.time()
@@ -323,7 +369,7 @@ def main():
 
     trainer = Trainer(args, Config(vocab_size=Tokenizer.from_file(args.tokenizer).get_vocab_size()))
     if args.load:
-        trainer.model.load_state_dict(read_parts(args.load)["model"])
+        trainer.model.load_state_dict(read_model(args.load))
     if (state / "state.pt").exists():
         trainer.resume(state / "state.pt")
         log(f"resumed at step {trainer.step}")
@@ -335,8 +381,10 @@ def main():
         phases.append((int(length), int(rows), float(share)))
     total = args.minutes * 60
     ends = list(itertools.accumulate(share * total for _, _, share in phases))
-    loaders = [loader(args, length, rows, f"{args.seed}/{trainer.step}", args.workers // len(phases))
-               for length, rows, _ in phases]
+    loaders = [
+        loader(args, length, rows, f"{args.seed}/{trainer.step}", args.workers // len(phases))
+        for length, rows, _ in phases
+    ]
     for (length, rows, _), batches, end in zip(phases, loaders, ends):
         last, since = time.time(), trainer.step
         while (now := time.time() - begun) < end:
@@ -348,11 +396,23 @@ def main():
                 main_loss, index, ahead = (float(p.detach()) for p in parts)
                 spent = time.time() - last
                 last = time.time()
-                trainer.curve.append([trainer.step, round(trainer.seconds + now, 1), trainer.tokens, length,
-                                      round(main_loss, 4), round(index, 4), round(ahead, 4), round(share, 4)])
-                log(f"{now:.0f}s step {trainer.step} {length} loss {main_loss:.3f} index {index:.3f} mtp {ahead:.3f} "
+                trainer.curve.append(
+                    [
+                        trainer.step,
+                        round(trainer.seconds + now, 1),
+                        trainer.tokens,
+                        length,
+                        round(main_loss, 4),
+                        round(index, 4),
+                        round(ahead, 4),
+                        round(share, 4),
+                    ]
+                )
+                log(
+                    f"{now:.0f}s step {trainer.step} {length} loss {main_loss:.3f} index {index:.3f} mtp {ahead:.3f} "
                     f"norm {float(norm):.2f} tokens {trainer.tokens / 1e6:.1f}M spent {spent:.2f}s "
-                    f"memory {torch.cuda.max_memory_allocated() / 1e9:.0f}GB")
+                    f"memory {torch.cuda.max_memory_allocated() / 1e9:.0f}GB"
+                )
     trainer.seconds += time.time() - begun
     trainer.save(state)
     trainer.publish(out)

@@ -6,6 +6,7 @@ Tokens are chosen by frequency on the corpus and generated conversations, closed
 that build them, and keep their order; so every text has exactly one encoding, made of tokens of
 the real vocabulary.
 """
+
 import collections
 import json
 import random
@@ -13,16 +14,42 @@ import sys
 
 from tokenizers import Tokenizer
 
-SPECIAL = (["<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜▁pad▁｜>"], [
-    "<｜fim▁hole｜>", "<｜fim▁begin｜>", "<｜fim▁end｜>", "<｜User｜>", "<｜Assistant｜>", "<think>", "</think>", "｜DSML｜",
-    "<｜latest_reminder｜>", "<｜action｜>", "<｜query｜>", "<｜authority｜>", "<｜domain｜>", "<｜task｜>", "<｜political｜>",
-    "<｜entity｜>", "<｜title｜>", "<｜safety｜>", "<｜answer｜>", "<｜search｜>", "<｜search▁begin｜>", "<｜search▁end｜>",
-    "<｜extracted_url｜>", "<｜read_url｜>", "<｜end_of_query｜>"])
+SPECIAL = (
+    ["<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜▁pad▁｜>"],
+    [
+        "<｜fim▁hole｜>",
+        "<｜fim▁begin｜>",
+        "<｜fim▁end｜>",
+        "<｜User｜>",
+        "<｜Assistant｜>",
+        "<think>",
+        "</think>",
+        "｜DSML｜",
+        "<｜latest_reminder｜>",
+        "<｜action｜>",
+        "<｜query｜>",
+        "<｜authority｜>",
+        "<｜domain｜>",
+        "<｜task｜>",
+        "<｜political｜>",
+        "<｜entity｜>",
+        "<｜title｜>",
+        "<｜safety｜>",
+        "<｜answer｜>",
+        "<｜search｜>",
+        "<｜search▁begin｜>",
+        "<｜search▁end｜>",
+        "<｜extracted_url｜>",
+        "<｜read_url｜>",
+        "<｜end_of_query｜>",
+    ],
+)
 
 
 def sample(corpus_path):
     """Texts that the vocabulary should encode shortly."""
     from data import Corpus, Speaker
+
     corpus, rng = Corpus(corpus_path), random.Random(5)
     speaker = Speaker(corpus, rng)
     texts = [t[:6000] for t in rng.sample(corpus.train, 700)]
@@ -92,8 +119,21 @@ def check(tokenizer, texts, size):
     """Ids are dense and every text comes back."""
     assert tokenizer.get_vocab_size() == size
     noise = random.Random(3)
-    texts = texts[:300] + ["".join(chr(noise.choice([noise.randrange(32, 127), noise.randrange(160, 0x2FFF),
-                                                     noise.randrange(0x1F300, 0x1F600)])) for _ in range(40)) for _ in range(300)]
+    texts = texts[:300] + [
+        "".join(
+            chr(
+                noise.choice(
+                    [
+                        noise.randrange(32, 127),
+                        noise.randrange(160, 0x2FFF),
+                        noise.randrange(0x1F300, 0x1F600),
+                    ]
+                )
+            )
+            for _ in range(40)
+        )
+        for _ in range(300)
+    ]
     for text in texts:
         ids = tokenizer.encode(text, add_special_tokens=False).ids
         assert tokenizer.decode(ids, skip_special_tokens=False) == text, text
