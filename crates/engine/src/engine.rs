@@ -59,8 +59,9 @@ impl OpenOptions {
 
     fn check(&self, file: &File, shape: &Shape) -> Result<(), Error> {
         let (context, native) = (self.context, shape.context_max);
-        let rooms = [("tokens", context), ("sessions", self.sessions)];
-        for (what, room) in rooms.into_iter().chain([("tokens per step", self.step_tokens)]) {
+        let (sessions, step) = (self.sessions, self.step_tokens);
+        let rooms = [("tokens", context), ("sessions", sessions), ("tokens per step", step)];
+        for (what, room) in rooms {
             if room == 0 {
                 return Err(Error::NoRoom { what });
             }
@@ -73,7 +74,7 @@ impl OpenOptions {
             return Ok(());
         }
         let fits = |&context: &usize| OpenOptions { context, ..*self }.reserves(shape) <= available;
-        let halves = std::iter::successors(Some(context / 2), |c| (*c > 0).then_some(c / 2));
+        let halves = std::iter::successors(Some(context / 2), |c| Some(c / 2));
         let fits = halves.take_while(|c| *c > 0).find(fits);
         let fits = fits.map_or(String::new(), |c| format!(", {c} fits"));
         Err(Error::Memory { file: file.name().to_owned(), needed, available, context, fits })

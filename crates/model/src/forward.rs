@@ -60,10 +60,9 @@ impl Run {
         layout: &KvLayout,
         limits: Limits,
     ) -> Result<Run, Error> {
-        let doing = |context| Error::doing(context);
-        let step = Step::reserve(device, limits.step()).map_err(doing("step tables"))?;
+        let step = Step::reserve(device, limits.step()).map_err(Error::doing("step tables"))?;
         let scratch = Scratch::reserve(device, shape, layout, hyper_settings(shape), limits)
-            .map_err(doing("scratch buffers"))?;
+            .map_err(Error::doing("scratch buffers"))?;
         Ok(Run { limits, step, scratch, tokens: Vec::with_capacity(limits.step_tokens) })
     }
 }

@@ -66,18 +66,10 @@ impl Shape {
         }
     }
 
-    /// The name people know this shape by, if it is a published one.
-    pub fn family_name(&self) -> &'static str {
-        let like = |other: Shape| {
-            (self.layers, self.hidden, self.experts, self.heads)
-                == (other.layers, other.hidden, other.experts, other.heads)
-        };
-        if like(Shape::flash()) {
-            "DeepSeek V4 Flash"
-        } else if like(Shape::pro()) {
-            "DeepSeek V4 Pro"
-        } else {
-            "a DeepSeek V4 of its own size"
-        }
+    /// `Flash` or `Pro`, if the shape is a published one by its layers, widths and experts.
+    pub fn published_name(&self) -> Option<&'static str> {
+        let key = |shape: &Shape| (shape.layers, shape.hidden, shape.experts, shape.expert_inner);
+        let known = [("Flash", Shape::flash()), ("Pro", Shape::pro())];
+        known.into_iter().find(|(_, known)| key(known) == key(self)).map(|(name, _)| name)
     }
 }

@@ -88,7 +88,7 @@ impl Compress for Cpu {
         let place = compressor.place;
         let (width, ring, ratio) = (place.width(), place.ring(), place.rows.ratio);
         for (s, SegmentRow { slot, start, first_row, len }) in
-            self.segments(step).into_iter().enumerate()
+            self.segments(step).to_vec().into_iter().enumerate()
         {
             let (start, first, len) = (start as usize, first_row as usize, len as usize);
             let range = first * width..(first + len) * width;

@@ -5,9 +5,8 @@ use crate::{Buffer, Cpu, KvPools, SegmentRow, Step};
 
 impl Cpu {
     /// The step's segments.
-    pub(crate) fn segments(&self, step: &Step) -> Vec<SegmentRow> {
-        let words = &self.data(&step.segment_table)[..4 * step.segments];
-        bytemuck::cast_slice(words).to_vec()
+    pub(crate) fn segments(&self, step: &Step) -> &[SegmentRow] {
+        bytemuck::cast_slice(&self.data(&step.segment_table)[..4 * step.segments])
     }
 
     /// The row pages of segment `segment`.
@@ -29,7 +28,7 @@ impl Kv for Cpu {
 
     fn keep_window_raw(&mut self, fresh: &RowBlock, ring: Ring, step: &Step, kv: &mut KvPools) {
         let block = self.data(&fresh.bytes).to_vec();
-        for SegmentRow { slot, start, first_row, len } in self.segments(step) {
+        for SegmentRow { slot, start, first_row, len } in self.segments(step).to_vec() {
             let page = &mut self.page_mut(&mut kv.slots, slot)[ring.offset..];
             let skipped = (len as usize).saturating_sub(ring.rows);
             for i in skipped..len as usize {

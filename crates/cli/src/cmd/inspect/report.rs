@@ -169,7 +169,7 @@ impl Report {
     /// What a model of this shape has besides its tensors.
     fn add_model(&mut self, file: &File, shape: &Shape, context: Option<usize>) {
         let (total, active) = shape.parameters();
-        self.variant = variant(shape);
+        self.variant = shape.published_name();
         self.shape = Some(ShapeFacts::new(shape));
         self.parameters = Some(Parameters { total, active });
         self.missing = model::check_tensors(file, shape).into_iter().filter_map(missing).collect();
@@ -277,12 +277,6 @@ fn contexts(native: usize, asked: Option<usize>) -> Vec<usize> {
     contexts.sort_unstable();
     contexts.dedup();
     contexts
-}
-
-fn variant(shape: &Shape) -> Option<&'static str> {
-    let key = |shape: &Shape| (shape.layers, shape.hidden, shape.experts, shape.expert_inner);
-    let known = [("Flash", Shape::flash()), ("Pro", Shape::pro())];
-    known.into_iter().find(|(_, known)| key(known) == key(shape)).map(|(name, _)| name)
 }
 
 fn missing(problem: TensorProblem) -> Option<String> {
