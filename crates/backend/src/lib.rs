@@ -17,8 +17,19 @@ mod error;
 pub mod ops;
 mod step;
 
+// The instruction sets of the machine this is compiled for.
+#[cfg(target_arch = "aarch64")]
+#[path = "cpu/simd/aarch64.rs"]
+mod level;
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[path = "cpu/simd/other.rs"]
+mod level;
+#[cfg(target_arch = "x86_64")]
+#[path = "cpu/simd/x86_64.rs"]
+mod level;
+
 pub use buffer::{Buffer, Element, KvPools, Pool, Reserved, Weight, WeightSource};
-pub use cpu::{Cpu, Mark};
+pub use cpu::{Cpu, CpuSimd, Level, Mark, Threads};
 pub use device::{Device, Meter};
 pub use error::Error;
 pub use ops::kv::{RowFormat, RowLayout};
@@ -44,7 +55,13 @@ pub trait Backend:
 {
 }
 
-/// Opens the CPU backend. It is always there.
-pub fn open_cpu() -> Box<dyn Backend> {
+/// Opens the fast CPU backend. It is always there.
+pub fn open_cpu(threads: &Threads) -> Box<dyn Backend> {
+    let level = Level::available().pop().expect("plain Rust runs everywhere");
+    Box::new(CpuSimd::new(threads, level))
+}
+
+/// Opens the reference that every other backend is held against: slow, in floats throughout.
+pub fn open_reference() -> Box<dyn Backend> {
     Box::new(Cpu::new())
 }

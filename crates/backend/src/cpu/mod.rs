@@ -7,7 +7,16 @@
 //! each result is computed by one thread in one fixed order, whatever the number of threads, rows
 //! or segments.
 
+mod delegate;
+pub(crate) mod fast;
+mod pool;
+pub(crate) mod simd;
+
 use gguf::Format;
+
+pub use crate::level::Level;
+pub use fast::CpuSimd;
+pub use pool::Threads;
 
 use crate::{Backend, Buffer, Device, Element, Error, Pool, Reserved, Weight, WeightSource};
 

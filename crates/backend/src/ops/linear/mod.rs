@@ -5,6 +5,8 @@
 
 mod cases;
 pub(crate) mod cpu;
+pub(crate) mod cpu_simd;
+pub(crate) mod panel;
 
 pub use cases::cases;
 

@@ -1,0 +1,137 @@
+//! What the fast backend leaves to the reference.
+
+use super::fast::CpuSimd;
+use crate::ops::{
+    attend::*, compress::*, embed::*, hyper::*, index::*, kv::*, norm::*, rope::*, route::*,
+};
+use crate::{Buffer, KvPools, RowLayout, Step, Weight};
+
+impl Attend for CpuSimd {
+    fn attend_raw(
+        &mut self,
+        q: &Buffer<f32>,
+        sinks: &Buffer<f32>,
+        visible: &Visible,
+        step: &Step,
+        kv: &KvPools,
+        out: &mut Buffer<f32>,
+    ) {
+        self.cpu.attend_raw(q, sinks, visible, step, kv, out);
+    }
+}
+impl Index for CpuSimd {
+    fn round_queries_raw(&mut self, layout: RowLayout, q: &mut Buffer<f32>, rows: usize) {
+        self.cpu.round_queries_raw(layout, q, rows);
+    }
+    fn index_pick_raw(
+        &mut self,
+        paged: PagedRows,
+        q: &Buffer<f32>,
+        weights: &Buffer<f32>,
+        step: &Step,
+        kv: &KvPools,
+        picks: &mut Buffer<u32>,
+    ) {
+        self.cpu.index_pick_raw(paged, q, weights, step, kv, picks);
+    }
+}
+impl Compress for CpuSimd {
+    fn compress_raw(
+        &mut self,
+        compressor: &Compressor,
+        values: &Buffer<f32>,
+        gates: &Buffer<f32>,
+        step: &Step,
+        kv: &mut KvPools,
+    ) {
+        self.cpu.compress_raw(compressor, values, gates, step, kv);
+    }
+}
+impl Hyper for CpuSimd {
+    fn hyper_mix_raw(
+        &mut self,
+        mix: &HyperMix,
+        settings: HyperSettings,
+        streams: &Buffer<f32>,
+        gates: &mut Buffer<f32>,
+        x: &mut Buffer<f32>,
+        rows: usize,
+    ) {
+        self.cpu.hyper_mix_raw(mix, settings, streams, gates, x, rows);
+    }
+    fn hyper_spread_raw(
+        &mut self,
+        gates: &Buffer<f32>,
+        y: &Buffer<f32>,
+        streams: &mut Buffer<f32>,
+        rows: usize,
+    ) {
+        self.cpu.hyper_spread_raw(gates, y, streams, rows);
+    }
+    fn hyper_head_raw(
+        &mut self,
+        mix: &HyperMix,
+        settings: HyperSettings,
+        streams: &Buffer<f32>,
+        step: &Step,
+        x: &mut Buffer<f32>,
+    ) {
+        self.cpu.hyper_head_raw(mix, settings, streams, step, x);
+    }
+}
+impl Kv for CpuSimd {
+    fn store_rows_raw(&mut self, x: &Buffer<f32>, fresh: &mut RowBlock, rows: usize) {
+        self.cpu.store_rows_raw(x, fresh, rows);
+    }
+    fn keep_window_raw(&mut self, fresh: &RowBlock, ring: Ring, step: &Step, kv: &mut KvPools) {
+        self.cpu.keep_window_raw(fresh, ring, step, kv);
+    }
+}
+impl Embed for CpuSimd {
+    fn embed_raw(&mut self, table: &Weight, step: &Step, streams: &mut Buffer<f32>) {
+        self.cpu.embed_raw(table, step, streams);
+    }
+}
+impl Norm for CpuSimd {
+    fn rms_norm_raw(
+        &mut self,
+        x: &Buffer<f32>,
+        weight: &Buffer<f32>,
+        eps: f32,
+        out: &mut Buffer<f32>,
+        rows: usize,
+    ) {
+        self.cpu.rms_norm_raw(x, weight, eps, out, rows);
+    }
+    fn unit_norm_raw(&mut self, x: &mut Buffer<f32>, dim: usize, eps: f32, rows: usize) {
+        self.cpu.unit_norm_raw(x, dim, eps, rows);
+    }
+}
+impl Rope for CpuSimd {
+    fn rope_angles_raw(&mut self, frequencies: &Buffer<f32>, step: &Step, out: &mut Buffer<f32>) {
+        self.cpu.rope_angles_raw(frequencies, step, out);
+    }
+    fn rotate_raw(
+        &mut self,
+        x: &mut Buffer<f32>,
+        head_dim: usize,
+        angles: &Buffer<f32>,
+        direction: Direction,
+        rows: usize,
+    ) {
+        self.cpu.rotate_raw(x, head_dim, angles, direction, rows);
+    }
+}
+impl Route for CpuSimd {
+    fn route_raw(
+        &mut self,
+        logits: &Buffer<f32>,
+        choice: &Choice,
+        scale: f32,
+        step: &Step,
+        picks: &mut Buffer<u32>,
+        shares: &mut Buffer<f32>,
+    ) {
+        self.cpu.route_raw(logits, choice, scale, step, picks, shares);
+    }
+}

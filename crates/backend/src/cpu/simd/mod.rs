@@ -1,0 +1,212 @@
+//! Sixteen lanes: the few vector operations that the fast CPU path is written in.
+//!
+//! Kernels are generic over [`Simd`] and written once; an instruction set is a thin implementation
+//! of the trait. What each operation returns is fixed to the bit (fused multiply-add, the order of
+//! [`Simd::sum`], exact integer products), so **every instruction set computes the same bits**, and
+//! a test asks for equality between all that the machine has. [`Portable`] is the trait in plain
+//! Rust: it runs everywhere and says what the others mean.
+//!
+//! A [`Kernel`] enters an instruction set through `Level::run`, whose wrapper function carries the
+//! `target_feature`s; everything below must be `#[inline(always)]` to become part of it. The
+//! levels of the machine's architecture are in `x86_64.rs`, `aarch64.rs` or `other.rs`; `lib.rs`
+//! chooses the file.
+
+mod portable;
+
+pub(crate) use portable::Portable;
+
+/// Lanes of a vector, on every machine.
+pub(crate) const LANES: usize = 16;
+/// Channels that share one scale once activations are rounded to 8 bits.
+pub(crate) const BLOCK: usize = 32;
+/// Rows of a weight that are multiplied side by side, one per lane.
+pub(crate) const PANEL_ROWS: usize = LANES;
+/// The 8-bit codes of `PANEL_ROWS` rows and `BLOCK` columns: `[BLOCK / 4][PANEL_ROWS][4]`.
+pub(crate) type Codes = [[i8; 4 * PANEL_ROWS]; BLOCK / 4];
+
+/// What lifts E4M3 bits, read with the exponent bias of F32, to their value: `2^(127 − 7)`.
+pub(crate) const E4M3_REBIAS: f32 = f32::from_bits((127 + 120) << 23);
+
+/// A computation that can run on any instruction set.
+pub(crate) trait Kernel {
+    /// What it returns.
+    type Out;
+    /// Runs with the operations of `S`; must be `#[inline(always)]`.
+    fn run<S: Simd>(self) -> Self::Out;
+}
+
+/// Vectors of sixteen `f32` or `i32` and what is done with them.
+///
+/// Implementations may assume that the processor has their instructions: only `Level::run` names
+/// them, after it has asked the processor.
+pub(crate) trait Simd: Copy + 'static {
+    /// Sixteen floats.
+    type F: Copy;
+    /// Sixteen integers.
+    type I: Copy;
+
+    /// `x` in every lane.
+    fn splat(x: f32) -> Self::F;
+    /// Sixteen floats from memory.
+    fn load(x: &[f32; LANES]) -> Self::F;
+    /// Sixteen floats to memory.
+    fn store(x: Self::F, out: &mut [f32; LANES]);
+    /// `a + b`.
+    fn add(a: Self::F, b: Self::F) -> Self::F;
+    /// `a − b`.
+    fn sub(a: Self::F, b: Self::F) -> Self::F;
+    /// `a · b`.
+    fn mul(a: Self::F, b: Self::F) -> Self::F;
+    /// `a / b`.
+    fn div(a: Self::F, b: Self::F) -> Self::F;
+    /// `a · b + c`, rounded once.
+    fn fma(a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// `a > b ? a : b`: the second if either is NaN.
+    fn max(a: Self::F, b: Self::F) -> Self::F;
+    /// `a < b ? a : b`: the second if either is NaN.
+    fn min(a: Self::F, b: Self::F) -> Self::F;
+    /// The nearest integers, ties to even, of values within ±2^31; anything for NaN.
+    fn nearest(x: Self::F) -> Self::I;
+    /// Integers as floats.
+    fn to_f(x: Self::I) -> Self::F;
+    /// `2^x` for `x` in −126..=127.
+    fn power_of_two(x: Self::I) -> Self::F;
+    /// The low bytes of the lanes, each plus 128: −128..=127 becomes 0..=255.
+    fn store_biased(x: Self::I, out: &mut [u8; LANES]);
+    /// Sixteen little-endian F16.
+    fn f16(bytes: &[u8; 2 * LANES]) -> Self::F;
+    /// Sixteen little-endian BF16.
+    fn bf16(bytes: &[u8; 2 * LANES]) -> Self::F;
+    /// Sixteen E4M3 codes, none of which is NaN (0x7f, 0xff).
+    fn e4m3(codes: &[u8; LANES]) -> Self::F;
+    /// Sixteen signed bytes.
+    fn i8(x: &[i8; LANES]) -> Self::F;
+
+    /// The sum of the lanes: halves are added (lane `i` and `i + 8`), then quarters, and so on.
+    fn sum(x: Self::F) -> f32;
+
+    /// For each of `T` tokens and each row: `Σ codes · (x − 128)` over the block, exact.
+    ///
+    /// `minus[r]` is `−128 · Σ codes` of row `r`: some instruction sets multiply unsigned by signed
+    /// bytes and start from there. Codes are at least −128, biased activations at least 1.
+    fn block<const T: usize>(
+        codes: &Codes,
+        minus: &[i32; LANES],
+        x: [&[u8; BLOCK]; T],
+    ) -> [Self::I; T];
+
+    /// `−128 · Σ codes` of each row, if [`Simd::block`] wants it.
+    fn minus(codes: &Codes, out: &mut [i32; LANES]);
+
+    /// Rows side by side: `out[j][4 r ..][..4] = rows[r][4 j ..][..4]`.
+    #[inline(always)]
+    fn interleave(rows: [&[i8; BLOCK]; PANEL_ROWS], out: &mut Codes) {
+        for (r, row) in rows.iter().enumerate() {
+            for (out, four) in out.iter_mut().zip(row.as_chunks::<4>().0) {
+                out[4 * r..4 * r + 4].copy_from_slice(four);
+            }
+        }
+    }
+
+    /// Asks the processor to bring the line at `bytes` nearer; a hint without effect on results.
+    #[inline(always)]
+    fn prefetch(_bytes: &[u8]) {}
+}
+
+/// `Σ a[i] · b[i]`: lane `i mod 16` sums its products in order, then [`Simd::sum`], then the rest.
+#[inline(always)]
+pub(crate) fn dot<S: Simd>(a: &[f32], b: &[f32]) -> f32 {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    let mut lanes = S::splat(0.0);
+    for (a, b) in a.iter().zip(b) {
+        lanes = S::fma(S::load(a), S::load(b), lanes);
+    }
+    S::sum(lanes) + dot_rest(a_rest, b_rest)
+}
+
+/// The products beyond the last whole vector.
+#[inline(always)]
+fn dot_rest(a: &[f32], b: &[f32]) -> f32 {
+    let mut rest = 0.0f32;
+    for (a, b) in a.iter().zip(b) {
+        rest = a.mul_add(*b, rest);
+    }
+    rest
+}
+
+/// [`dot`] of `A` times `B` vectors at once, bit for bit the same: every load serves several.
+#[inline(always)]
+pub(crate) fn dots<S: Simd, const A: usize, const B: usize>(
+    a: [&[f32]; A],
+    b: [&[f32]; B],
+) -> [[f32; B]; A] {
+    let len = a[0].len();
+    let whole = len - len % LANES;
+    let mut lanes = [[S::splat(0.0); B]; A];
+    let mut at = 0;
+    while at < whole {
+        let b_now: [S::F; B] = std::array::from_fn(|j| S::load(vector(b[j], at)));
+        for (lanes, a) in lanes.iter_mut().zip(a) {
+            let a_now = S::load(vector(a, at));
+            for (lane, b_now) in lanes.iter_mut().zip(b_now) {
+                *lane = S::fma(a_now, b_now, *lane);
+            }
+        }
+        at += LANES;
+    }
+    let mut out = [[0.0; B]; A];
+    for i in 0..A {
+        for j in 0..B {
+            out[i][j] = S::sum(lanes[i][j]) + dot_rest(&a[i][whole..], &b[j][whole..]);
+        }
+    }
+    out
+}
+
+/// `y += factor · x`.
+#[inline(always)]
+pub(crate) fn add_scaled<S: Simd>(factor: f32, x: &[f32], y: &mut [f32]) {
+    let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks_mut::<LANES>());
+    let lanes = S::splat(factor);
+    for (x, y) in x.iter().zip(y) {
+        S::store(S::fma(lanes, S::load(x), S::load(y)), y);
+    }
+    for (x, y) in x_rest.iter().zip(y_rest) {
+        *y = factor.mul_add(*x, *y);
+    }
+}
+
+/// `e^x`, to about one unit in the last place; 0 below −87.3, infinite above 88.7, NaN for NaN.
+///
+/// `x = n ln 2 + r` with `|r| ≤ ln 2 / 2`; `e^r` by the Taylor series to the seventh power.
+#[inline(always)]
+pub(crate) fn exp<S: Simd>(x: S::F) -> S::F {
+    const LN2_HIGH: f32 = 0.693_359_4;
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    // The order of arguments keeps NaN.
+    let x = S::min(S::splat(89.0), S::max(S::splat(-88.0), x));
+    let n = S::nearest(S::mul(x, S::splat(std::f32::consts::LOG2_E)));
+    let n_float = S::to_f(n);
+    let r = S::fma(n_float, S::splat(-LN2_HIGH), x);
+    let r = S::fma(n_float, S::splat(-LN2_LOW), r);
+    let mut sum = S::splat(1.0 / 5040.0);
+    for factor in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+        sum = S::fma(sum, r, S::splat(factor));
+    }
+    // Two factors: 2^n alone leaves the range of normal numbers at both ends.
+    let half = S::nearest(S::mul(n_float, S::splat(0.499)));
+    let rest = S::nearest(S::sub(n_float, S::to_f(half)));
+    S::mul(S::mul(sum, S::power_of_two(half)), S::power_of_two(rest))
+}
+
+/// The sixteen values from `at` on.
+#[inline(always)]
+pub(crate) fn vector(x: &[f32], at: usize) -> &[f32; LANES] {
+    x[at..at + LANES].as_array().expect("sixteen values")
+}
+
+/// The sixteen values from `at` on, to write.
+#[inline(always)]
+pub(crate) fn vector_mut(x: &mut [f32], at: usize) -> &mut [f32; LANES] {
+    x[at..at + LANES].as_mut_array().expect("sixteen values")
+}

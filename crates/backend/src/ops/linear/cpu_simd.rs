@@ -1,0 +1,162 @@
+//! Fast matrix products: sixteen rows of the weight are one task, decoded once for all tokens.
+//!
+//! Quantized formats go through [`super::panel`], with activations rounded to 8 bits; F32, F16, BF16
+//! and the rarer formats are multiplied in floats. Both leave a block `[T, 16]` per task, which a
+//! second pass puts in its place, since a task's results for several tokens are not contiguous in
+//! the output.
+
+use gguf::Format;
+
+use super::Linear;
+use super::panel::{Activations, Members, Product, RoundRow, is_coded};
+use crate::cpu::MatrixView;
+use crate::cpu::fast::{CpuSimd, Workers};
+use crate::cpu::simd::{Kernel, LANES, PANEL_ROWS, Simd, dots};
+use crate::{Buffer, Weight};
+
+/// Memory of a product, used again and again.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    /// Rounded activations.
+    rounded: Activations,
+    /// `[tasks, T, 16]`.
+    blocks: Vec<f32>,
+}
+
+/// `out[t] = W x[t]` by groups; `x` `[T, G·cols]`, `out` `[T, rows]`.
+pub(crate) fn matmul(
+    workers: &mut Workers,
+    scratch: &mut Scratch,
+    weight: MatrixView,
+    groups: usize,
+    x: &[f32],
+    out: &mut [f32],
+) {
+    let Scratch { rounded, blocks } = scratch;
+    let tokens = out.len() / weight.rows;
+    let group_rows = weight.rows / groups;
+    let group_panels = group_rows.div_ceil(PANEL_ROWS);
+    blocks.resize(groups * group_panels * tokens * LANES, 0.0);
+    let coded = is_coded(weight.format);
+    if coded {
+        // Group `g` of token `t` is row `t · G + g` of the rounded activations.
+        round_rows(workers, x, weight.cols, rounded);
+    }
+    workers.chunks(blocks, tokens * LANES, &|own, task, block| {
+        let (group, panel) = (task / group_panels, task % group_panels);
+        let first = panel * PANEL_ROWS;
+        let rows = weight.slice(group * group_rows + first, PANEL_ROWS.min(group_rows - first));
+        if coded {
+            let members = Members::Strided { first: group, step: groups, count: tokens };
+            own.level.run(Product { rows, x: rounded, members, panel: &mut own.panel, out: block });
+        } else {
+            let (x, start) = (x, group * weight.cols);
+            let stride = groups * weight.cols;
+            let decoded = &mut own.floats;
+            own.level.run(FloatProduct { rows, x, stride, start, tokens, decoded, out: block });
+        }
+    });
+    // Blocks [panel][t][16] to out [t][row].
+    workers.chunks(out, weight.rows, &|_, t, out| {
+        for (group, out) in out.chunks_exact_mut(group_rows).enumerate() {
+            for (panel, out) in out.chunks_mut(LANES).enumerate() {
+                let block = (group * group_panels + panel) * tokens + t;
+                out.copy_from_slice(&blocks[block * LANES..][..out.len()]);
+            }
+        }
+    });
+}
+
+/// Rounds rows of `cols` activations to 8 bits.
+pub(crate) fn round_rows(workers: &mut Workers, x: &[f32], cols: usize, out: &mut Activations) {
+    out.shape(x.len() / cols, cols);
+    let row_blocks = out.row_blocks;
+    workers.chunks(&mut out.blocks, row_blocks, &|own, row, out| {
+        own.level.run(RoundRow { x: &x[row * cols..][..cols], out });
+    });
+}
+
+/// The product in floats: `out[t][r] = W[r] · x[t]` for up to sixteen rows.
+struct FloatProduct<'a> {
+    rows: MatrixView<'a>,
+    /// Token `t` is `cols` values from `t · stride + start` on.
+    x: &'a [f32],
+    stride: usize,
+    start: usize,
+    tokens: usize,
+    /// Scratch for four decoded rows.
+    decoded: &'a mut Vec<f32>,
+    /// `[tokens, 16]`.
+    out: &'a mut [f32],
+}
+
+impl Kernel for FloatProduct<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        let FloatProduct { rows, x, stride, start, tokens, decoded, out } = self;
+        let cols = rows.cols;
+        decoded.resize(4 * cols, 0.0);
+        let token = |t: usize| &x[t * stride + start..][..cols];
+        for four in (0..rows.rows).step_by(4) {
+            for (r, decoded) in decoded.chunks_exact_mut(cols).enumerate() {
+                // Rows beyond the last repeat it; nobody reads their results.
+                decode_row::<S>(rows, (four + r).min(rows.rows - 1), decoded);
+            }
+            let row = |r: usize| &decoded[r * cols..][..cols];
+            let rows = std::array::from_fn(row);
+            let mut t = 0;
+            while t + 4 <= tokens {
+                let products = dots::<S, 4, 4>(rows, [0, 1, 2, 3].map(|i| token(t + i)));
+                for i in 0..4 {
+                    for r in 0..4 {
+                        out[(t + i) * LANES + four + r] = products[r][i];
+                    }
+                }
+                t += 4;
+            }
+            for t in t..tokens {
+                let products = dots::<S, 4, 1>(rows, [token(t)]);
+                for r in 0..4 {
+                    out[t * LANES + four + r] = products[r][0];
+                }
+            }
+        }
+    }
+}
+
+/// Decodes a row to floats: the float formats by vectors, others as `gguf` does.
+#[inline(always)]
+fn decode_row<S: Simd>(matrix: MatrixView, row: usize, out: &mut [f32]) {
+    let bytes = matrix.slice(row, 1).bytes;
+    let (wide, rest) = match matrix.format {
+        Format::F16 | Format::Bf16 => bytes.as_chunks::<{ 2 * LANES }>(),
+        _ => return matrix.decode_row(row, out),
+    };
+    let (out, out_rest) = out.as_chunks_mut::<LANES>();
+    for (bytes, out) in wide.iter().zip(out) {
+        let values = if matrix.format == Format::F16 { S::f16(bytes) } else { S::bf16(bytes) };
+        S::store(values, out);
+    }
+    if !rest.is_empty() {
+        matrix.format.decode(rest, out_rest);
+    }
+}
+
+impl Linear for CpuSimd {
+    fn linear_raw(
+        &mut self,
+        weight: &Weight,
+        groups: usize,
+        x: &Buffer<f32>,
+        out: &mut Buffer<f32>,
+        rows: usize,
+    ) {
+        let (in_width, out_width) = (x.width, out.width);
+        self.edit(out, |cpu, workers, scratch, out| {
+            let (x, out) = (&cpu.data(x)[..rows * in_width], &mut out[..rows * out_width]);
+            matmul(workers, &mut scratch.matmul, cpu.matrix(weight, 0), groups, x, out);
+        });
+    }
+}
