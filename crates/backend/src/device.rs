@@ -12,6 +12,11 @@ pub trait Device {
     /// The device's name for people, for example `CPU, 2 threads`.
     fn describe(&self) -> String;
 
+    /// Whether products with quantized weights round activations to 8 bits.
+    fn rounds_activations(&self) -> bool {
+        false
+    }
+
     /// Reserves `bytes` zeroed bytes and returns the reservation's number.
     ///
     /// # Errors

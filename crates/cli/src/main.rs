@@ -5,6 +5,7 @@
 //! the work, and print what comes back. Start at `cmd/run.rs`, the main job on one page.
 
 mod cmd;
+mod compute;
 mod exit;
 mod human;
 mod interrupt;

@@ -13,7 +13,7 @@ use spec::TokenId;
 
 use crate::exit::usage;
 use crate::open::{self, Model, Source};
-use crate::typed::{self, Rows};
+use crate::typed::{self, Device, Rows};
 
 /// Answer a prompt.
 #[derive(Debug)]
@@ -27,6 +27,7 @@ pub struct Run {
     /// Tokens of the context, if it was said.
     pub context: Option<usize>,
     pub rows: RowFormat,
+    pub compute: Compute,
     pub show_thinking: bool,
     pub json: bool,
     pub quiet: bool,
@@ -55,6 +56,14 @@ pub enum Thinking {
     Off,
     On,
     Max,
+}
+
+/// What computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compute {
+    pub device: Device,
+    /// Threads, at least 1; `None` if it was not said.
+    pub threads: Option<usize>,
 }
 
 /// Show what a file holds.
@@ -106,6 +115,7 @@ pub struct Logits {
     /// Positions to write, counted from the end; 1 to `tokens.len()`.
     pub last: usize,
     pub rows: RowFormat,
+    pub compute: Compute,
     pub out: PathBuf,
 }
 
@@ -149,6 +159,7 @@ pub fn run(typed: typed::Run) -> Result<Run> {
         tokens_max,
         context,
         rows: rows(Rows::Packed, typed.no_activation_rounding),
+        compute: compute(typed.compute.device, typed.compute.threads)?,
         show_thinking: typed.show_thinking,
         json: typed.json,
         quiet: typed.quiet,
@@ -201,7 +212,8 @@ pub fn logits(typed: typed::Logits) -> Result<Logits> {
     }
     let last = at_least_one("--last", typed.last)?.unwrap_or(tokens.len()).min(tokens.len());
     let rows = rows(typed.rows, typed.no_activation_rounding);
-    Ok(Logits { model, tokens, last, rows, out: typed.out })
+    let compute = compute(typed.device, typed.threads)?;
+    Ok(Logits { model, tokens, last, rows, compute, out: typed.out })
 }
 
 /// `dwarfstar quantize`.
@@ -240,6 +252,17 @@ fn rows(rows: Rows, no_activation_rounding: bool) -> RowFormat {
         Rows::F32 => RowFormat::RoundedF32,
         Rows::Packed => RowFormat::Packed,
     }
+}
+
+/// Threads beyond any machine are a slip of the finger.
+const THREADS_MAX: usize = 4096;
+
+fn compute(device: Device, threads: Option<usize>) -> Result<Compute> {
+    let threads = at_least_one("--threads", threads)?;
+    if let Some(found) = threads.filter(|n| *n > THREADS_MAX) {
+        return Err(usage(format!("--threads {found}: expected at most {THREADS_MAX}")));
+    }
+    Ok(Compute { device, threads })
 }
 
 fn sampling(typed: &typed::Sampling) -> Result<Sampling> {

@@ -72,6 +72,9 @@ pub struct Run {
     #[command(flatten)]
     pub sampling: Sampling,
 
+    #[command(flatten)]
+    pub compute: Compute,
+
     /// Compute without the roundings that the model was trained with. A diagnostic: answers are
     /// not better for it
     #[arg(long, help_heading = "Generation")]
@@ -109,6 +112,28 @@ pub struct Model {
     /// program]
     #[arg(short, long = "model", value_name = "FILE")]
     pub model: Option<PathBuf>,
+}
+
+/// What computes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Machine")]
+pub struct Compute {
+    /// What computes
+    #[arg(long, value_enum, default_value_t = Device::Cpu)]
+    pub device: Device,
+
+    /// Compute with N threads [default: one per processor that this process may use]
+    #[arg(short, long, value_name = "N")]
+    pub threads: Option<usize>,
+}
+
+/// Devices that have a name here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Device {
+    /// The processor, with the best vector instructions that it has
+    Cpu,
+    /// The plain loops, in floats throughout, that every other device is tested against: slow
+    Reference,
 }
 
 /// Whether the model reasons before it answers.
@@ -273,6 +298,14 @@ pub struct Logits {
     #[arg(long, conflicts_with = "rows")]
     pub no_activation_rounding: bool,
 
+    /// What computes
+    #[arg(long, value_enum, default_value_t = Device::Reference)]
+    pub device: Device,
+
+    /// Compute with N threads [default: one per processor that this process may use]
+    #[arg(short, long, value_name = "N")]
+    pub threads: Option<usize>,
+
     /// The .npy file to write: 32-bit floats [positions, vocabulary]
     #[arg(short, long, value_name = "FILE")]
     pub out: PathBuf,
@@ -290,8 +323,11 @@ pub enum Rows {
 const LOGITS_HELP: &str = "\
 Three ways of computing, to compare with other implementations:
   --rows f32                 as trained: KV and indexer rows pass through FP8 and FP4 (the default)
-  --rows packed              as `dwarfstar run` computes: also, rotary channels pass through BF16
-  --no-activation-rounding   plain 32-bit arithmetic on the weights
+  --rows packed              as `dwarfstar run` keeps rows: also, rotary channels pass through BF16
+  --no-activation-rounding   no rounding of rows at all
+
+The reference device multiplies weights with 32-bit activations. With `--device cpu`, as in
+`dwarfstar run`, activations are rounded to 8 bits where the weights are quantized.
 
 The output appears whole or not at all. An existing file is replaced.
 

@@ -37,7 +37,7 @@ impl Default for OpenOptions {
             rows: RowFormat::Packed,
             context: 4096,
             sessions: 1,
-            step_tokens: 128,
+            step_tokens: 512,
             all_logits: false,
             memory_max: None,
         }
@@ -91,23 +91,30 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Opens the model in the file at `path`.
+    /// Opens the model in the file at `path`, to be run on `backend`.
     ///
     /// # Errors
     /// A file that is not a model of the family or does not fit its own metadata, a context larger
     /// than the model's, too little memory.
-    pub fn open(path: &Path, options: OpenOptions) -> Result<Engine, Error> {
-        Engine::from_file(File::open(path)?, options)
+    pub fn open(
+        path: &Path,
+        backend: Box<dyn Backend>,
+        options: OpenOptions,
+    ) -> Result<Engine, Error> {
+        Engine::from_file(File::open(path)?, backend, options)
     }
 
     /// Opens the model in an already opened file.
     ///
     /// # Errors
     /// As for [`Engine::open`].
-    pub fn from_file(file: File, options: OpenOptions) -> Result<Engine, Error> {
+    pub fn from_file(
+        file: File,
+        mut backend: Box<dyn Backend>,
+        options: OpenOptions,
+    ) -> Result<Engine, Error> {
         let shape = model::read_shape(&file)?;
         options.check(&file, &shape)?;
-        let mut backend = backend::open_cpu();
         let model = Model::load(&mut *backend, &file, shape, options.model_options())?;
         let tokenizer = read_tokenizer(&file, model.shape().vocab)?.map(Arc::new);
         Ok(Engine { backend, model, file, tokenizer, options })

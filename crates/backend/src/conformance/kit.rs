@@ -62,6 +62,17 @@ impl<'a> Kit<'a> {
         self.filled(rows, width, &numbers)
     }
 
+    /// A buffer of numbers that rounding to 8 bits does not change: whole 127ths, with a one among
+    /// any 32 neighbours.
+    pub fn whole(&mut self, rows: usize, width: usize) -> Buffer<f32> {
+        let mut numbers: Vec<f32> =
+            (0..rows * width).map(|_| (self.below(255) as f32 - 127.0) / 127.0).collect();
+        for block in numbers.chunks_mut(32) {
+            block[self.below(block.len())] = 1.0;
+        }
+        self.filled(rows, width, &numbers)
+    }
+
     /// A buffer with given contents.
     pub fn filled<T: Element>(&mut self, rows: usize, width: usize, data: &[T]) -> Buffer<T> {
         let mut buffer = self.empty(rows, width);

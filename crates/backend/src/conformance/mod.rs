@@ -6,7 +6,7 @@
 //!
 //! ```no_run
 //! // A real use opens another backend than the reference.
-//! let failures = backend::conformance::run(&mut || backend::open_cpu());
+//! let failures = backend::conformance::run(&mut || backend::open_cpu(&backend::Threads::of_machine()));
 //! assert!(failures.is_empty(), "{failures:#?}");
 //! ```
 
@@ -22,6 +22,8 @@ pub struct Case {
     pub name: String,
     /// Largest allowed difference, relative to the largest magnitude of the reference's result.
     pub tolerance: f64,
+    /// The same for backends that round activations to 8 bits.
+    pub rounded_tolerance: f64,
     run: Box<Computation>,
 }
 
@@ -35,7 +37,13 @@ impl Case {
         tolerance: f64,
         run: impl Fn(&mut Kit) -> Vec<f32> + Send + Sync + 'static,
     ) -> Case {
-        Case { name: name.into(), tolerance, run: Box::new(run) }
+        Case { name: name.into(), tolerance, rounded_tolerance: tolerance, run: Box::new(run) }
+    }
+
+    /// Sets the tolerance for backends that round activations to 8 bits: half a step is 1/254 of
+    /// the largest of 32 neighbours, and the errors of a product's terms are independent.
+    pub fn rounded(self, rounded_tolerance: f64) -> Case {
+        Case { rounded_tolerance, ..self }
     }
 
     /// Runs the case on a fresh backend.
@@ -48,6 +56,14 @@ impl Case {
     /// # Errors
     /// A sentence with both numbers at the place of the largest difference.
     pub fn compare(&self, got: &[f32], want: &[f32]) -> Result<(), String> {
+        self.compare_within(self.tolerance, got, want)
+    }
+
+    /// [`Case::compare`] with another tolerance.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn compare_within(&self, tolerance: f64, got: &[f32], want: &[f32]) -> Result<(), String> {
         if got.len() != want.len() {
             let (name, got, want) = (&self.name, got.len(), want.len());
             return Err(format!("{name}: {got} values instead of {want}"));
@@ -56,13 +72,11 @@ impl Case {
         let differences = got.iter().zip(want).map(|(g, w)| difference(*g, *w) / largest);
         let worst = differences.enumerate().max_by(|a, b| a.1.total_cmp(&b.1));
         match worst {
-            Some((i, difference)) if difference.is_nan() || difference > self.tolerance => {
-                Err(format!(
-                    "{}: value {i} is {}, the reference has {}: {difference:.2e} of the largest, \
-                     allowed {:.0e}",
-                    self.name, got[i], want[i], self.tolerance
-                ))
-            }
+            Some((i, difference)) if difference.is_nan() || difference > tolerance => Err(format!(
+                "{}: value {i} is {}, the reference has {}: {difference:.2e} of the largest, \
+                     allowed {tolerance:.0e}",
+                self.name, got[i], want[i]
+            )),
             _ => Ok(()),
         }
     }
@@ -94,8 +108,11 @@ pub fn cases() -> Vec<Case> {
 /// Runs every case on fresh backends from `open` and on the reference; returns what differs.
 pub fn run(open: &mut dyn FnMut() -> Box<dyn Backend>) -> Vec<String> {
     let check = |case: &Case, open: &mut dyn FnMut() -> Box<dyn Backend>| {
-        let got = case.results(&mut *open());
-        case.compare(&got, &case.results(&mut crate::Cpu::new()))
+        let mut backend = open();
+        let got = case.results(&mut *backend);
+        let rounds = backend.rounds_activations();
+        let tolerance = if rounds { case.rounded_tolerance } else { case.tolerance };
+        case.compare_within(tolerance, &got, &case.results(&mut crate::Cpu::new()))
     };
     cases().iter().filter_map(|case| check(case, open).err()).collect()
 }

@@ -106,6 +106,10 @@ impl Device for CpuSimd {
         format!("CPU, {} threads, {}", self.workers.pool.workers(), own.level.name())
     }
 
+    fn rounds_activations(&self) -> bool {
+        true
+    }
+
     fn reserve_bytes(&mut self, bytes: usize) -> Result<usize, Error> {
         self.cpu.reserve_bytes(bytes)
     }

@@ -1,7 +1,7 @@
 //! The conformance runner, on the one backend that is always there.
 
 use backend::conformance::{Kit, cases};
-use backend::open_cpu;
+use backend::open_reference;
 
 /// The reference promises one order of summation for every result: with one thread, two or five,
 /// every case must give the same bits.
@@ -10,7 +10,7 @@ fn the_reference_does_not_depend_on_threads() {
     let pool = |n| rayon::ThreadPoolBuilder::new().num_threads(n).build().expect("threads");
     let pools = [1, 2, 5].map(pool);
     for case in cases() {
-        let results = |i: usize| pools[i].install(|| case.results(&mut *open_cpu()));
+        let results = |i: usize| pools[i].install(|| case.results(&mut *open_reference()));
         let [one, two, five] = [0, 1, 2].map(results);
         assert_eq!(bits(&one), bits(&two), "{}", case.name);
         assert_eq!(bits(&one), bits(&five), "{}", case.name);
@@ -26,7 +26,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 fn cases_are_not_trivial() {
     assert!(cases().len() > 60);
     for case in cases() {
-        let results = case.results(&mut *open_cpu());
+        let results = case.results(&mut *open_reference());
         assert!(results.iter().all(|v| v.is_finite()), "{}: not finite", case.name);
         assert!(results.iter().any(|v| *v != results[0]), "{}: all values are equal", case.name);
     }
@@ -36,7 +36,7 @@ fn cases_are_not_trivial() {
 #[test]
 fn a_wrong_backend_is_found() {
     for case in cases() {
-        let want = case.results(&mut *open_cpu());
+        let want = case.results(&mut *open_reference());
         let largest = want.iter().fold(0.0f32, |m, v| m.max(v.abs()));
         let place = want.len() / 2;
         let mut wrong = want.clone();
@@ -54,7 +54,7 @@ fn a_wrong_backend_is_found() {
 #[test]
 #[should_panic(expected = "out: expected at least [3, 75]")]
 fn a_buffer_of_the_wrong_width_is_a_bug() {
-    let mut backend = open_cpu();
+    let mut backend = open_reference();
     let mut kit = Kit::new(&mut *backend);
     let weight = kit.weight(gguf::Format::F32, 1, 75, 64);
     let (x, mut out) = (kit.buffer(3, 64), kit.empty(3, 74));

@@ -5,4 +5,5 @@
 //! with another program's number types.
 
 mod conformance;
+mod fast;
 mod rounding;

@@ -7,6 +7,7 @@
 use anyhow::{Result, bail};
 use engine::{Engine, Flow, OpenOptions};
 
+use crate::compute;
 use crate::exit::{Exit, say};
 use crate::interrupt;
 use crate::machine;
@@ -18,7 +19,7 @@ use crate::terminal::Terminal;
 
 /// Writes the logits of the last positions.
 pub fn logits(meant: &Logits, terminal: &Terminal) -> Result<Exit> {
-    let Logits { model, tokens, last, rows, out } = meant;
+    let Logits { model, tokens, last, rows, compute, out } = meant;
     let file = open::model(model)?;
     let vocab = model::read_shape(&file)?.vocab;
     if let Some(place) = tokens.iter().position(|token| token.0 as usize >= vocab) {
@@ -31,6 +32,7 @@ pub fn logits(meant: &Logits, terminal: &Terminal) -> Result<Exit> {
     let default = OpenOptions::default();
     let mut engine = Engine::from_file(
         file,
+        compute::open(*compute),
         OpenOptions {
             rows: *rows,
             context: tokens.len(),

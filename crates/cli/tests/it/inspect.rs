@@ -86,7 +86,7 @@ fn memory_is_as_estimated() {
     let size = |name: &str| row[name].as_u64().unwrap() as usize;
 
     let options = OpenOptions { context: CONTEXT, ..OpenOptions::default() };
-    let mut engine = Engine::open(Path::new(&tiny()), options).unwrap();
+    let mut engine = Engine::open(Path::new(&tiny()), backend::open_reference(), options).unwrap();
     let mut session = engine.open_session().unwrap();
     let prompt = vec![TokenId(5); CONTEXT - 1];
     engine.sync(&mut session, &prompt, &mut |_| Flow::Continue).unwrap();

@@ -16,7 +16,7 @@ fn tiny() -> PathBuf {
 }
 
 fn open(options: OpenOptions) -> Engine {
-    Engine::open(&tiny(), options).expect("the tiny model")
+    Engine::open(&tiny(), backend::open_reference(), options).expect("the tiny model")
 }
 
 fn small() -> OpenOptions {
@@ -165,7 +165,12 @@ fn prompts_that_do_not_fit_are_refused_with_numbers() {
     assert!(sync(&[TokenId(512)]).unwrap_err().contains("token 512"));
     assert_eq!(sync(&prompt(399)), Ok(()));
 
-    let open = |options| Engine::open(&tiny(), options).map(|_| ()).unwrap_err().to_string();
+    let open = |options| {
+        Engine::open(&tiny(), backend::open_reference(), options)
+            .map(|_| ())
+            .unwrap_err()
+            .to_string()
+    };
     assert_eq!(open(OpenOptions { context: 0, ..small() }), "cannot reserve room for 0 tokens");
     let none = OpenOptions { step_tokens: 0, ..small() };
     assert_eq!(open(none), "cannot reserve room for 0 tokens per step");
@@ -174,7 +179,10 @@ fn prompts_that_do_not_fit_are_refused_with_numbers() {
     assert!(message.contains("4194304 are available: use a smaller --ctx, 6250 fits"), "{message}");
 
     let too_large = OpenOptions { context: 1 << 21, ..small() };
-    let message = Engine::open(&tiny(), too_large).map(|_| ()).unwrap_err().to_string();
+    let message = Engine::open(&tiny(), backend::open_reference(), too_large)
+        .map(|_| ())
+        .unwrap_err()
+        .to_string();
     assert_eq!(message, "a context of 2097152 tokens: this model has 1048576 at most");
 }
 
@@ -246,7 +254,9 @@ fn damaged_weights_are_an_error_wherever_they_are() {
                 }
             }
         };
-        let Ok(mut engine) = Engine::from_file(changed(|_| {}, damage), small()) else {
+        let Ok(mut engine) =
+            Engine::from_file(changed(|_| {}, damage), backend::open_reference(), small())
+        else {
             refused_at_load += 1;
             continue;
         };
@@ -264,7 +274,8 @@ fn damaged_weights_are_an_error_wherever_they_are() {
 fn a_tokenizer_that_does_not_fit_is_named() {
     let open = |keys: fn(&mut Metadata)| {
         let file = changed(keys, |_, _| {});
-        Engine::from_file(file, small()).map(|engine| engine.tokenizer().is_ok())
+        Engine::from_file(file, backend::open_reference(), small())
+            .map(|engine| engine.tokenizer().is_ok())
     };
     let message = open(|keys| keys.set("tokenizer.ggml.tokens", vec!["a".to_owned()]));
     let message = message.unwrap_err().to_string();

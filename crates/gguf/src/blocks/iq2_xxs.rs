@@ -95,7 +95,7 @@ static SIGNS_F32: [[f32; 8]; 128] = {
 };
 
 /// The 16-bit codes of the rows of [`GRID`]: bits 2t..2t+2 choose the magnitude of value t.
-pub fn codes() -> &'static [u16; 256] {
+pub const fn codes() -> &'static [u16; 256] {
     &CODES
 }
 

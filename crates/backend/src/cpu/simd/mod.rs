@@ -7,13 +7,16 @@
 //! Rust: it runs everywhere and says what the others mean.
 //!
 //! A [`Kernel`] enters an instruction set through `Level::run`, whose wrapper function carries the
-//! `target_feature`s; everything below must be `#[inline(always)]` to become part of it. The
+//! `target_feature`s; everything below must be `#[inline(always)]` to become part of it, and may not
+//! use vectors in closures, which are functions of their own without these features. The
 //! levels of the machine's architecture are in `x86_64.rs`, `aarch64.rs` or `other.rs`; `lib.rs`
 //! chooses the file.
 
 mod portable;
 
 pub(crate) use portable::Portable;
+
+use crate::ops::linear::coding;
 
 /// Lanes of a vector, on every machine.
 pub(crate) const LANES: usize = 16;
@@ -22,7 +25,7 @@ pub(crate) const BLOCK: usize = 32;
 /// Rows of a weight that are multiplied side by side, one per lane.
 pub(crate) const PANEL_ROWS: usize = LANES;
 /// The 8-bit codes of `PANEL_ROWS` rows and `BLOCK` columns: `[BLOCK / 4][PANEL_ROWS][4]`.
-pub(crate) type Codes = [[i8; 4 * PANEL_ROWS]; BLOCK / 4];
+pub(crate) type Codes = [[u8; 4 * PANEL_ROWS]; BLOCK / 4];
 
 /// What lifts E4M3 bits, read with the exponent bias of F32, to their value: `2^(127 − 7)`.
 pub(crate) const E4M3_REBIAS: f32 = f32::from_bits((127 + 120) << 23);
@@ -71,41 +74,52 @@ pub(crate) trait Simd: Copy + 'static {
     fn to_f(x: Self::I) -> Self::F;
     /// `2^x` for `x` in −126..=127.
     fn power_of_two(x: Self::I) -> Self::F;
-    /// The low bytes of the lanes, each plus 128: −128..=127 becomes 0..=255.
-    fn store_biased(x: Self::I, out: &mut [u8; LANES]);
+    /// The low bytes of the lanes.
+    fn store_bytes(x: Self::I, out: &mut [i8; LANES]);
     /// Sixteen little-endian F16.
     fn f16(bytes: &[u8; 2 * LANES]) -> Self::F;
     /// Sixteen little-endian BF16.
     fn bf16(bytes: &[u8; 2 * LANES]) -> Self::F;
     /// Sixteen E4M3 codes, none of which is NaN (0x7f, 0xff).
     fn e4m3(codes: &[u8; LANES]) -> Self::F;
-    /// Sixteen signed bytes.
-    fn i8(x: &[i8; LANES]) -> Self::F;
+    /// Sixteen bytes.
+    fn u8(x: &[u8; LANES]) -> Self::F;
 
     /// The sum of the lanes: halves are added (lane `i` and `i + 8`), then quarters, and so on.
     fn sum(x: Self::F) -> f32;
 
-    /// For each of `T` tokens and each row: `Σ codes · (x − 128)` over the block, exact.
+    /// For each of `T` tokens and each row: `start + Σ code · x` over the block, exact.
     ///
-    /// `minus[r]` is `−128 · Σ codes` of row `r`: some instruction sets multiply unsigned by signed
-    /// bytes and start from there. Codes are at least −128, biased activations at least 1.
-    fn block<const T: usize>(
+    /// Codes are bytes without sign, at most 127 unless `WIDE`; activations are signed, at least
+    /// −127.
+    fn block<const T: usize, const WIDE: bool>(
         codes: &Codes,
-        minus: &[i32; LANES],
-        x: [&[u8; BLOCK]; T],
+        x: [&[i8; BLOCK]; T],
+        start: [i32; T],
     ) -> [Self::I; T];
 
-    /// `−128 · Σ codes` of each row, if [`Simd::block`] wants it.
-    fn minus(codes: &Codes, out: &mut [i32; LANES]);
-
-    /// Rows side by side: `out[j][4 r ..][..4] = rows[r][4 j ..][..4]`.
+    /// Rows side by side: `out[j][4 r ..][..4] = rows[r][4 j ..][..4] ^ flip`.
     #[inline(always)]
-    fn interleave(rows: [&[i8; BLOCK]; PANEL_ROWS], out: &mut Codes) {
+    fn interleave(rows: [&[u8; BLOCK]; PANEL_ROWS], flip: u8, out: &mut Codes) {
         for (r, row) in rows.iter().enumerate() {
             for (out, four) in out.iter_mut().zip(row.as_chunks::<4>().0) {
-                out[4 * r..4 * r + 4].copy_from_slice(four);
+                out[4 * r..4 * r + 4].copy_from_slice(&four.map(|byte| byte ^ flip));
             }
         }
+    }
+
+    /// `bytes[i] = table[bytes[i]]`, for bytes below 16.
+    #[inline(always)]
+    fn translate(table: &[u8; 16], bytes: &mut [u8; BLOCK]) {
+        for byte in bytes {
+            *byte = table[usize::from(*byte & 15)];
+        }
+    }
+
+    /// The codes of a superblock of IQ2_XXS: 64 and the signed magnitude.
+    #[inline(always)]
+    fn unpack_iq2_xxs(groups: &[u8; 64], out: &mut [u8; 256]) {
+        coding::unpack_iq2_xxs(groups, out);
     }
 
     /// Asks the processor to bring the line at `bytes` nearer; a hint without effect on results.
@@ -145,7 +159,10 @@ pub(crate) fn dots<S: Simd, const A: usize, const B: usize>(
     let mut lanes = [[S::splat(0.0); B]; A];
     let mut at = 0;
     while at < whole {
-        let b_now: [S::F; B] = std::array::from_fn(|j| S::load(vector(b[j], at)));
+        let mut b_now = [S::splat(0.0); B];
+        for (now, b) in b_now.iter_mut().zip(b) {
+            *now = S::load(vector(b, at));
+        }
         for (lanes, a) in lanes.iter_mut().zip(a) {
             let a_now = S::load(vector(a, at));
             for (lane, b_now) in lanes.iter_mut().zip(b_now) {

@@ -88,8 +88,8 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn store_biased(x: Self::I, out: &mut [u8; LANES]) {
-        *out = x.map(|v| v.wrapping_add(128) as u8);
+    fn store_bytes(x: Self::I, out: &mut [i8; LANES]) {
+        *out = x.map(|v| v as i8);
     }
 
     #[inline(always)]
@@ -113,7 +113,7 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn i8(x: &[i8; LANES]) -> Self::F {
+    fn u8(x: &[u8; LANES]) -> Self::F {
         x.map(f32::from)
     }
 
@@ -130,24 +130,21 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn block<const T: usize>(
+    fn block<const T: usize, const WIDE: bool>(
         codes: &Codes,
-        _minus: &[i32; LANES],
-        x: [&[u8; BLOCK]; T],
+        x: [&[i8; BLOCK]; T],
+        start: [i32; T],
     ) -> [Self::I; T] {
-        x.map(|x| {
-            let mut sums = [0; LANES];
+        let mut sums = start.map(|start| [start; LANES]);
+        for (sums, x) in sums.iter_mut().zip(x) {
             for (codes, x) in codes.iter().zip(x.as_chunks::<4>().0) {
                 for (sum, codes) in sums.iter_mut().zip(codes.as_chunks::<4>().0) {
                     for (code, x) in codes.iter().zip(x) {
-                        *sum += i32::from(*code) * (i32::from(*x) - 128);
+                        *sum += i32::from(*code) * i32::from(*x);
                     }
                 }
             }
-            sums
-        })
+        }
+        sums
     }
-
-    #[inline(always)]
-    fn minus(_codes: &Codes, _out: &mut [i32; LANES]) {}
 }

@@ -17,7 +17,7 @@ pub enum Level {
     Portable,
     /// AVX2, FMA, F16C.
     Avx2,
-    /// AVX-512 F, BW, DQ, VL and VNNI.
+    /// AVX-512 F, BW, DQ, VL, VBMI and VNNI: Ice Lake, Zen 4 and newer.
     Avx512,
 }
 
@@ -35,6 +35,7 @@ impl Level {
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512vbmi")
             && is_x86_feature_detected!("avx512vnni");
         if avx2 && avx512 {
             levels.push(Level::Avx512);
@@ -69,7 +70,7 @@ fn run_avx2<K: Kernel>(kernel: K) -> K::Out {
     kernel.run::<Avx2>()
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vnni,avx2,fma,f16c")]
 fn run_avx512<K: Kernel>(kernel: K) -> K::Out {
     kernel.run::<Avx512>()
 }
@@ -165,14 +166,13 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn store_biased(x: Self::I, out: &mut [u8; LANES]) {
+    fn store_bytes(x: Self::I, out: &mut [i8; LANES]) {
         // SAFETY: AVX2 is there; the array holds sixteen bytes.
         unsafe {
             let words = _mm256_packs_epi32(x[0], x[1]); // lanes 0-3, 8-11 | 4-7, 12-15
             let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(words);
             let (low, high) = (_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
-            let bytes = _mm_xor_si128(_mm_packs_epi16(low, high), _mm_set1_epi8(-128));
-            _mm_storeu_si128(out.as_mut_ptr().cast(), bytes);
+            _mm_storeu_si128(out.as_mut_ptr().cast(), _mm_packs_epi16(low, high));
         }
     }
 
@@ -190,9 +190,12 @@ impl Simd for Avx2 {
         // SAFETY: AVX2 is there; both halves lie in the array.
         unsafe {
             let at = bytes.as_ptr().cast::<__m128i>();
-            let wide = |x| _mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(x));
-            let (low, high) = (wide(_mm_loadu_si128(at)), wide(_mm_loadu_si128(at.add(1))));
-            [_mm256_castsi256_ps(low), _mm256_castsi256_ps(high)]
+            let low = _mm256_cvtepu16_epi32(_mm_loadu_si128(at));
+            let high = _mm256_cvtepu16_epi32(_mm_loadu_si128(at.add(1)));
+            [
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(low)),
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(high)),
+            ]
         }
     }
 
@@ -201,23 +204,25 @@ impl Simd for Avx2 {
         // SAFETY: AVX2 is there; both halves lie in the array.
         unsafe {
             let x = _mm_loadu_si128(codes.as_ptr().cast());
-            let x = [_mm256_cvtepu8_epi32(x), _mm256_cvtepu8_epi32(_mm_srli_si128::<8>(x))];
-            x.map(|x| {
+            let halves = [_mm256_cvtepu8_epi32(x), _mm256_cvtepu8_epi32(_mm_srli_si128::<8>(x))];
+            let mut values = [_mm256_setzero_ps(); 2];
+            for (value, x) in values.iter_mut().zip(halves) {
                 let sign = _mm256_slli_epi32::<24>(_mm256_and_si256(x, _mm256_set1_epi32(0x80)));
                 let rest = _mm256_slli_epi32::<20>(_mm256_and_si256(x, _mm256_set1_epi32(0x7f)));
                 let small = _mm256_castsi256_ps(_mm256_or_si256(sign, rest));
-                _mm256_mul_ps(small, _mm256_set1_ps(E4M3_REBIAS))
-            })
+                *value = _mm256_mul_ps(small, _mm256_set1_ps(E4M3_REBIAS));
+            }
+            values
         }
     }
 
     #[inline(always)]
-    fn i8(x: &[i8; LANES]) -> Self::F {
+    fn u8(x: &[u8; LANES]) -> Self::F {
         // SAFETY: AVX2 is there; both halves lie in the array.
         unsafe {
             let x = _mm_loadu_si128(x.as_ptr().cast());
-            let high = _mm_srli_si128::<8>(x);
-            [_mm256_cvtepi8_epi32(x), _mm256_cvtepi8_epi32(high)].map(|x| _mm256_cvtepi32_ps(x))
+            let (low, high) = (_mm256_cvtepu8_epi32(x), _mm_srli_si128::<8>(x));
+            [_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(high))]
         }
     }
 
@@ -228,28 +233,35 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn block<const T: usize>(
+    fn block<const T: usize, const WIDE: bool>(
         codes: &Codes,
-        _minus: &[i32; LANES],
-        x: [&[u8; BLOCK]; T],
+        x: [&[i8; BLOCK]; T],
+        start: [i32; T],
     ) -> [Self::I; T] {
         // SAFETY: AVX2 is there; a step of codes is two vectors, four activations one integer.
         unsafe {
             let mut sums = [[_mm256_setzero_si256(); 2]; T];
-            let ones = _mm256_set1_epi16(1);
+            for (sums, start) in sums.iter_mut().zip(start) {
+                *sums = [_mm256_set1_epi32(start); 2];
+            }
+            let (ones, limit) = (_mm256_set1_epi16(1), _mm256_set1_epi8(127));
             for (j, codes) in codes.iter().enumerate() {
                 let at = codes.as_ptr().cast::<__m256i>();
                 let codes = [_mm256_loadu_si256(at), _mm256_loadu_si256(at.add(1))];
-                let sizes = codes.map(|c| _mm256_abs_epi8(c));
                 for (sums, x) in sums.iter_mut().zip(x) {
                     let four = x.as_ptr().add(4 * j).cast::<i32>().read_unaligned();
-                    // Back to signed; the product's sign goes to the activation, which is never
-                    // -128, so that bytes multiply as unsigned by signed without saturation.
-                    let four = _mm256_set1_epi32(four ^ 0x8080_8080u32 as i32);
+                    let four = _mm256_set1_epi32(four);
                     for h in 0..2 {
-                        let signed = _mm256_sign_epi8(four, codes[h]);
-                        let pairs = _mm256_maddubs_epi16(sizes[h], signed);
-                        sums[h] = _mm256_add_epi32(sums[h], _mm256_madd_epi16(pairs, ones));
+                        // Pairs of products are added in 16 bits, which saturate: 255 · 127 · 2 is
+                        // too much, so wide codes go in two parts, 127 at most and the rest.
+                        let low = if WIDE { _mm256_min_epu8(codes[h], limit) } else { codes[h] };
+                        let mut pairs = _mm256_madd_epi16(_mm256_maddubs_epi16(low, four), ones);
+                        if WIDE {
+                            let high = _mm256_subs_epu8(codes[h], limit);
+                            let more = _mm256_madd_epi16(_mm256_maddubs_epi16(high, four), ones);
+                            pairs = _mm256_add_epi32(pairs, more);
+                        }
+                        sums[h] = _mm256_add_epi32(sums[h], pairs);
                     }
                 }
             }
@@ -258,17 +270,19 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn minus(_codes: &Codes, _out: &mut [i32; LANES]) {}
-
-    #[inline(always)]
-    fn interleave(rows: [&[i8; BLOCK]; PANEL_ROWS], out: &mut Codes) {
+    fn interleave(rows: [&[u8; BLOCK]; PANEL_ROWS], flip: u8, out: &mut Codes) {
         // SAFETY: AVX2 is there; a row is one vector, a step of the output two.
         unsafe {
+            let flip = _mm256_set1_epi8(flip as i8);
             for half in 0..2 {
-                let row = |r: usize| _mm256_loadu_si256(rows[8 * half + r].as_ptr().cast());
+                let mut loaded = [_mm256_setzero_si256(); 8];
+                for (r, loaded) in loaded.iter_mut().enumerate() {
+                    let row = _mm256_loadu_si256(rows[8 * half + r].as_ptr().cast());
+                    *loaded = _mm256_xor_si256(row, flip);
+                }
                 let mut quads = [_mm256_setzero_si256(); 8];
                 for four in 0..2 {
-                    let [a, b, c, d] = [0, 1, 2, 3].map(|r| row(4 * four + r));
+                    let [a, b, c, d] = *loaded[4 * four..4 * four + 4].as_array().expect("four");
                     let (ab, cd) = (_mm256_unpacklo_epi32(a, b), _mm256_unpacklo_epi32(c, d));
                     quads[4 * four] = _mm256_unpacklo_epi64(ab, cd); // steps 0 | 4
                     quads[4 * four + 1] = _mm256_unpackhi_epi64(ab, cd); // 1 | 5
@@ -280,12 +294,16 @@ impl Simd for Avx2 {
                     let (a, b) = (quads[j], quads[4 + j]);
                     let low = _mm256_permute2x128_si256::<0x20>(a, b);
                     let high = _mm256_permute2x128_si256::<0x31>(a, b);
-                    let at = |out: &mut [i8; 64]| out.as_mut_ptr().cast::<__m256i>().add(half);
-                    _mm256_storeu_si256(at(&mut out[j]), low);
-                    _mm256_storeu_si256(at(&mut out[4 + j]), high);
+                    _mm256_storeu_si256(out[j].as_mut_ptr().cast::<__m256i>().add(half), low);
+                    _mm256_storeu_si256(out[4 + j].as_mut_ptr().cast::<__m256i>().add(half), high);
                 }
             }
         }
+    }
+
+    #[inline(always)]
+    fn translate(table: &[u8; 16], bytes: &mut [u8; BLOCK]) {
+        translate(table, bytes);
     }
 
     #[inline(always)]
@@ -306,10 +324,30 @@ unsafe fn sum_eight(x: __m256) -> f32 {
 }
 
 #[inline(always)]
+fn translate(table: &[u8; 16], bytes: &mut [u8; BLOCK]) {
+    // SAFETY: the callers have AVX2; the table is half a vector, the bytes are a whole one.
+    unsafe {
+        let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));
+        let at = bytes.as_mut_ptr().cast::<__m256i>();
+        _mm256_storeu_si256(at, _mm256_shuffle_epi8(table, _mm256_loadu_si256(at)));
+    }
+}
+
+#[inline(always)]
 fn prefetch(bytes: &[u8]) {
     // SAFETY: a prefetch reads nothing and cannot fault.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().cast()) }
 }
+
+/// Low and high bytes of the codes of the IQ2_XXS lattice.
+static POINT_CODES: [[u8; 256]; 2] = {
+    let (mut bytes, mut i) = ([[0; 256]; 2], 0);
+    while i < 256 {
+        [bytes[0][i], bytes[1][i]] = gguf::blocks::iq2_xxs::codes()[i].to_le_bytes();
+        i += 1;
+    }
+    bytes
+};
 
 /// One vector of sixteen.
 #[derive(Clone, Copy, Debug)]
@@ -398,12 +436,9 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn store_biased(x: Self::I, out: &mut [u8; LANES]) {
+    fn store_bytes(x: Self::I, out: &mut [i8; LANES]) {
         // SAFETY: AVX-512 is there; the array holds sixteen bytes.
-        unsafe {
-            let bytes = _mm_xor_si128(_mm512_cvtepi32_epi8(x), _mm_set1_epi8(-128));
-            _mm_storeu_si128(out.as_mut_ptr().cast(), bytes);
-        }
+        unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(x)) }
     }
 
     #[inline(always)]
@@ -434,9 +469,9 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn i8(x: &[i8; LANES]) -> Self::F {
+    fn u8(x: &[u8; LANES]) -> Self::F {
         // SAFETY: AVX-512 is there; the array holds sixteen bytes.
-        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(x.as_ptr().cast()))) }
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(x.as_ptr().cast()))) }
     }
 
     #[inline(always)]
@@ -445,20 +480,23 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn block<const T: usize>(
+    fn block<const T: usize, const WIDE: bool>(
         codes: &Codes,
-        minus: &[i32; LANES],
-        x: [&[u8; BLOCK]; T],
+        x: [&[i8; BLOCK]; T],
+        start: [i32; T],
     ) -> [Self::I; T] {
         // SAFETY: AVX-512 VNNI is there; a step of codes is one vector, four activations one
         // integer.
         unsafe {
-            let mut sums = [_mm512_loadu_si512(minus.as_ptr().cast()); T];
+            let mut sums = [_mm512_setzero_si512(); T];
+            for (sum, start) in sums.iter_mut().zip(start) {
+                *sum = _mm512_set1_epi32(start);
+            }
             for (j, codes) in codes.iter().enumerate() {
                 let codes = _mm512_loadu_si512(codes.as_ptr().cast());
                 for (sum, x) in sums.iter_mut().zip(x) {
                     let four = x.as_ptr().add(4 * j).cast::<i32>().read_unaligned();
-                    *sum = _mm512_dpbusd_epi32(*sum, _mm512_set1_epi32(four), codes);
+                    *sum = _mm512_dpbusd_epi32(*sum, codes, _mm512_set1_epi32(four));
                 }
             }
             sums
@@ -466,32 +504,21 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn minus(codes: &Codes, out: &mut [i32; LANES]) {
-        // SAFETY: AVX-512 VNNI is there; a step of codes is one vector, the sums another.
-        unsafe {
-            let mut sum = _mm512_setzero_si512();
-            for codes in codes {
-                let codes = _mm512_loadu_si512(codes.as_ptr().cast());
-                sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8(-128), codes);
-            }
-            let minus = _mm512_sub_epi32(_mm512_setzero_si512(), sum);
-            _mm512_storeu_si512(out.as_mut_ptr().cast(), minus);
-        }
-    }
-
-    #[inline(always)]
-    fn interleave(rows: [&[i8; BLOCK]; PANEL_ROWS], out: &mut Codes) {
+    fn interleave(rows: [&[u8; BLOCK]; PANEL_ROWS], flip: u8, out: &mut Codes) {
         // SAFETY: AVX-512 is there; a row is half a vector, a step of the output a whole one.
         unsafe {
             // Rows r and r + 8 in the halves of one vector: two transpositions of 8 x 8 at once.
-            let pair = |r: usize| {
+            let flip = _mm512_set1_epi8(flip as i8);
+            let mut pairs = [_mm512_setzero_si512(); 8];
+            for (r, pair) in pairs.iter_mut().enumerate() {
                 let low = _mm256_loadu_si256(rows[r].as_ptr().cast());
                 let high = _mm256_loadu_si256(rows[r + 8].as_ptr().cast());
-                _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
-            };
+                let both = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high);
+                *pair = _mm512_xor_si512(both, flip);
+            }
             let mut quads = [_mm512_setzero_si512(); 8];
             for four in 0..2 {
-                let [a, b, c, d] = [0, 1, 2, 3].map(|r| pair(4 * four + r));
+                let [a, b, c, d] = *pairs[4 * four..4 * four + 4].as_array().expect("four");
                 let (ab, cd) = (_mm512_unpacklo_epi32(a, b), _mm512_unpacklo_epi32(c, d));
                 quads[4 * four] = _mm512_unpacklo_epi64(ab, cd); // steps 0 | 4
                 quads[4 * four + 1] = _mm512_unpackhi_epi64(ab, cd); // 1 | 5
@@ -509,6 +536,87 @@ impl Simd for Avx512 {
                 _mm512_storeu_si512(out[4 + j].as_mut_ptr().cast(), high);
             }
         }
+    }
+
+    /// See [`coding::unpack_iq2_xxs`](crate::ops::linear::coding::unpack_iq2_xxs) for the meaning.
+    #[inline(always)]
+    fn unpack_iq2_xxs(groups: &[u8; 64], out: &mut [u8; 256]) {
+        // SAFETY: AVX-512 BW and VBMI are there; every load and store is a whole array, or one of
+        // the four vectors of `out`.
+        unsafe {
+            let groups = _mm512_loadu_si512(groups.as_ptr().cast());
+            let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 0, 0, 0, 0, 0, 0, 0, 0);
+            // Sign codes: seven bits from bits 32, 39, 46 and 53 of each group; the eighth sign is
+            // the parity of the others.
+            let places = _mm512_set1_epi64(0x0000_0000_352e_2720);
+            let signs = _mm512_multishift_epi64_epi8(places, groups);
+            let signs = _mm512_and_si512(signs, _mm512_set1_epi8(0x7f));
+            let odd = _mm512_xor_si512(signs, _mm512_srli_epi64::<4>(signs));
+            let odd = _mm512_xor_si512(odd, _mm512_srli_epi64::<2>(odd));
+            let odd = _mm512_xor_si512(odd, _mm512_srli_epi64::<1>(odd));
+            let odd = _mm512_and_si512(odd, _mm512_set1_epi8(1));
+            let signs = _mm512_or_si512(signs, _mm512_slli_epi64::<7>(odd));
+            let signs = _mm512_permutexvar_epi32(even, signs);
+            // The 16-bit codes of the 32 lattice points, from tables of their low and high bytes.
+            let rows = _mm512_permutexvar_epi32(even, groups);
+            let upper = _mm512_movepi8_mask(rows);
+            let mut halves = [_mm512_setzero_si512(); 2];
+            for (half, table) in halves.iter_mut().zip(&POINT_CODES) {
+                let at = table.as_ptr().cast::<__m512i>();
+                let low = _mm512_permutex2var_epi8(
+                    _mm512_loadu_si512(at),
+                    rows,
+                    _mm512_loadu_si512(at.add(1)),
+                );
+                let high = _mm512_permutex2var_epi8(
+                    _mm512_loadu_si512(at.add(2)),
+                    rows,
+                    _mm512_loadu_si512(at.add(3)),
+                );
+                *half = _mm512_mask_blend_epi8(upper, low, high);
+            }
+            let [low, high] = halves;
+            let fields = _mm512_set1_epi64(0x0e0c_0a08_0604_0200);
+            let bits = _mm512_set1_epi64(0x8040_2010_0804_0201u64 as i64);
+            let plus = _mm512_set1_epi32(i32::from_le_bytes([64 + 8, 64 + 25, 64 + 43, 64]));
+            let minus = _mm512_set1_epi32(i32::from_le_bytes([64 - 8, 64 - 25, 64 - 43, 64]));
+            for quarter in 0..4 {
+                // Eight points, one to each eight bytes; then two bits of it to each byte.
+                let first = _mm512_set1_epi64(8 * quarter);
+                let eight = _mm512_add_epi64(first, _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7));
+                let pair = _mm512_or_si512(
+                    eight,
+                    _mm512_slli_epi64::<8>(_mm512_add_epi64(eight, _mm512_set1_epi64(64))),
+                );
+                let code = _mm512_permutex2var_epi8(low, pair, high);
+                let field = _mm512_multishift_epi64_epi8(fields, code);
+                let field = _mm512_and_si512(field, _mm512_set1_epi8(3));
+                let spread = _mm512_shuffle_epi8(
+                    eight,
+                    _mm512_setr_epi64(
+                        0,
+                        0x0808_0808_0808_0808,
+                        0,
+                        0x0808_0808_0808_0808,
+                        0,
+                        0x0808_0808_0808_0808,
+                        0,
+                        0x0808_0808_0808_0808,
+                    ),
+                );
+                let sign = _mm512_permutexvar_epi8(spread, signs);
+                let negative = _mm512_test_epi8_mask(sign, bits);
+                let value = _mm512_shuffle_epi8(plus, field);
+                let value = _mm512_mask_shuffle_epi8(value, negative, minus, field);
+                let to = out.as_mut_ptr().cast::<__m512i>().add(quarter as usize);
+                _mm512_storeu_si512(to, value);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn translate(table: &[u8; 16], bytes: &mut [u8; BLOCK]) {
+        translate(table, bytes);
     }
 
     #[inline(always)]

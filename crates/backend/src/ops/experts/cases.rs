@@ -30,7 +30,7 @@ pub fn cases() -> Vec<Case> {
     ];
     let case = |(gate, down): (Format, Format)| {
         let name = format!("experts {} {}", gate.name(), down.name());
-        Case::new(name, 1e-5, move |kit: &mut Kit| experts(kit, gate, down))
+        Case::new(name, 1e-5, move |kit: &mut Kit| experts(kit, gate, down)).rounded(1e-2)
     };
     let mut cases: Vec<Case> = recipes.into_iter().map(case).collect();
     cases.push(Case::new("swiglu and add", 1e-6, |kit| {

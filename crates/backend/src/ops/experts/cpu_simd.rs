@@ -115,9 +115,9 @@ fn inner_rows(
         let Own { level, panel, floats: up, .. } = own;
         up.resize(gate.len(), 0.0);
         let rows = panel_rows(cpu, &weights.gate, expert, task % panels);
-        level.run(Product { rows, x, members, panel, out: gate });
+        Product { rows, x, members, panel, out: gate }.run(*level);
         let rows = panel_rows(cpu, &weights.up, expert, task % panels);
-        level.run(Product { rows, x, members, panel, out: up });
+        Product { rows, x, members, panel, out: up }.run(*level);
         level.run(Activate { gate, up, clamp });
         for (gate, share) in gate.chunks_exact_mut(LANES).zip(&groups.shares[first..]) {
             gate.iter_mut().for_each(|v| *v *= share);
@@ -150,7 +150,7 @@ fn down(cpu: &Cpu, workers: &mut Workers, scratch: &mut Scratch, weight: &Weight
             floats.resize(count * LANES, 0.0);
             let rows = panel_rows(cpu, weight, expert, task);
             let members = Members::Strided { first, step: 1, count };
-            level.run(Product { rows, x, members, panel, out: floats });
+            Product { rows, x, members, panel, out: floats }.run(*level);
             for (t, part) in groups.tokens[first..].iter().zip(floats.as_chunks::<LANES>().0) {
                 let sum = &mut block[*t as usize * LANES..][..LANES];
                 sum.iter_mut().zip(part).for_each(|(sum, v)| *sum += v);

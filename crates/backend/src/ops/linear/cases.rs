@@ -25,16 +25,26 @@ pub fn cases() -> Vec<Case> {
     for format in formats {
         for tokens in [1, 5, 67] {
             let name = format!("linear {} x{tokens}", format.name());
-            cases.push(Case::new(name, 1e-5, move |kit| {
+            let case = Case::new(name, 1e-5, move |kit| {
                 let (weight, x) = (kit.weight(format, 1, 75, 512), kit.buffer(tokens, 512));
                 let mut out = kit.empty(tokens, 75);
+                kit.b.linear(&weight, &x, &mut out, tokens);
+                kit.read(&out, tokens)
+            });
+            cases.push(case.rounded(1e-2));
+            // Where rounding activations changes nothing, everything else must be exact. More than
+            // one stretch of columns, and a stretch that is not full.
+            let name = format!("linear {} x{tokens}, whole activations", format.name());
+            cases.push(Case::new(name, 1e-5, move |kit| {
+                let (weight, x) = (kit.weight(format, 1, 19, 1280), kit.whole(tokens, 1280));
+                let mut out = kit.empty(tokens, 19);
                 kit.b.linear(&weight, &x, &mut out, tokens);
                 kit.read(&out, tokens)
             }));
         }
     }
     cases.push(Case::new("linear_grouped Q8_0, 8 groups", 1e-5, |kit| {
-        let (weight, x) = (kit.weight(Format::Q8_0, 1, 8 * 24, 128), kit.buffer(3, 8 * 128));
+        let (weight, x) = (kit.weight(Format::Q8_0, 1, 8 * 24, 128), kit.whole(3, 8 * 128));
         let mut out = kit.empty(3, 8 * 24);
         kit.b.linear_grouped(&weight, 8, &x, &mut out, 3);
         kit.read(&out, 3)

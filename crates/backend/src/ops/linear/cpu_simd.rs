@@ -48,7 +48,7 @@ pub(crate) fn matmul(
         let rows = weight.slice(group * group_rows + first, PANEL_ROWS.min(group_rows - first));
         if coded {
             let members = Members::Strided { first: group, step: groups, count: tokens };
-            own.level.run(Product { rows, x: rounded, members, panel: &mut own.panel, out: block });
+            Product { rows, x: rounded, members, panel: &mut own.panel, out: block }.run(own.level);
         } else {
             let (x, start) = (x, group * weight.cols);
             let stride = groups * weight.cols;

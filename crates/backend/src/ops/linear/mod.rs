@@ -4,6 +4,7 @@
 //! weight's format decodes to is the truth.
 
 mod cases;
+pub(crate) mod coding;
 pub(crate) mod cpu;
 pub(crate) mod cpu_simd;
 pub(crate) mod panel;

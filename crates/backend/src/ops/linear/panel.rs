@@ -4,44 +4,43 @@
 //! Every block format but those of float precision says, for each 32 columns of a row,
 //!
 //! ```text
-//! w[i] = scale · code[i] − minimum[i / 16]        code a signed byte, minimum often 0
+//! w[i] = scale · (code[i] − zero) − minimum[i / 16]      code a byte, zero the format's, minimum often 0
 //! ```
 //!
 //! and with activations `x[i] = step · q[i]`, `q` a whole number within ±127, the product of the 32
-//! columns is `scale · step · Σ code · q − Σ minimum · step · Σ q`. The sums of whole numbers are
-//! exact; the floats are accumulated block after block. So a result depends on the row and on the
-//! token's activations alone, never on how many tokens are computed together nor on the instruction
-//! set.
+//! columns is `scale · step · (Σ code · q − zero · Σ q) − Σ minimum · step · Σ q`. The sums of whole
+//! numbers are exact; the floats are accumulated block after block. So a result depends on the row
+//! and on the token's activations alone, never on how many tokens are computed together nor on the
+//! instruction set.
 //!
 //! Rounding activations costs at most half a step, 1/254 of the largest of 32 neighbours; the
-//! weights were trained with activations in E4M3, whose steps are up to 1/16 of each value.
+//! weights were trained with activations in E4M3, whose steps are up to 1/8 of each value.
 //!
 //! Decoding and multiplying go through the columns in stretches that fit into the first-level
-//! cache; a decoded stretch serves all tokens.
+//! cache; a decoded stretch serves all tokens. `coding.rs` has the formats.
+
+use std::marker::PhantomData;
 
 use gguf::Format;
 
-use crate::cpu::MatrixView;
+use super::coding;
 use crate::cpu::simd::{BLOCK, Codes, Kernel, LANES, PANEL_ROWS, Simd, vector, vector_mut};
+use crate::cpu::{Level, MatrixView};
 
 /// Blocks of 32 columns that are decoded at once: 8 KiB of codes.
-const STRETCH: usize = 16;
-
-/// Whether a format's values are codes under a scale, as this file needs them.
-pub(crate) fn is_coded(format: Format) -> bool {
-    use Format::*;
-    matches!(format, Q8_0 | Q4_0 | Q2K | Q4K | Q5K | Iq2Xxs | Mxfp4)
-}
+pub(crate) const STRETCH: usize = 16;
 
 /// 32 neighbouring activations of a token, rounded to 8 bits.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Rounded {
-    /// `q + 128`.
-    codes: [u8; BLOCK],
+    /// `q`.
+    codes: [i8; BLOCK],
     /// `step`.
     step: f32,
+    /// `Σ q`.
+    sum: i32,
     /// `step · Σ q` of each half.
-    sums: [f32; 2],
+    halves: [f32; 2],
 }
 
 /// Activations rounded to 8 bits, `[T, K]`; memory that is used again and again.
@@ -97,31 +96,35 @@ fn round<S: Simd>(x: &[f32; BLOCK], out: &mut Rounded) {
         l if l < f32::MIN_POSITIVE * 256.0 => (0.0, 0.0),
         l => (l / 127.0, 127.0 / l),
     };
-    out.step = step;
+    (out.step, out.sum) = (step, 0);
     for (h, codes) in out.codes.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
         // Without a finite step the codes are zero: 0 · x may be NaN, which converts to anything.
         if inverse == 0.0 {
-            codes.fill(128);
+            codes.fill(0);
         } else {
             let scaled = S::mul(S::load(vector(x, h * LANES)), S::splat(inverse));
-            S::store_biased(S::nearest(scaled), codes);
+            S::store_bytes(S::nearest(scaled), codes);
         }
-        let sum: i32 = codes.iter().map(|c| i32::from(*c)).sum();
-        out.sums[h] = step * (sum - 128 * LANES as i32) as f32;
+        let sum: i32 = codes.iter().map(|code| i32::from(*code)).sum();
+        out.sum += sum;
+        out.halves[h] = step * sum as f32;
     }
 }
 
 /// A stretch of sixteen decoded rows; memory that is used again and again.
 pub(crate) struct Panel {
-    codes: Box<[Codes; STRETCH]>,
+    /// `code`.
+    pub codes: Box<[Codes; STRETCH]>,
     /// `scale`, per block and row.
-    scales: Box<[[f32; LANES]; STRETCH]>,
-    /// `−128 · Σ codes`, per block and row.
-    minus: Box<[[i32; LANES]; STRETCH]>,
+    pub scales: Box<[[f32; LANES]; STRETCH]>,
     /// `minimum`, per 16 columns and row.
-    minima: Box<[[[f32; LANES]; 2]; STRETCH]>,
+    pub minima: Box<[[[f32; LANES]; 2]; STRETCH]>,
     /// Codes row by row, before they are interleaved: one superblock of 256 columns.
-    rows: Box<[[i8; 256]; PANEL_ROWS]>,
+    pub rows: Box<[[u8; 256]; PANEL_ROWS]>,
+    /// What the superblocks say.
+    pub facts: coding::Facts,
+    /// Scales in F16, as the rows hold them.
+    pub halves: Box<[[u8; 2 * LANES]; STRETCH]>,
 }
 
 impl Default for Panel {
@@ -129,11 +132,25 @@ impl Default for Panel {
         Panel {
             codes: Box::new([[[0; 64]; 8]; STRETCH]),
             scales: Box::new([[0.0; LANES]; STRETCH]),
-            minus: Box::new([[0; LANES]; STRETCH]),
             minima: Box::new([[[0.0; LANES]; 2]; STRETCH]),
             rows: Box::new([[0; 256]; PANEL_ROWS]),
+            facts: coding::Facts::default(),
+            halves: Box::new([[0; 2 * LANES]; STRETCH]),
         }
     }
+}
+
+/// A block format, as codes.
+pub(crate) trait Coding {
+    /// The code that stands for nothing.
+    const ZERO: i32;
+    /// Whether codes reach beyond 127.
+    const WIDE: bool;
+    /// Whether there are minima.
+    const MINIMA: bool;
+
+    /// Fills `panel` with blocks `first..first + count` of sixteen rows.
+    fn decode<S: Simd>(panel: &mut Panel, rows: &[&[u8]; PANEL_ROWS], first: usize, count: usize);
 }
 
 /// `out[m][r] = W[r] · x[members[m]]` for up to sixteen rows of a weight.
@@ -179,174 +196,120 @@ impl Members<'_> {
     }
 }
 
-impl Kernel for Product<'_> {
+impl Product<'_> {
+    /// Computes it on an instruction set.
+    pub fn run(self, level: Level) {
+        match self.rows.format {
+            Format::Q8_0 => level.run(Coded::<coding::Q8_0>(self, PhantomData)),
+            Format::Q4_0 => level.run(Coded::<coding::Q4_0>(self, PhantomData)),
+            Format::Mxfp4 => level.run(Coded::<coding::Mxfp4>(self, PhantomData)),
+            Format::Q2K => level.run(Coded::<coding::Q2K>(self, PhantomData)),
+            Format::Q4K => level.run(Coded::<coding::Q4K>(self, PhantomData)),
+            Format::Q5K => level.run(Coded::<coding::Q5K>(self, PhantomData)),
+            Format::Iq2Xxs => level.run(Coded::<coding::Iq2Xxs>(self, PhantomData)),
+            other => unreachable!("{other} has no codes"),
+        }
+    }
+}
+
+/// Whether [`Product::run`] knows a format.
+pub(crate) fn is_coded(format: Format) -> bool {
+    use Format::*;
+    matches!(format, Q8_0 | Q4_0 | Mxfp4 | Q2K | Q4K | Q5K | Iq2Xxs)
+}
+
+/// A product whose rows are coded as `C`.
+struct Coded<'a, C>(Product<'a>, PhantomData<C>);
+
+impl<C: Coding> Kernel for Coded<'_, C> {
     type Out = ();
 
     #[inline(always)]
     fn run<S: Simd>(self) {
-        let Product { rows: matrix, x, members, panel, out } = self;
+        let Product { rows: matrix, x, members, panel, out } = self.0;
         out.fill(0.0);
-        let format = matrix.format;
-        // Rows beyond the last repeat it; nobody reads their results.
-        let row = |r: usize| matrix.slice(r.min(matrix.rows - 1), 1).bytes;
-        let rows: [&[u8]; PANEL_ROWS] = std::array::from_fn(row);
-        let minima = matches!(format, Format::Q2K | Format::Q4K | Format::Q5K);
+        let mut rows: [&[u8]; PANEL_ROWS] = [&[]; PANEL_ROWS];
+        for (r, row) in rows.iter_mut().enumerate() {
+            // Rows beyond the last repeat it; nobody reads their results.
+            *row = matrix.slice(r.min(matrix.rows - 1), 1).bytes;
+        }
         let blocks = x.row_blocks;
         let mut first = 0;
         while first < blocks {
             let count = STRETCH.min(blocks - first);
-            panel.decode::<S>(format, &rows, first, count);
-            panel.multiply_all::<S>(x, members, first, count, minima, out);
+            C::decode::<S>(panel, &rows, first, count);
+            panel.multiply_all::<S, C>(x, members, first, count, out);
             first += count;
         }
     }
 }
 
 impl Panel {
-    /// Decodes blocks `first..first + count` of sixteen rows.
-    #[inline(always)]
-    fn decode<S: Simd>(
-        &mut self,
-        format: Format,
-        rows: &[&[u8]; PANEL_ROWS],
-        first: usize,
-        count: usize,
-    ) {
-        match format {
-            Format::Q8_0 => self.decode_q8_0::<S>(rows, first, count),
-            Format::Q4_0 => self.decode_by_32::<S, 18>(rows, first, count, q4_0),
-            Format::Mxfp4 => self.decode_by_32::<S, 17>(rows, first, count, mxfp4),
-            Format::Q2K => self.decode_by_256::<S, 84>(rows, first, count, q2_k),
-            Format::Q4K => self.decode_by_256::<S, 144>(rows, first, count, q4_k),
-            Format::Q5K => self.decode_by_256::<S, 176>(rows, first, count, q5_k),
-            Format::Iq2Xxs => self.decode_by_256::<S, 66>(rows, first, count, iq2_xxs),
-            other => unreachable!("{other} has no codes"),
-        }
-        for (codes, minus) in self.codes.iter().zip(self.minus.iter_mut()).take(count) {
-            S::minus(codes, minus);
-        }
-    }
-
-    /// Q8_0 holds the codes as they are.
-    #[inline(always)]
-    fn decode_q8_0<S: Simd>(&mut self, rows: &[&[u8]; PANEL_ROWS], first: usize, count: usize) {
-        for b in 0..count {
-            let at = (first + b) * 34;
-            let mut halves = [0; 2 * LANES];
-            let codes: [&[i8; BLOCK]; PANEL_ROWS] = std::array::from_fn(|r| {
-                let block: &[u8; 34] = rows[r][at..at + 34].as_array().expect("a block");
-                halves[2 * r..2 * r + 2].copy_from_slice(&block[..2]);
-                bytemuck::cast_slice(&block[2..]).as_array().expect("32 codes")
-            });
-            S::interleave(codes, &mut self.codes[b]);
-            S::store(S::f16(&halves), &mut self.scales[b]);
-        }
-    }
-
-    /// Formats with blocks of 32: `unpack` fills the codes and returns the scale.
-    #[inline(always)]
-    fn decode_by_32<S: Simd, const BYTES: usize>(
-        &mut self,
-        rows: &[&[u8]; PANEL_ROWS],
-        first: usize,
-        count: usize,
-        unpack: impl Fn(&[u8; BYTES], &mut [i8; BLOCK]) -> f32,
-    ) {
-        let mut unpacked = [[0; BLOCK]; PANEL_ROWS];
-        for b in 0..count {
-            let at = (first + b) * BYTES;
-            for (r, out) in unpacked.iter_mut().enumerate() {
-                let block = rows[r][at..at + BYTES].as_array().expect("a block");
-                self.scales[b][r] = unpack(block, out);
-            }
-            S::interleave(unpacked.each_ref(), &mut self.codes[b]);
-        }
-    }
-
-    /// Formats with superblocks of 256, of which a stretch holds whole ones.
-    #[inline(always)]
-    fn decode_by_256<S: Simd, const BYTES: usize>(
-        &mut self,
-        rows: &[&[u8]; PANEL_ROWS],
-        first: usize,
-        count: usize,
-        unpack: impl Fn(&[u8; BYTES], &mut [i8; 256], &mut Superblock),
-    ) {
-        let mut facts = Superblock::default();
-        for b in (0..count).step_by(8) {
-            let at = (first + b) / 8 * BYTES;
-            for (r, out) in self.rows.iter_mut().enumerate() {
-                unpack(rows[r][at..at + BYTES].as_array().expect("a block"), out, &mut facts);
-                for j in 0..8 {
-                    self.scales[b + j][r] = facts.scales[j];
-                    self.minima[b + j][0][r] = facts.minima[2 * j];
-                    self.minima[b + j][1][r] = facts.minima[2 * j + 1];
-                }
-            }
-            for j in 0..8 {
-                let row = |r: usize| self.rows[r][32 * j..32 * j + 32].as_array().expect("32");
-                S::interleave(std::array::from_fn(row), &mut self.codes[b + j]);
-            }
-        }
-    }
-
     /// The decoded stretch times all members, eight, four, two or one at a time.
     #[inline(always)]
-    fn multiply_all<S: Simd>(
+    fn multiply_all<S: Simd, C: Coding>(
         &self,
         x: &Activations,
         members: Members,
         first: usize,
         count: usize,
-        minima: bool,
         out: &mut [f32],
     ) {
         let (mut m, all) = (0, members.count());
         while m + 8 <= all {
-            self.multiply::<S, 8>(x, members, m, first, count, minima, out);
+            self.multiply::<S, C, 8>(x, members, m, first, count, out);
             m += 8;
         }
         if m + 4 <= all {
-            self.multiply::<S, 4>(x, members, m, first, count, minima, out);
+            self.multiply::<S, C, 4>(x, members, m, first, count, out);
             m += 4;
         }
         if m + 2 <= all {
-            self.multiply::<S, 2>(x, members, m, first, count, minima, out);
+            self.multiply::<S, C, 2>(x, members, m, first, count, out);
             m += 2;
         }
         if m < all {
-            self.multiply::<S, 1>(x, members, m, first, count, minima, out);
+            self.multiply::<S, C, 1>(x, members, m, first, count, out);
         }
     }
 
     /// The decoded stretch times members `m..m + T`, added to their rows of `out`.
     #[inline(always)]
-    #[allow(clippy::too_many_arguments)]
-    fn multiply<S: Simd, const T: usize>(
+    fn multiply<S: Simd, C: Coding, const T: usize>(
         &self,
         x: &Activations,
         members: Members,
         m: usize,
         first: usize,
         count: usize,
-        minima: bool,
         out: &mut [f32],
     ) {
-        let x: [&[Rounded]; T] = std::array::from_fn(|t| x.part(members.row(m + t), first, count));
-        let mut sums: [S::F; T] = std::array::from_fn(|t| S::load(vector(out, (m + t) * LANES)));
+        let mut rows: [&[Rounded]; T] = [&[]; T];
+        let mut sums = [S::splat(0.0); T];
+        for t in 0..T {
+            rows[t] = x.part(members.row(m + t), first, count);
+            sums[t] = S::load(vector(out, (m + t) * LANES));
+        }
         for b in 0..count {
-            let now = x.map(|x| &x[b]);
-            let products = S::block(&self.codes[b], &self.minus[b], now.map(|x| &x.codes));
+            let (mut codes, mut start): ([&[i8; BLOCK]; T], _) = ([&[0; BLOCK]; T], [0; T]);
+            for t in 0..T {
+                codes[t] = &rows[t][b].codes;
+                start[t] = -C::ZERO * rows[t][b].sum;
+            }
+            let products = match C::WIDE {
+                true => S::block::<T, true>(&self.codes[b], codes, start),
+                false => S::block::<T, false>(&self.codes[b], codes, start),
+            };
             let scales = S::load(&self.scales[b]);
             for t in 0..T {
-                let scale = S::mul(scales, S::splat(now[t].step));
+                let scale = S::mul(scales, S::splat(rows[t][b].step));
                 sums[t] = S::fma(S::to_f(products[t]), scale, sums[t]);
             }
-            if minima {
+            if C::MINIMA {
                 for (half, minimum) in self.minima[b].iter().enumerate() {
                     let minimum = S::load(minimum);
                     for t in 0..T {
-                        sums[t] = S::fma(minimum, S::splat(-now[t].sums[half]), sums[t]);
+                        sums[t] = S::fma(minimum, S::splat(-rows[t][b].halves[half]), sums[t]);
                     }
                 }
             }
@@ -357,127 +320,65 @@ impl Panel {
     }
 }
 
-/// Scales of 32 and minima of 16 columns of a superblock.
-#[derive(Default)]
-struct Superblock {
-    scales: [f32; 8],
-    minima: [f32; 16],
-}
+#[cfg(test)]
+mod speed {
+    use super::*;
+    use gguf::Bytes;
+    use std::time::Instant;
 
-/// An F16, without asking the processor for its conversion: here it must be cheap to inline.
-#[inline(always)]
-fn half(bytes: [u8; 2]) -> f32 {
-    let bits = u32::from(u16::from_le_bytes(bytes));
-    let (sign, rest) = ((bits & 0x8000) << 16, (bits & 0x7fff) << 13);
-    // Infinity and NaN keep their exponent of ones; other numbers are read with the bias of F32 and
-    // lifted by the difference, subnormal ones too.
-    if rest >= 0x7c00 << 13 {
-        f32::from_bits(sign | 0x7f80_0000 | rest & 0x007f_ffff)
-    } else {
-        f32::from_bits(sign | rest) * f32::from_bits((127 + 112) << 23)
-    }
-}
-
-#[inline(always)]
-fn q4_0(block: &[u8; 18], out: &mut [i8; BLOCK]) -> f32 {
-    let (low, high) = out.split_at_mut(16);
-    for ((low, high), byte) in low.iter_mut().zip(high).zip(&block[2..]) {
-        (*low, *high) = ((byte & 15) as i8 - 8, (byte >> 4) as i8 - 8);
-    }
-    half([block[0], block[1]])
-}
-
-#[inline(always)]
-fn mxfp4(block: &[u8; 17], out: &mut [i8; BLOCK]) -> f32 {
-    use gguf::blocks::mxfp4::{TWICE_E2M1, half_factor};
-    let (low, high) = out.split_at_mut(16);
-    for ((low, high), byte) in low.iter_mut().zip(high).zip(&block[1..]) {
-        *low = TWICE_E2M1[usize::from(byte & 15)];
-        *high = TWICE_E2M1[usize::from(byte >> 4)];
-    }
-    half_factor(block[0])
-}
-
-/// Scales are whole numbers up to 15 and go into the codes, which then reach 45.
-#[inline(always)]
-fn q2_k(block: &[u8; 84], out: &mut [i8; 256], facts: &mut Superblock) {
-    let (d, dmin) = (half([block[80], block[81]]), half([block[82], block[83]]));
-    facts.scales = [d; 8];
-    for (group, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-        let scale = block[group] & 15;
-        facts.minima[group] = dmin * f32::from(block[group] >> 4);
-        let (h, k, l) = (group / 8, group % 8 / 2, group % 2 * 16);
-        for (code, byte) in out.iter_mut().zip(&block[16 + 32 * h + l..][..16]) {
-            *code = (((byte >> (2 * k)) & 3) * scale) as i8;
+    #[test]
+    #[ignore]
+    fn speed() {
+        let cols = 4096;
+        for level in Level::available().into_iter().rev().take(1) {
+            for format in [Format::Iq2Xxs, Format::Q2K] {
+                let row = format.row_bytes(cols).unwrap();
+                let n = 64;
+                let bytes: Vec<u8> =
+                    (0..16 * n * row).map(|i| (i * 2654435761usize >> 13) as u8 & 0x3f).collect();
+                let _ = Bytes::from(bytes.clone());
+                for tokens in [1usize] {
+                    let mut x = Activations::default();
+                    x.shape(tokens, cols);
+                    let data: Vec<f32> = (0..cols).map(|i| (i % 17) as f32 - 8.0).collect();
+                    for t in 0..tokens {
+                        let blocks = x.row_blocks;
+                        level
+                            .run(RoundRow { x: &data, out: &mut x.blocks[t * blocks..][..blocks] });
+                    }
+                    let mut panel = Panel::default();
+                    let mut out = vec![0.0; tokens * 16];
+                    let mut best = f64::MAX;
+                    for _ in 0..300 {
+                        let t = Instant::now();
+                        for i in 0..n {
+                            let rows = MatrixView {
+                                format,
+                                bytes: &bytes[i * 16 * row..][..16 * row],
+                                rows: 16,
+                                cols,
+                            };
+                            Product {
+                                rows,
+                                x: &x,
+                                members: Members::Strided { first: 0, step: 1, count: tokens },
+                                panel: &mut panel,
+                                out: &mut out,
+                            }
+                            .run(level);
+                        }
+                        best = best.min(t.elapsed().as_secs_f64());
+                    }
+                    println!(
+                        "{:14} {:8} x{tokens:2}: {:6.2} GB/s, {:6.1} Gweights/s, {:6.1} GMAC/s",
+                        level.name(),
+                        format.name(),
+                        bytes.len() as f64 / best / 1e9,
+                        (n * 16 * cols) as f64 / best / 1e9,
+                        (tokens * n * 16 * cols) as f64 / best / 1e9
+                    );
+                }
+            }
         }
     }
 }
-
-#[inline(always)]
-fn q4_k(block: &[u8; 144], out: &mut [i8; 256], facts: &mut Superblock) {
-    k_scales(block[..16].as_array().expect("sixteen bytes"), facts);
-    for (pair, out) in out.as_chunks_mut::<64>().0.iter_mut().enumerate() {
-        let (low, high) = out.split_at_mut(32);
-        for ((low, high), byte) in low.iter_mut().zip(high).zip(&block[16 + 32 * pair..][..32]) {
-            (*low, *high) = ((byte & 15) as i8, (byte >> 4) as i8);
-        }
-    }
-}
-
-#[inline(always)]
-fn q5_k(block: &[u8; 176], out: &mut [i8; 256], facts: &mut Superblock) {
-    k_scales(block[..16].as_array().expect("sixteen bytes"), facts);
-    let (fifth, low) = block[16..].split_at(32);
-    for (j, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-        for ((code, low), fifth) in out.iter_mut().zip(&low[j / 2 * 32..][..32]).zip(fifth) {
-            *code = ((low >> (j % 2 * 4)) & 15 | ((fifth >> j) & 1) << 4) as i8;
-        }
-    }
-}
-
-/// The head of Q4_K and Q5_K: scales and minima of 32 columns.
-#[inline(always)]
-fn k_scales(head: &[u8; 16], facts: &mut Superblock) {
-    let (d, dmin) = (half([head[0], head[1]]), half([head[2], head[3]]));
-    let packed = head[4..].as_array().expect("twelve bytes");
-    let (scales, minima) = gguf::blocks::q4_k::scales_and_minima(packed);
-    for j in 0..8 {
-        facts.scales[j] = d * f32::from(scales[j]);
-        facts.minima[2 * j] = dmin * f32::from(minima[j]);
-        facts.minima[2 * j + 1] = facts.minima[2 * j];
-    }
-}
-
-/// Eight codes at a time: the lattice point as one number, negated where its sign mask says so.
-#[inline(always)]
-fn iq2_xxs(block: &[u8; 66], out: &mut [i8; 256], facts: &mut Superblock) {
-    use gguf::blocks::iq2_xxs::GRID;
-    let d = half([block[0], block[1]]);
-    let groups = block[2..].as_chunks::<8>().0;
-    for (j, (group, out)) in groups.iter().zip(out.as_chunks_mut::<32>().0).enumerate() {
-        let [a, b, c, e, signs @ ..] = *group;
-        let signs = u32::from_le_bytes(signs);
-        facts.scales[j] = d * (0.5 + (signs >> 28) as f32) * 0.25;
-        for (k, (row, out)) in [a, b, c, e].into_iter().zip(out.as_chunks_mut::<8>().0).enumerate()
-        {
-            let point = u64::from_le_bytes(GRID[usize::from(row)]);
-            let mask = SIGN_BYTES[(signs >> (7 * k) & 127) as usize];
-            // Two's complement in every byte: magnitudes are not zero, so nothing carries over.
-            let signed = (point ^ mask) + (mask & 0x0101_0101_0101_0101);
-            *out = bytemuck::cast(signed.to_le_bytes());
-        }
-    }
-}
-
-/// The sign masks of IQ2_XXS, a byte of ones for every negative value.
-static SIGN_BYTES: [u64; 128] = {
-    let mut bytes = [0; 128];
-    let mut at = 0;
-    while at < 128 * 8 {
-        if gguf::blocks::iq2_xxs::SIGNS[at / 8] >> (at % 8) & 1 == 1 {
-            bytes[at / 8] |= 0xff << (8 * (at % 8));
-        }
-        at += 1;
-    }
-    bytes
-};

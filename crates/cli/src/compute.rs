@@ -1,0 +1,112 @@
+//! Opening what computes: the device that was meant, and the processors its threads go to.
+//!
+//! Where the processors are is known to the operating system alone, and asked here, since no crate
+//! below reads files of the system. On Linux the threads of one memory node come first, and of the
+//! two threads of a core the second is used only when all cores have one. Elsewhere, and where the
+//! system does not tell, threads are not pinned.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::thread::available_parallelism;
+
+use backend::{Backend, Threads};
+
+use crate::meant::Compute;
+use crate::typed::Device;
+
+/// Opens the device.
+pub fn open(compute: Compute) -> Box<dyn Backend> {
+    let allowed = available_parallelism().map_or(1, usize::from);
+    let count = compute.threads.unwrap_or(allowed);
+    match compute.device {
+        Device::Cpu => {
+            // With fewer processors than threads, pinning would only tie some of them together.
+            let found = processors().filter(|found| found.len() >= count);
+            let processors = found.unwrap_or_default().into_iter().skip(1).collect();
+            backend::open_cpu(&Threads { count, processors })
+        }
+        Device::Reference => {
+            // The first to ask decides; in one process only one device is opened.
+            let _ = rayon::ThreadPoolBuilder::new().num_threads(count).build_global();
+            backend::open_reference()
+        }
+    }
+}
+
+/// Processors that this process may use, in the order in which threads should take them.
+fn processors() -> Option<Vec<usize>> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+    let nodes = (0..).map_while(|node| {
+        fs::read_to_string(format!("/sys/devices/system/node/node{node}/cpulist")).ok()
+    });
+    let siblings = |id: usize| {
+        let path = format!("/sys/devices/system/cpu/cpu{id}/topology/thread_siblings_list");
+        fs::read_to_string(path).ok().and_then(|text| list(&text))
+    };
+    Some(order(
+        &list(allowed)?,
+        &nodes.filter_map(|text| list(&text)).collect::<Vec<_>>(),
+        siblings,
+    ))
+}
+
+/// The allowed processors: first threads of cores before second ones, and by node among these.
+fn order(
+    allowed: &[usize],
+    nodes: &[Vec<usize>],
+    siblings: impl Fn(usize) -> Option<Vec<usize>>,
+) -> Vec<usize> {
+    let place = |id: usize| {
+        let node = nodes.iter().position(|node| node.contains(&id)).unwrap_or(0);
+        let of_core = siblings(id).unwrap_or_default();
+        let turn = of_core.iter().filter(|other| **other < id && allowed.contains(other)).count();
+        (turn, node, id)
+    };
+    let ordered: BTreeMap<_, _> = allowed.iter().map(|&id| (place(id), id)).collect();
+    ordered.into_values().collect()
+}
+
+/// `0-3,8,10-11`, as the system writes lists of processors.
+fn list(text: &str) -> Option<Vec<usize>> {
+    const MAX: usize = 1 << 16;
+    let mut ids = Vec::new();
+    for part in text.trim().split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (first.trim().parse().ok()?, last.trim().parse::<usize>().ok()?);
+        if last >= MAX {
+            return None;
+        }
+        ids.extend(first..=last);
+    }
+    Some(ids)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_processors() {
+        assert_eq!(list("0-3,8,10-11\n"), Some(vec![0, 1, 2, 3, 8, 10, 11]));
+        assert_eq!(list(" 5"), Some(vec![5]));
+        for text in ["", "a", "1-", "0-99999999999", "3,,4"] {
+            assert_eq!(list(text), None, "{text:?}");
+        }
+    }
+
+    /// Two nodes of two cores with two threads each, as the system numbers them: cores first.
+    #[test]
+    fn cores_before_second_threads_and_nodes_together() {
+        let siblings = |id: usize| Some(vec![id % 4, id % 4 + 4]);
+        let nodes = [vec![0, 1, 4, 5], vec![2, 3, 6, 7]];
+        let all: Vec<usize> = (0..8).collect();
+        assert_eq!(order(&all, &nodes, siblings), [0, 1, 2, 3, 4, 5, 6, 7]);
+        // Odd numbers on the second node.
+        let nodes = [vec![0, 2, 4, 6], vec![1, 3, 5, 7]];
+        assert_eq!(order(&all, &nodes, siblings), [0, 2, 1, 3, 4, 6, 5, 7]);
+        // A core whose first thread is not ours counts with its second.
+        assert_eq!(order(&[1, 4, 5], &nodes, siblings), [4, 1, 5]);
+        assert_eq!(order(&[3, 1], &[], |_| None), [1, 3]);
+    }
+}
