@@ -11,9 +11,9 @@
 //! matrix in a float format are computed by the reference: no published file has one.
 
 use super::{ExpertWeights, Experts};
+use crate::cpu::Cpu;
 use crate::cpu::fast::{CpuSimd, Own, Workers};
 use crate::cpu::simd::{Kernel, LANES, PANEL_ROWS, Simd, exp, vector, vector_mut};
-use crate::cpu::{Cpu, MatrixView};
 use crate::ops::linear::cpu_simd::round_rows;
 use crate::ops::linear::panel::{Activations, Members, Product, RoundRow, is_coded};
 use crate::{Buffer, Weight};
@@ -85,12 +85,6 @@ impl Groups {
     }
 }
 
-/// Up to sixteen rows of expert `expert`, from row `panel · 16` on.
-fn panel_rows<'a>(cpu: &'a Cpu, weight: &Weight, expert: usize, panel: usize) -> MatrixView<'a> {
-    let first = panel * PANEL_ROWS;
-    cpu.matrix(weight, expert).slice(first, PANEL_ROWS.min(weight.rows - first))
-}
-
 /// Passes 1 and 2: the rounded inner row of every pair.
 fn inner_rows(
     cpu: &Cpu,
@@ -114,10 +108,11 @@ fn inner_rows(
         let members = Members::List(&groups.tokens[first..][..count]);
         let Own { level, panel, floats: up, .. } = own;
         up.resize(gate.len(), 0.0);
-        let rows = panel_rows(cpu, &weights.gate, expert, task % panels);
-        Product { rows, x, members, panel, out: gate }.run(*level);
-        let rows = panel_rows(cpu, &weights.up, expert, task % panels);
-        Product { rows, x, members, panel, out: up }.run(*level);
+        let first_row = task % panels * PANEL_ROWS;
+        let matrix = cpu.matrix(&weights.gate, expert);
+        Product { matrix, first_row, x, members, panel, out: gate }.run(*level);
+        let matrix = cpu.matrix(&weights.up, expert);
+        Product { matrix, first_row, x, members, panel, out: up }.run(*level);
         level.run(Activate { gate, up, clamp });
         for (gate, share) in gate.chunks_exact_mut(LANES).zip(&groups.shares[first..]) {
             gate.iter_mut().for_each(|v| *v *= share);
@@ -148,9 +143,9 @@ fn down(cpu: &Cpu, workers: &mut Workers, scratch: &mut Scratch, weight: &Weight
         block.fill(0.0);
         for &Group { expert, first, count } in &groups.active {
             floats.resize(count * LANES, 0.0);
-            let rows = panel_rows(cpu, weight, expert, task);
+            let (matrix, first_row) = (cpu.matrix(weight, expert), task * PANEL_ROWS);
             let members = Members::Strided { first, step: 1, count };
-            Product { rows, x, members, panel, out: floats }.run(*level);
+            Product { matrix, first_row, x, members, panel, out: floats }.run(*level);
             for (t, part) in groups.tokens[first..].iter().zip(floats.as_chunks::<LANES>().0) {
                 let sum = &mut block[*t as usize * LANES..][..LANES];
                 sum.iter_mut().zip(part).for_each(|(sum, v)| *sum += v);

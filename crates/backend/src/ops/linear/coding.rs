@@ -6,11 +6,8 @@
 
 use gguf::blocks::{iq2_xxs, mxfp4, q4_k};
 
-use super::panel::{Coding, Panel};
+use super::panel::{Coding, Panel, Rows};
 use crate::cpu::simd::{BLOCK, PANEL_ROWS, Simd};
-
-/// Sixteen rows, from their first block on.
-type Rows<'a> = [&'a [u8]; PANEL_ROWS];
 
 /// Signed bytes, `−128` up.
 pub(super) struct Q8_0;
@@ -44,9 +41,10 @@ fn decode_codes<S: Simd>(panel: &mut Panel, rows: &Rows, first: usize, count: us
     const BYTES: usize = 34;
     for b in 0..count {
         let at = (first + b) * BYTES;
+        rows.look_ahead::<S>(at);
         let mut codes: [&[u8; BLOCK]; PANEL_ROWS] = [&[0; BLOCK]; PANEL_ROWS];
         for (r, codes) in codes.iter_mut().enumerate() {
-            let block: &[u8; BYTES] = rows[r][at..at + BYTES].as_array().expect("a block");
+            let block: &[u8; BYTES] = rows.block(r, at);
             panel.halves[b][2 * r..2 * r + 2].copy_from_slice(&block[..2]);
             *codes = block[2..].as_array().expect("32 codes");
         }
@@ -75,8 +73,9 @@ impl Coding for Q4_0 {
         let mut unpacked = [[0; BLOCK]; PANEL_ROWS];
         for b in 0..count {
             let at = (first + b) * BYTES;
+            rows.look_ahead::<S>(at);
             for (r, out) in unpacked.iter_mut().enumerate() {
-                let block: &[u8; BYTES] = rows[r][at..at + BYTES].as_array().expect("a block");
+                let block: &[u8; BYTES] = rows.block(r, at);
                 panel.halves[b][2 * r..2 * r + 2].copy_from_slice(&block[..2]);
                 nibbles(block[2..].as_array().expect("sixteen bytes"), out);
             }
@@ -114,8 +113,9 @@ impl Coding for Mxfp4 {
         let mut unpacked = [[0; BLOCK]; PANEL_ROWS];
         for b in 0..count {
             let at = (first + b) * BYTES;
+            rows.look_ahead::<S>(at);
             for (r, out) in unpacked.iter_mut().enumerate() {
-                let block: &[u8; BYTES] = rows[r][at..at + BYTES].as_array().expect("a block");
+                let block: &[u8; BYTES] = rows.block(r, at);
                 panel.scales[b][r] = mxfp4::half_factor(block[0]);
                 nibbles(block[1..].as_array().expect("sixteen bytes"), out);
                 S::translate(&TABLE, out);
@@ -229,9 +229,11 @@ fn superblock<S: Simd, const BYTES: usize>(
     unpack: impl Fn(&[u8; BYTES], &mut [u8; 256], &mut Facts, usize),
 ) {
     let at = (first + b) / 8 * BYTES;
+    for line in (0..BYTES).step_by(64) {
+        rows.look_ahead::<S>(at + line);
+    }
     for (r, out) in panel.rows.iter_mut().enumerate() {
-        let block = rows[r][at..at + BYTES].as_array().expect("a superblock");
-        unpack(block, out, &mut panel.facts, r);
+        unpack(rows.block(r, at), out, &mut panel.facts, r);
     }
     for j in 0..8 {
         let mut rows: [&[u8; BLOCK]; PANEL_ROWS] = [&[0; BLOCK]; PANEL_ROWS];

@@ -44,12 +44,14 @@ pub(crate) fn matmul(
     }
     workers.chunks(blocks, tokens * LANES, &|own, task, block| {
         let (group, panel) = (task / group_panels, task % group_panels);
-        let first = panel * PANEL_ROWS;
-        let rows = weight.slice(group * group_rows + first, PANEL_ROWS.min(group_rows - first));
+        let (matrix, first_row) =
+            (weight.slice(group * group_rows, group_rows), panel * PANEL_ROWS);
         if coded {
             let members = Members::Strided { first: group, step: groups, count: tokens };
-            Product { rows, x: rounded, members, panel: &mut own.panel, out: block }.run(own.level);
+            let panel = &mut own.panel;
+            Product { matrix, first_row, x: rounded, members, panel, out: block }.run(own.level);
         } else {
+            let rows = matrix.slice(first_row, PANEL_ROWS.min(group_rows - first_row));
             let (x, start) = (x, group * weight.cols);
             let stride = groups * weight.cols;
             let decoded = &mut own.floats;

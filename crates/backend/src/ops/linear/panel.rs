@@ -140,6 +140,38 @@ impl Default for Panel {
     }
 }
 
+/// Sixteen rows.
+pub(crate) struct Rows<'a> {
+    /// Each from its first byte to the end of the matrix.
+    rows: [&'a [u8]; PANEL_ROWS],
+    row_bytes: usize,
+}
+
+/// How far ahead of the decoder rows are fetched, in bytes of each row: memory answers late, and
+/// sixteen rows are more streams than processors foresee by themselves.
+const AHEAD: usize = 1024;
+
+impl<'a> Rows<'a> {
+    /// The block of `BYTES` bytes from byte `at` of row `r`.
+    #[inline(always)]
+    pub fn block<const BYTES: usize>(&self, r: usize, at: usize) -> &'a [u8; BYTES] {
+        self.rows[r][at..at + BYTES].as_array().expect("a block")
+    }
+
+    /// Asks for the bytes that will be decoded some time after byte `at`: of these rows, or of the
+    /// sixteen after them.
+    #[inline(always)]
+    pub fn look_ahead<S: Simd>(&self, at: usize) {
+        let mut at = at + AHEAD;
+        if at >= self.row_bytes {
+            at += (PANEL_ROWS - 1) * self.row_bytes;
+        }
+        for row in self.rows {
+            S::prefetch(row.get(at..).unwrap_or_default());
+        }
+    }
+}
+
 /// A block format, as codes.
 pub(crate) trait Coding {
     /// The code that stands for nothing.
@@ -150,13 +182,15 @@ pub(crate) trait Coding {
     const MINIMA: bool;
 
     /// Fills `panel` with blocks `first..first + count` of sixteen rows.
-    fn decode<S: Simd>(panel: &mut Panel, rows: &[&[u8]; PANEL_ROWS], first: usize, count: usize);
+    fn decode<S: Simd>(panel: &mut Panel, rows: &Rows, first: usize, count: usize);
 }
 
 /// `out[m][r] = W[r] · x[members[m]]` for up to sixteen rows of a weight.
 pub(crate) struct Product<'a> {
-    /// Between 1 and 16 rows, in a format that [`is_coded`].
-    pub rows: MatrixView<'a>,
+    /// The weight, in a format that [`is_coded`].
+    pub matrix: MatrixView<'a>,
+    /// The first row; sixteen, or as many as there are.
+    pub first_row: usize,
     /// The activations.
     pub x: &'a Activations,
     /// Which rows of `x`.
@@ -199,7 +233,7 @@ impl Members<'_> {
 impl Product<'_> {
     /// Computes it on an instruction set.
     pub fn run(self, level: Level) {
-        match self.rows.format {
+        match self.matrix.format {
             Format::Q8_0 => level.run(Coded::<coding::Q8_0>(self, PhantomData)),
             Format::Q4_0 => level.run(Coded::<coding::Q4_0>(self, PhantomData)),
             Format::Mxfp4 => level.run(Coded::<coding::Mxfp4>(self, PhantomData)),
@@ -226,13 +260,16 @@ impl<C: Coding> Kernel for Coded<'_, C> {
 
     #[inline(always)]
     fn run<S: Simd>(self) {
-        let Product { rows: matrix, x, members, panel, out } = self.0;
+        let Product { matrix, first_row, x, members, panel, out } = self.0;
         out.fill(0.0);
         let mut rows: [&[u8]; PANEL_ROWS] = [&[]; PANEL_ROWS];
+        let row_bytes = matrix.bytes.len() / matrix.rows;
         for (r, row) in rows.iter_mut().enumerate() {
-            // Rows beyond the last repeat it; nobody reads their results.
-            *row = matrix.slice(r.min(matrix.rows - 1), 1).bytes;
+            // Rows beyond the last repeat it; nobody reads their results. Each goes on to the end of
+            // the matrix, for the sake of looking ahead.
+            *row = &matrix.bytes[(first_row + r).min(matrix.rows - 1) * row_bytes..];
         }
+        let rows = Rows { rows, row_bytes };
         let blocks = x.row_blocks;
         let mut first = 0;
         while first < blocks {
@@ -331,9 +368,9 @@ mod speed {
     fn speed() {
         let cols = 4096;
         for level in Level::available().into_iter().rev().take(1) {
-            for format in [Format::Iq2Xxs, Format::Q2K] {
+            for format in [Format::Q8_0, Format::Iq2Xxs, Format::Q2K] {
                 let row = format.row_bytes(cols).unwrap();
-                let n = 64;
+                let n = 3000;
                 let bytes: Vec<u8> =
                     (0..16 * n * row).map(|i| (i * 2654435761usize >> 13) as u8 & 0x3f).collect();
                 let _ = Bytes::from(bytes.clone());
@@ -349,17 +386,13 @@ mod speed {
                     let mut panel = Panel::default();
                     let mut out = vec![0.0; tokens * 16];
                     let mut best = f64::MAX;
-                    for _ in 0..300 {
+                    for _ in 0..8 {
                         let t = Instant::now();
                         for i in 0..n {
-                            let rows = MatrixView {
-                                format,
-                                bytes: &bytes[i * 16 * row..][..16 * row],
-                                rows: 16,
-                                cols,
-                            };
+                            let matrix = MatrixView { format, bytes: &bytes, rows: 16 * n, cols };
                             Product {
-                                rows,
+                                matrix,
+                                first_row: 16 * i,
                                 x: &x,
                                 members: Members::Strided { first: 0, step: 1, count: tokens },
                                 panel: &mut panel,
