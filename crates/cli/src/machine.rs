@@ -4,10 +4,17 @@
 //! system does not tell, nothing is limited, and the system refuses when it must.
 
 use std::fs;
+use std::path::Path;
 
 /// Bytes of memory that can be had without pushing others out, on systems that tell.
 pub fn memory_available() -> Option<usize> {
     available(&fs::read_to_string("/proc/meminfo").ok()?)
+}
+
+/// Bytes that can be written beside `path`, on systems that tell.
+pub fn disk_available(path: &Path) -> Option<u64> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    fs4::available_space(folder.unwrap_or(Path::new("."))).ok()
 }
 
 fn available(meminfo: &str) -> Option<usize> {

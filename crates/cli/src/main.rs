@@ -44,5 +44,6 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Tokenize(typed) => cmd::tokenize::tokenize(&meant::tokenize(typed)?),
         Command::Logits(typed) => cmd::logits::logits(&meant::logits(typed)?, &terminal),
         Command::Quantize(typed) => cmd::quantize::quantize(&meant::quantize(typed)?, &terminal),
+        Command::Synth(typed) => cmd::synth::synth(&meant::synth(typed)?, &terminal),
     }
 }

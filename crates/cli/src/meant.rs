@@ -8,12 +8,12 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use backend::RowFormat;
 use engine::Sampling;
-use quantizer::Recipe;
-use spec::TokenId;
+use quantizer::{Recipe, SynthRecipe};
+use spec::{Shape, TokenId};
 
 use crate::exit::usage;
 use crate::open::{self, Model, Source};
-use crate::typed::{self, Rows};
+use crate::typed::{self, Rows, ShapeName};
 
 /// Answer a prompt.
 #[derive(Debug)]
@@ -122,6 +122,29 @@ pub struct Quantize {
     pub json: bool,
 }
 
+/// Write a random model.
+#[derive(Debug)]
+pub struct Synth {
+    pub origin: Origin,
+    /// How many of its layers, if not all.
+    pub layers: Option<usize>,
+    pub recipe: SynthRecipe,
+    pub seed: u64,
+    /// `None` in a dry run.
+    pub out: Option<PathBuf>,
+    pub overwrite: bool,
+    pub json: bool,
+}
+
+/// Where a shape comes from.
+#[derive(Debug)]
+pub enum Origin {
+    /// A published shape, and its name.
+    Shape(&'static str, Shape),
+    /// A model's shape and tokenizer.
+    Model(Model),
+}
+
 /// `dwarfstar run`.
 pub fn run(typed: typed::Run) -> Result<Run> {
     let model = model(typed.model);
@@ -210,6 +233,22 @@ pub fn quantize(typed: typed::Quantize) -> Result<Quantize> {
     let out = typed.out.filter(|_| !typed.dry_run);
     let typed::Quantize { hf: checkpoint, tokenizer, name, force: overwrite, json, .. } = typed;
     Ok(Quantize { checkpoint, recipe, out, tokenizer, name, overwrite, json })
+}
+
+/// `dwarfstar synth`.
+pub fn synth(typed: typed::Synth) -> Result<Synth> {
+    let recipe = typed.recipe.parse().map_err(|problem| usage(format!("--recipe: {problem}")))?;
+    let layers = at_least_one("--layers", typed.layers)?;
+    let out = typed.out.filter(|_| !typed.dry_run);
+    let origin = match (typed.like, typed.shape) {
+        (Some(path), _) => Origin::Model(Model::File(path)),
+        (None, Some(ShapeName::Flash)) => Origin::Shape("Flash", Shape::flash()),
+        (None, Some(ShapeName::Pro)) => Origin::Shape("Pro", Shape::pro()),
+        (None, Some(ShapeName::Nano)) => Origin::Model(Model::BuiltIn),
+        (None, None) => return Err(usage("which shape? say --shape flash, or --like FILE")),
+    };
+    let typed::Synth { seed, force: overwrite, json, .. } = typed;
+    Ok(Synth { origin, layers, recipe, seed, out, overwrite, json })
 }
 
 /// The named model, or the one inside the program.

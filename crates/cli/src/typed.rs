@@ -23,6 +23,7 @@ pub enum Command {
     Tokenize(Tokenize),
     Logits(Logits),
     Quantize(Quantize),
+    Synth(Synth),
 }
 
 const TOP_HELP: &str = "\
@@ -349,3 +350,79 @@ Examples:
   dwarfstar quantize --hf checkpoint/ --recipe f16 --dry-run
   dwarfstar quantize --hf checkpoint/ --recipe as-is \\
       --tokenizer checkpoint/tokenizer.json --out model.gguf";
+
+/// Write a random model of a given shape, to measure and test with.
+#[derive(Debug, Args)]
+#[command(after_help = SYNTH_HELP)]
+#[command(group = ArgGroup::new("origin").multiple(false).required(true))]
+pub struct Synth {
+    /// The shape of this model
+    #[arg(long, value_enum, group = "origin")]
+    pub shape: Option<ShapeName>,
+
+    /// The shape of this GGUF file, and its tokenizer if it has one
+    #[arg(long, value_name = "FILE", group = "origin")]
+    pub like: Option<PathBuf>,
+
+    /// Only the first N layers of it; they keep their kinds [default: all]
+    #[arg(long, value_name = "N")]
+    pub layers: Option<usize>,
+
+    /// How to store matrices: q2, q4, mxfp4 or q8
+    #[arg(long, value_name = "RECIPE")]
+    pub recipe: String,
+
+    /// Another seed gives other weights, the same one the same bytes
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+
+    /// The GGUF file to write
+    #[arg(short, long, value_name = "FILE", required_unless_present = "dry_run")]
+    pub out: Option<PathBuf>,
+
+    /// Show what would be written, but write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Replace the output if it exists
+    #[arg(long)]
+    pub force: bool,
+
+    /// Print one JSON object at the end
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Shapes that have a name here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ShapeName {
+    /// DeepSeek V4 Flash: 43 layers of width 4096, 256 experts
+    Flash,
+    /// DeepSeek V4 Pro: 61 layers of width 7168, 384 experts
+    Pro,
+    /// Nano, the small model inside the program, with its tokenizer
+    Nano,
+}
+
+const SYNTH_HELP: &str = "\
+The file is as valid and as large as a real one of the recipe, and says nothing: its weights are
+random, scaled so that activations stay near one. Speed depends on shape and formats only, so it
+measures like the real one. With a few layers only it fits where the real one does not: four layers
+of Flash in q2 have 9.5 GB.
+
+Recipes, by the format of the routed experts; the rest is as in the published files (attention,
+shared experts and head Q8_0, the other matrices F16, vectors F32):
+  q2       gate and up IQ2_XXS, down Q2_K: the published file of 81 GB
+  q4       Q4_K
+  mxfp4    MXFP4
+  q8       Q8_0
+
+Flash and Pro come without a tokenizer: such files understand token ids only, which is enough for
+`dwarfstar logits` and `dwarfstar bench`.
+
+The output appears whole or not at all. The same flags give the same bytes on every machine.
+
+Examples:
+  dwarfstar synth --shape flash --layers 4 --recipe q2 --out flash4.gguf
+  dwarfstar synth --shape flash --recipe q2 --dry-run
+  dwarfstar synth --like model.gguf --recipe mxfp4 --seed 7 --out other.gguf";

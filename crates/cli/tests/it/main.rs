@@ -12,4 +12,5 @@ mod quantize;
 mod run;
 mod signals;
 mod support;
+mod synth;
 mod tokenize;
