@@ -15,6 +15,12 @@ use crate::exit::usage;
 use crate::open::{self, Model, Source};
 use crate::typed::{self, Rows, ShapeName};
 
+/// Most threads that make sense on one machine.
+const THREADS_MAX: usize = 4096;
+
+/// Most times that one figure is measured.
+const REPEATS_MAX: usize = 10_000;
+
 /// Answer a prompt.
 #[derive(Debug)]
 pub struct Run {
@@ -122,6 +128,25 @@ pub struct Quantize {
     pub json: bool,
 }
 
+/// Measure speed.
+#[derive(Debug)]
+pub struct Bench {
+    pub model: Model,
+    /// Prompt lengths, ascending, none of them 0.
+    pub prompts: Vec<usize>,
+    /// Contexts to decode after, ascending; none if nothing is to be decoded.
+    pub contexts: Vec<usize>,
+    /// Tokens to decode each time.
+    pub decode: usize,
+    /// Measured times of each figure, at least one.
+    pub repeat: usize,
+    pub seed: u64,
+    /// Threads, if it was said.
+    pub threads: Option<usize>,
+    pub csv: Option<PathBuf>,
+    pub json: bool,
+}
+
 /// Write a random model.
 #[derive(Debug)]
 pub struct Synth {
@@ -140,7 +165,7 @@ pub struct Synth {
 #[derive(Debug)]
 pub enum Origin {
     /// A published shape, and its name.
-    Shape(&'static str, Shape),
+    Shape(&'static str, Box<Shape>),
     /// A model's shape and tokenizer.
     Model(Model),
 }
@@ -235,6 +260,29 @@ pub fn quantize(typed: typed::Quantize) -> Result<Quantize> {
     Ok(Quantize { checkpoint, recipe, out, tokenizer, name, overwrite, json })
 }
 
+/// `dwarfstar bench`.
+pub fn bench(typed: typed::Bench) -> Result<Bench> {
+    let model = model(typed.model);
+    let threads = at_least_one("--threads", typed.threads)?;
+    if let Some(threads) = threads.filter(|&threads| threads > THREADS_MAX) {
+        return Err(usage(format!("--threads {threads}: expected at most {THREADS_MAX}")));
+    }
+    let typed::Bench { mut prompt, mut contexts, decode, repeat, seed, csv, json, .. } = typed;
+    if !(1..=REPEATS_MAX).contains(&repeat) {
+        return Err(usage(format!("--repeat {repeat}: expected 1 to {REPEATS_MAX}")));
+    }
+    prompt.retain(|&tokens| tokens > 0);
+    contexts.retain(|_| decode > 0);
+    for list in [&mut prompt, &mut contexts] {
+        list.sort_unstable();
+        list.dedup();
+    }
+    if prompt.is_empty() && contexts.is_empty() {
+        return Err(usage("nothing to measure: allow --prompt or --decode more than 0"));
+    }
+    Ok(Bench { model, prompts: prompt, contexts, decode, repeat, seed, threads, csv, json })
+}
+
 /// `dwarfstar synth`.
 pub fn synth(typed: typed::Synth) -> Result<Synth> {
     let recipe = typed.recipe.parse().map_err(|problem| usage(format!("--recipe: {problem}")))?;
@@ -242,8 +290,8 @@ pub fn synth(typed: typed::Synth) -> Result<Synth> {
     let out = typed.out.filter(|_| !typed.dry_run);
     let origin = match (typed.like, typed.shape) {
         (Some(path), _) => Origin::Model(Model::File(path)),
-        (None, Some(ShapeName::Flash)) => Origin::Shape("Flash", Shape::flash()),
-        (None, Some(ShapeName::Pro)) => Origin::Shape("Pro", Shape::pro()),
+        (None, Some(ShapeName::Flash)) => Origin::Shape("Flash", Shape::flash().into()),
+        (None, Some(ShapeName::Pro)) => Origin::Shape("Pro", Shape::pro().into()),
         (None, Some(ShapeName::Nano)) => Origin::Model(Model::BuiltIn),
         (None, None) => return Err(usage("which shape? say --shape flash, or --like FILE")),
     };

@@ -23,6 +23,7 @@ pub enum Command {
     Tokenize(Tokenize),
     Logits(Logits),
     Quantize(Quantize),
+    Bench(Bench),
     Synth(Synth),
 }
 
@@ -350,6 +351,74 @@ Examples:
   dwarfstar quantize --hf checkpoint/ --recipe f16 --dry-run
   dwarfstar quantize --hf checkpoint/ --recipe as-is \\
       --tokenizer checkpoint/tokenizer.json --out model.gguf";
+
+/// Measure speed, and how much of what the memory allows is reached.
+#[derive(Debug, Args)]
+#[command(after_help = BENCH_HELP)]
+pub struct Bench {
+    #[command(flatten)]
+    pub model: Model,
+
+    /// Measure reading prompts of so many tokens: a number, or a list such as 128,512; 0 for none
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "512")]
+    pub prompt: Vec<usize>,
+
+    /// Measure writing so many tokens, one after the other; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub decode: usize,
+
+    /// Write them after so many tokens of context: a number, or a list such as 0,2048,8192
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "0")]
+    pub contexts: Vec<usize>,
+
+    /// Measure everything N times, after one time that does not count
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub repeat: usize,
+
+    /// Draw other tokens
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+
+    /// Use N threads [default: as many as the machine has]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+
+    /// Write a table too, one row per figure
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<PathBuf>,
+}
+
+const BENCH_HELP: &str = "\
+Figures are medians, with the smallest and the largest beside them. The tokens are random ones
+without special meaning, always the same for a seed; what the model would like to say is never
+looked at, so every run does the same work.
+
+  prefill   tokens per second of reading a prompt into an empty session, and the time to the first
+            token: from the start to the logits after the prompt
+  decode    tokens per second of feeding token after token behind a context; the repeats follow each
+            other, so the last one begins a little later
+
+  memory    how fast as many threads read plain memory here and now
+  bound     what decoding could reach at most if reading weights were all there is to do: the memory
+            over the bytes of weights that a token needs (all matrices once, of the experts those
+            that are used, one row of the embedding). KV rows come on top of that
+
+The number at the end of a line is a hash of the last logits (64-bit FNV-1a of their bytes). It is
+equal in two runs if they computed exactly the same.
+
+Before anything is measured, all weights are brought to memory, if it can hold them. Other work on
+the machine shows in the figures.
+
+Examples:
+  dwarfstar bench
+  dwarfstar bench -m model.gguf --prompt 128,512 --decode 32 --contexts 0,2048,8192
+  dwarfstar bench -m model.gguf --threads 8 --repeat 9 --json
+  dwarfstar synth --shape flash --layers 4 --recipe q2 --out flash4.gguf
+  dwarfstar bench -m flash4.gguf --csv flash4.csv";
 
 /// Write a random model of a given shape, to measure and test with.
 #[derive(Debug, Args)]

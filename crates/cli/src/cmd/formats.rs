@@ -36,7 +36,9 @@ impl Formats {
 
     /// One object per format.
     pub fn to_json(&self) -> Value {
-        let format = |(format, (tensors, bytes)): (&&str, &(usize, u64))| json!({ "format": format, "tensors": tensors, "bytes": bytes });
-        self.0.iter().map(format).collect()
+        let objects = self.0.iter().map(|(format, (tensors, bytes))| {
+            json!({ "format": format, "tensors": tensors, "bytes": bytes })
+        });
+        objects.collect()
     }
 }

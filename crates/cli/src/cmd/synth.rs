@@ -74,7 +74,7 @@ struct Model {
 fn model(origin: &Origin) -> Result<Model> {
     match origin {
         Origin::Shape(name, shape) => {
-            Ok(Model { shape: shape.clone(), name: (*name).to_owned(), tokenizer: None })
+            Ok(Model { shape: Shape::clone(shape), name: (*name).to_owned(), tokenizer: None })
         }
         Origin::Model(model) => {
             let file = open::model(model)?;

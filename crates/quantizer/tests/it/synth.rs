@@ -1,5 +1,5 @@
-//! Random models: sizes of the published files, the same bytes from the same seed, values that can be
-//! read, and nothing left behind.
+//! Random models: sizes of the published files, the same bytes from the same seed, values that can
+//! be read, and nothing left behind.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
