@@ -9,28 +9,31 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::thread::available_parallelism;
 
+use anyhow::Result;
 use backend::{Backend, Threads};
 
+use crate::machine;
 use crate::meant::Compute;
 use crate::typed::Device;
 
-/// Opens the device.
-pub fn open(compute: Compute) -> Box<dyn Backend> {
+/// Opens the device. To be called before any parallel work, and once: work besides the device's own
+/// gets as many threads.
+///
+/// # Errors
+/// The system does not give so many threads.
+pub fn open(compute: Compute) -> Result<Box<dyn Backend>> {
     let allowed = available_parallelism().map_or(1, usize::from);
     let count = compute.threads.unwrap_or(allowed);
-    match compute.device {
+    machine::use_threads(count)?;
+    Ok(match compute.device {
         Device::Cpu => {
             // With fewer processors than threads, pinning would only tie some of them together.
             let found = processors().filter(|found| found.len() >= count);
             let processors = found.unwrap_or_default().into_iter().skip(1).collect();
             backend::open_cpu(&Threads { count, processors })
         }
-        Device::Reference => {
-            // The first to ask decides; in one process only one device is opened.
-            let _ = rayon::ThreadPoolBuilder::new().num_threads(count).build_global();
-            backend::open_reference()
-        }
-    }
+        Device::Reference => backend::open_reference(),
+    })
 }
 
 /// Processors that this process may use, in the order in which threads should take them.

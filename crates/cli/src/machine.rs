@@ -4,10 +4,28 @@
 //! system does not tell, nothing is limited, and the system refuses when it must.
 
 use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
 
 /// Bytes of memory that can be had without pushing others out, on systems that tell.
 pub fn memory_available() -> Option<usize> {
     available(&fs::read_to_string("/proc/meminfo").ok()?)
+}
+
+/// Bytes that can be written beside `path`, on systems that tell.
+pub fn disk_available(path: &Path) -> Option<u64> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    fs4::available_space(folder.unwrap_or(Path::new("."))).ok()
+}
+
+/// Makes all parallel work use so many threads. To be said before any such work, and once.
+///
+/// # Errors
+/// The system does not give us so many.
+pub fn use_threads(threads: usize) -> Result<()> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+    pool.build_global().with_context(|| format!("could not start {threads} threads"))
 }
 
 fn available(meminfo: &str) -> Option<usize> {

@@ -19,6 +19,7 @@ mod progress;
 mod screen;
 mod terminal;
 mod typed;
+mod whole;
 
 use std::process::ExitCode;
 
@@ -45,5 +46,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Tokenize(typed) => cmd::tokenize::tokenize(&meant::tokenize(typed)?),
         Command::Logits(typed) => cmd::logits::logits(&meant::logits(typed)?, &terminal),
         Command::Quantize(typed) => cmd::quantize::quantize(&meant::quantize(typed)?, &terminal),
+        Command::Bench(typed) => cmd::bench::bench(&meant::bench(typed)?, &terminal),
+        Command::Synth(typed) => cmd::synth::synth(&meant::synth(typed)?, &terminal),
     }
 }

@@ -8,12 +8,18 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use backend::RowFormat;
 use engine::Sampling;
-use quantizer::Recipe;
-use spec::TokenId;
+use quantizer::{Recipe, SynthRecipe};
+use spec::{Shape, TokenId};
 
 use crate::exit::usage;
 use crate::open::{self, Model, Source};
-use crate::typed::{self, Device, Rows};
+use crate::typed::{self, Device, Rows, ShapeName};
+
+/// Most threads that make sense on one machine.
+const THREADS_MAX: usize = 4096;
+
+/// Most times that one figure is measured.
+const REPEATS_MAX: usize = 10_000;
 
 /// Answer a prompt.
 #[derive(Debug)]
@@ -132,6 +138,47 @@ pub struct Quantize {
     pub json: bool,
 }
 
+/// Measure speed.
+#[derive(Debug)]
+pub struct Bench {
+    pub model: Model,
+    /// Prompt lengths, ascending, none of them 0.
+    pub prompts: Vec<usize>,
+    /// Contexts to decode after, ascending; none if nothing is to be decoded.
+    pub contexts: Vec<usize>,
+    /// Tokens to decode each time.
+    pub decode: usize,
+    /// Measured times of each figure, at least one.
+    pub repeat: usize,
+    pub seed: u64,
+    pub compute: Compute,
+    pub csv: Option<PathBuf>,
+    pub json: bool,
+}
+
+/// Write a random model.
+#[derive(Debug)]
+pub struct Synth {
+    pub origin: Origin,
+    /// How many of its layers, if not all.
+    pub layers: Option<usize>,
+    pub recipe: SynthRecipe,
+    pub seed: u64,
+    /// `None` in a dry run.
+    pub out: Option<PathBuf>,
+    pub overwrite: bool,
+    pub json: bool,
+}
+
+/// Where a shape comes from.
+#[derive(Debug)]
+pub enum Origin {
+    /// A published shape, and its name.
+    Shape(&'static str, Box<Shape>),
+    /// A model's shape and tokenizer.
+    Model(Model),
+}
+
 /// `dwarfstar run`.
 pub fn run(typed: typed::Run) -> Result<Run> {
     let model = model(typed.model);
@@ -224,6 +271,42 @@ pub fn quantize(typed: typed::Quantize) -> Result<Quantize> {
     Ok(Quantize { checkpoint, recipe, out, tokenizer, name, overwrite, json })
 }
 
+/// `dwarfstar bench`.
+pub fn bench(typed: typed::Bench) -> Result<Bench> {
+    let model = model(typed.model);
+    let compute = compute(typed.compute.device, typed.compute.threads)?;
+    let typed::Bench { mut prompt, mut contexts, decode, repeat, seed, csv, json, .. } = typed;
+    if !(1..=REPEATS_MAX).contains(&repeat) {
+        return Err(usage(format!("--repeat {repeat}: expected 1 to {REPEATS_MAX}")));
+    }
+    prompt.retain(|&tokens| tokens > 0);
+    contexts.retain(|_| decode > 0);
+    for list in [&mut prompt, &mut contexts] {
+        list.sort_unstable();
+        list.dedup();
+    }
+    if prompt.is_empty() && contexts.is_empty() {
+        return Err(usage("nothing to measure: allow --prompt or --decode more than 0"));
+    }
+    Ok(Bench { model, prompts: prompt, contexts, decode, repeat, seed, compute, csv, json })
+}
+
+/// `dwarfstar synth`.
+pub fn synth(typed: typed::Synth) -> Result<Synth> {
+    let recipe = typed.recipe.parse().map_err(|problem| usage(format!("--recipe: {problem}")))?;
+    let layers = at_least_one("--layers", typed.layers)?;
+    let out = typed.out.filter(|_| !typed.dry_run);
+    let origin = match (typed.like, typed.shape) {
+        (Some(path), _) => Origin::Model(Model::File(path)),
+        (None, Some(ShapeName::Flash)) => Origin::Shape("Flash", Shape::flash().into()),
+        (None, Some(ShapeName::Pro)) => Origin::Shape("Pro", Shape::pro().into()),
+        (None, Some(ShapeName::Nano)) => Origin::Model(Model::BuiltIn),
+        (None, None) => return Err(usage("which shape? say --shape flash, or --like FILE")),
+    };
+    let typed::Synth { seed, force: overwrite, json, .. } = typed;
+    Ok(Synth { origin, layers, recipe, seed, out, overwrite, json })
+}
+
 /// The named model, or the one inside the program.
 fn model(typed: typed::Model) -> Model {
     typed.model.map_or(Model::BuiltIn, Model::File)
@@ -253,9 +336,6 @@ fn rows(rows: Rows, no_activation_rounding: bool) -> RowFormat {
         Rows::Packed => RowFormat::Packed,
     }
 }
-
-/// Threads beyond any machine are a slip of the finger.
-const THREADS_MAX: usize = 4096;
 
 fn compute(device: Device, threads: Option<usize>) -> Result<Compute> {
     let threads = at_least_one("--threads", threads)?;

@@ -23,6 +23,8 @@ pub enum Command {
     Tokenize(Tokenize),
     Logits(Logits),
     Quantize(Quantize),
+    Bench(Bench),
+    Synth(Synth),
 }
 
 const TOP_HELP: &str = "\
@@ -385,3 +387,146 @@ Examples:
   dwarfstar quantize --hf checkpoint/ --recipe f16 --dry-run
   dwarfstar quantize --hf checkpoint/ --recipe as-is \\
       --tokenizer checkpoint/tokenizer.json --out model.gguf";
+
+/// Measure speed, and how much of what the memory allows is reached.
+#[derive(Debug, Args)]
+#[command(after_help = BENCH_HELP)]
+pub struct Bench {
+    #[command(flatten)]
+    pub model: Model,
+
+    /// Measure reading prompts of so many tokens: a number, or a list such as 128,512; 0 for none
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "512")]
+    pub prompt: Vec<usize>,
+
+    /// Measure writing so many tokens, one after the other; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub decode: usize,
+
+    /// Write them after so many tokens of context: a number, or a list such as 0,2048,8192
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "0")]
+    pub contexts: Vec<usize>,
+
+    /// Measure everything N times, after one time that does not count
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub repeat: usize,
+
+    /// Draw other tokens
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+
+    /// Write a table too, one row per figure
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub compute: Compute,
+}
+
+const BENCH_HELP: &str = "\
+Figures are medians, with the smallest and the largest beside them. The tokens are random ones
+without special meaning, always the same for a seed; what the model would like to say is never
+looked at, so every run does the same work.
+
+  prefill   tokens per second of reading a prompt into an empty session, and the time to the first
+            token: from the start to the logits after the prompt
+  decode    tokens per second of feeding token after token behind a context; the repeats follow each
+            other, so the last one begins a little later
+
+  memory    how fast as many threads read plain memory here and now
+  bound     what decoding could reach at most if reading weights were all there is to do: the memory
+            over the bytes of weights that a token needs (all matrices once, of the experts those
+            that are used, one row of the embedding). KV rows come on top of that
+
+The number at the end of a line is a hash of the last logits (64-bit FNV-1a of their bytes). It is
+equal in two runs if they computed exactly the same.
+
+Before anything is measured, all weights are brought to memory, if it can hold them. Other work on
+the machine shows in the figures.
+
+Examples:
+  dwarfstar bench
+  dwarfstar bench -m model.gguf --prompt 128,512 --decode 32 --contexts 0,2048,8192
+  dwarfstar bench -m model.gguf --threads 8 --repeat 9 --json
+  dwarfstar synth --shape flash --layers 4 --recipe q2 --out flash4.gguf
+  dwarfstar bench -m flash4.gguf --csv flash4.csv";
+
+/// Write a random model of a given shape, to measure and test with.
+#[derive(Debug, Args)]
+#[command(after_help = SYNTH_HELP)]
+#[command(group = ArgGroup::new("origin").multiple(false).required(true))]
+pub struct Synth {
+    /// The shape of this model
+    #[arg(long, value_enum, group = "origin")]
+    pub shape: Option<ShapeName>,
+
+    /// The shape of this GGUF file, and its tokenizer if it has one
+    #[arg(long, value_name = "FILE", group = "origin")]
+    pub like: Option<PathBuf>,
+
+    /// Only the first N layers of it; they keep their kinds [default: all]
+    #[arg(long, value_name = "N")]
+    pub layers: Option<usize>,
+
+    /// How to store matrices: q2, q4, mxfp4 or q8
+    #[arg(long, value_name = "RECIPE")]
+    pub recipe: String,
+
+    /// Another seed gives other weights, the same one the same bytes
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+
+    /// The GGUF file to write
+    #[arg(short, long, value_name = "FILE", required_unless_present = "dry_run")]
+    pub out: Option<PathBuf>,
+
+    /// Show what would be written, but write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Replace the output if it exists
+    #[arg(long)]
+    pub force: bool,
+
+    /// Print one JSON object at the end
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Shapes that have a name here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ShapeName {
+    /// DeepSeek V4 Flash: 43 layers of width 4096, 256 experts
+    Flash,
+    /// DeepSeek V4 Pro: 61 layers of width 7168, 384 experts
+    Pro,
+    /// Nano, the small model inside the program, with its tokenizer
+    Nano,
+}
+
+const SYNTH_HELP: &str = "\
+The file is as valid and as large as a real one of the recipe, and says nothing: its weights are
+random, scaled so that activations stay near one. Speed depends on shape and formats only, so it
+measures like the real one. With a few layers only it fits where the real one does not: four layers
+of Flash in q2 have 9.5 GB.
+
+Recipes, by the format of the routed experts; the rest is as in the published files (attention,
+shared experts and head Q8_0, the other matrices F16, vectors F32):
+  q2       gate and up IQ2_XXS, down Q2_K: the published file of 81 GB
+  q4       Q4_K
+  mxfp4    MXFP4
+  q8       Q8_0
+
+Flash and Pro come without a tokenizer: such files understand token ids only, which is enough for
+`dwarfstar logits` and `dwarfstar bench`.
+
+The output appears whole or not at all. The same flags give the same bytes on every machine.
+
+Examples:
+  dwarfstar synth --shape flash --layers 4 --recipe q2 --out flash4.gguf
+  dwarfstar synth --shape flash --recipe q2 --dry-run
+  dwarfstar synth --like model.gguf --recipe mxfp4 --seed 7 --out other.gguf";

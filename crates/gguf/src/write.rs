@@ -41,9 +41,7 @@ impl Writer {
     /// Plans a file and writes its header. The data of the tensors must follow, in this order.
     pub fn create(path: &Path, metadata: &Metadata, plans: &[TensorPlan]) -> Result<Writer, Error> {
         let name = path.display().to_string();
-        let alignment = alignment(metadata).map_err(|problem| {
-            Error::new(&name, problem).about(Subject::Key(ALIGNMENT_KEY.to_owned()))
-        })? as usize;
+        let alignment = checked_alignment(&name, metadata)?;
         let tensors = sizes(&name, plans)?;
         let header = header(metadata, plans, &tensors, alignment);
         let file = temporary_beside(path)
@@ -53,6 +51,19 @@ impl Writer {
         writer.put(&header)?;
         writer.pad(header.len())?;
         Ok(writer)
+    }
+
+    /// Bytes of the whole file that such a plan becomes: header, tensors and padding.
+    ///
+    /// # Errors
+    /// As for [`Writer::create`], short of those of the disk.
+    pub fn file_bytes(metadata: &Metadata, plans: &[TensorPlan]) -> Result<u64, Error> {
+        let name = "the planned file";
+        let alignment = checked_alignment(name, metadata)?;
+        let tensors = sizes(name, plans)?;
+        let header = header(metadata, plans, &tensors, alignment).len();
+        let sizes = tensors.iter().map(|(_, size)| *size).chain([header]);
+        Ok(sizes.map(|size| size.next_multiple_of(alignment) as u64).sum())
     }
 
     /// Appends tensor data: the bytes of all tensors, one after the other, in pieces of any size.
@@ -139,6 +150,12 @@ impl Writer {
     fn error(&self, problem: String) -> Error {
         Error::new(self.path.display().to_string(), problem)
     }
+}
+
+/// The alignment that the keys ask for, in bytes.
+fn checked_alignment(file: &str, metadata: &Metadata) -> Result<usize, Error> {
+    let problem = |problem| Error::new(file, problem).about(Subject::Key(ALIGNMENT_KEY.to_owned()));
+    alignment(metadata).map(|alignment| alignment as usize).map_err(problem)
 }
 
 /// Name and byte count of every tensor.

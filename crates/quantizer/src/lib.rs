@@ -7,12 +7,15 @@
 //! checkpoint of 160 GB needs hardly more memory than a small one. The same input gives the
 //! same bytes.
 //!
+//! A second job needs no weights at all: [`Synth`] writes a random model of any shape, as valid and
+//! as large as the real one, for measuring speed and for tests.
+//!
 //! It does not know devices, sessions or terminals, and prints nothing: progress goes to a
 //! callback.
 //!
 //! Start reading at [`Plan`] (`plan.rs`): what is decided before the first byte is written. Then
 //! `run.rs`, which does it. `safetensors.rs`, `config.rs` and `decode.rs` read, `recipe.rs` and
-//! `metadata.rs` say what is written.
+//! `metadata.rs` say what is written; `synth.rs` is the other job.
 
 mod checkpoint;
 mod config;
@@ -23,6 +26,7 @@ mod plan;
 mod recipe;
 mod run;
 mod safetensors;
+mod synth;
 
 pub use checkpoint::Checkpoint;
 pub use error::{Error, NameList};
@@ -30,3 +34,4 @@ pub use metadata::read_vocabulary;
 pub use plan::{Options, Plan, PlannedTensor, Skipped};
 pub use recipe::Recipe;
 pub use run::{Progress, Stats};
+pub use synth::{Synth, SynthOptions, SynthRecipe, SynthTensor};

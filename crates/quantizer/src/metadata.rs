@@ -45,6 +45,16 @@ pub(crate) fn metadata(
     recipe: Recipe,
     vocabulary: Option<&Vocabulary>,
 ) -> Result<Metadata, Error> {
+    let mut metadata = shape_metadata(shape, name);
+    metadata.set(RECIPE_KEY, recipe.name());
+    if let Some(vocabulary) = vocabulary {
+        add_tokenizer(&mut metadata, vocabulary, shape.vocab)?;
+    }
+    Ok(metadata)
+}
+
+/// The keys that every file of a shape has: the architecture, a name for people, all numbers.
+pub(crate) fn shape_metadata(shape: &Shape, name: &str) -> Metadata {
     let mut metadata = Metadata::new();
     for (key, fact) in shape.to_facts() {
         metadata.set(key, value(fact));
@@ -52,11 +62,7 @@ pub(crate) fn metadata(
             metadata.set("general.name", name);
         }
     }
-    metadata.set(RECIPE_KEY, recipe.name());
-    if let Some(vocabulary) = vocabulary {
-        add_tokenizer(&mut metadata, vocabulary, shape.vocab)?;
-    }
-    Ok(metadata)
+    metadata
 }
 
 /// A fact of a checked shape: integers and ratios are far below the limits of their types.

@@ -189,7 +189,7 @@ fn tensor_plan(tensor: &PlannedTensor) -> TensorPlan {
 }
 
 /// Finds out before hours of work what would keep the output from getting its name.
-fn check_target(path: &Path, overwrite: bool) -> Result<(), Error> {
+pub(crate) fn check_target(path: &Path, overwrite: bool) -> Result<(), Error> {
     // Renaming over a device or a folder would replace it, or fail after all the work.
     if path.metadata().is_ok_and(|found| !found.is_file()) {
         return Err(Error::file(path, "is no regular file, expected the path of one to write"));
@@ -201,7 +201,7 @@ fn check_target(path: &Path, overwrite: bool) -> Result<(), Error> {
 }
 
 /// A full disk is told with what would have been needed.
-fn output_error(path: &Path, needed_bytes: u64, error: gguf::Error) -> Error {
+pub(crate) fn output_error(path: &Path, needed_bytes: u64, error: gguf::Error) -> Error {
     let reason = error.source().and_then(|source| source.downcast_ref::<io::Error>());
     match reason.map(io::Error::kind) {
         Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {

@@ -419,6 +419,21 @@ mod tests {
     }
 
     #[test]
+    fn every_cut_of_a_published_shape_is_a_shape() {
+        for shape in [Shape::flash(), Shape::pro()] {
+            for layers in 1..=shape.layers {
+                let cut = shape.first_layers(layers);
+                assert_eq!(read(&facts(&cut)), Ok(cut), "{layers} layers");
+            }
+            assert_eq!(shape.first_layers(shape.layers), shape);
+        }
+        let four = Shape::flash().first_layers(4);
+        use LayerKind::*;
+        assert_eq!((four.kinds, four.hash_layers), (vec![Window, Window, Indexed, Compressed], 3));
+        assert_eq!(Shape::flash().first_layers(2).indexer, None);
+    }
+
+    #[test]
     fn all_missing_keys_come_in_one_error() {
         let mut map = facts(&Shape::flash());
         map.remove("deepseek4.block_count");

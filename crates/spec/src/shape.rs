@@ -140,6 +140,23 @@ impl Shape {
         if layer < self.hash_layers { Routing::Hashed } else { Routing::Learned }
     }
 
+    /// The same model cut off after its first layers, which keep their kinds and their routing.
+    ///
+    /// # Panics
+    /// If it has fewer layers than that, or none are asked for.
+    pub fn first_layers(&self, layers: usize) -> Shape {
+        assert!((1..=self.layers).contains(&layers), "{layers} of {} layers", self.layers);
+        let kinds = self.kinds[..layers].to_vec();
+        Shape {
+            layers,
+            indexer: self.indexer.clone().filter(|_| kinds.contains(&LayerKind::Indexed)),
+            kinds,
+            hash_layers: self.hash_layers.min(layers),
+            swiglu_clamp: self.swiglu_clamp[..layers].to_vec(),
+            ..self.clone()
+        }
+    }
+
     /// Channels of a head without rotation (448).
     pub fn plain_dim(&self) -> usize {
         self.head_dim - self.rotary_dim

@@ -32,7 +32,7 @@ pub fn logits(meant: &Logits, terminal: &Terminal) -> Result<Exit> {
     let default = OpenOptions::default();
     let mut engine = Engine::from_file(
         file,
-        compute::open(*compute),
+        compute::open(*compute)?,
         OpenOptions {
             rows: *rows,
             context: tokens.len(),

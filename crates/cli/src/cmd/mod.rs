@@ -1,11 +1,15 @@
 //! One module per command: from what was meant to what is printed.
 //!
 //! Each opens what it needs, lets the crates below do the work and prints what they return. Start
-//! with `run.rs`. `prompt.rs` is what `run` and `tokenize` share.
+//! with `run.rs`. `prompt.rs` is what `run` and `tokenize` share, `formats.rs` what
+//! the commands share that write model files.
 
+pub mod bench;
+pub mod formats;
 pub mod inspect;
 pub mod logits;
 pub mod prompt;
 pub mod quantize;
 pub mod run;
+pub mod synth;
 pub mod tokenize;

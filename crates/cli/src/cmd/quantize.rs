@@ -3,7 +3,6 @@
 //! The work is the quantizer's. Here the folder and the tokenizer are named, the plan is shown, and
 //! Ctrl+C leaves nothing behind.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -11,6 +10,7 @@ use anyhow::{Result, anyhow};
 use quantizer::{Checkpoint, Error, Options, Plan};
 use serde_json::{Value, json};
 
+use crate::cmd::formats::Formats;
 use crate::exit::{Exit, say};
 use crate::human;
 use crate::interrupt;
@@ -64,14 +64,8 @@ fn write(plan: &Plan, out: &Path, overwrite: bool, terminal: &Terminal) -> Resul
 }
 
 /// Tensors and bytes by format.
-fn by_format(plan: &Plan) -> BTreeMap<&'static str, (usize, u64)> {
-    let mut formats = BTreeMap::new();
-    for tensor in plan.tensors() {
-        let (tensors, bytes) = formats.entry(tensor.format.name()).or_insert((0, 0));
-        *tensors += 1;
-        *bytes += tensor.byte_count;
-    }
-    formats
+fn by_format(plan: &Plan) -> Formats {
+    plan.tensors().iter().map(|tensor| (tensor.format, tensor.byte_count)).collect()
 }
 
 fn show(plan: &Plan, meant: &Quantize) -> io::Result<()> {
@@ -83,10 +77,7 @@ fn show(plan: &Plan, meant: &Quantize) -> io::Result<()> {
     let size = human::bytes(plan.byte_count());
     let tensors = human::plural(plan.tensors().len(), "tensor");
     writeln!(out, "{done} {name}: {tensors}, {size}, recipe {}", meant.recipe)?;
-    for (format, (tensors, bytes)) in by_format(plan) {
-        let tensors = human::plural(tensors, "tensor");
-        writeln!(out, "  {format:<8} {tensors:>14}  {:>9}", human::bytes(bytes))?;
-    }
+    by_format(plan).show(&mut out)?;
     let skipped = plan.skipped();
     if skipped.draft_count > 0 {
         writeln!(
@@ -102,15 +93,12 @@ fn show(plan: &Plan, meant: &Quantize) -> io::Result<()> {
 }
 
 fn to_json(plan: &Plan, meant: &Quantize) -> Value {
-    let formats = by_format(plan).into_iter().map(|(format, (tensors, bytes))| {
-        json!({ "format": format, "tensors": tensors, "bytes": bytes })
-    });
     json!({
         "out": meant.out.as_ref().map(|path| path.display().to_string()),
         "recipe": meant.recipe.name(),
         "tensors": plan.tensors().len(),
         "bytes": plan.byte_count(),
-        "formats": formats.collect::<Vec<_>>(),
+        "formats": by_format(plan).to_json(),
         "skipped_draft_tensors": plan.skipped().draft_count,
         "skipped_unknown_tensors": plan.skipped().unknown.shown(),
     })

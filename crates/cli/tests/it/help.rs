@@ -39,8 +39,18 @@ fn of_quantize() {
 }
 
 #[test]
+fn of_bench() {
+    insta::assert_snapshot!(help("bench"));
+}
+
+#[test]
+fn of_synth() {
+    insta::assert_snapshot!(help("synth"));
+}
+
+#[test]
 fn no_help_is_wider_than_a_page() {
-    for command in ["run", "inspect", "tokenize", "logits", "quantize"] {
+    for command in ["run", "inspect", "tokenize", "logits", "quantize", "bench", "synth"] {
         for line in help(command).lines() {
             assert!(line.chars().count() <= 105, "{command}: {line}");
         }

@@ -5,6 +5,7 @@
 //! wrong, `signals` is about Ctrl+C and closed pipes, `help` holds the help texts.
 
 mod bad_input;
+mod bench;
 mod help;
 mod inspect;
 mod logits;
@@ -12,4 +13,5 @@ mod quantize;
 mod run;
 mod signals;
 mod support;
+mod synth;
 mod tokenize;

@@ -100,6 +100,22 @@ fn an_interrupted_file_is_not_there() {
 }
 
 #[test]
+fn an_interrupted_measurement_shows_what_is_complete() {
+    let folder = tempfile::tempdir().unwrap();
+    let csv = text(&folder.path().join("figures.csv"));
+    let args = ["bench", "-m", &tiny(), "--prompt", "20000", "--json", "--csv", &csv];
+    let child = start(&args);
+    wait_until_it_listens(&child);
+    interrupt(&child);
+    let ended = wait(child);
+    assert_eq!(ended.code, 130, "{}", ended.stderr);
+    assert_eq!(ended.stderr, "interrupted: what is shown is what was complete\n");
+    let json = ended.json();
+    assert_eq!((&json["complete"], &json["prefill"]), (&false.into(), &serde_json::json!([])));
+    assert_eq!(folder.path().read_dir().unwrap().count(), 0, "nothing is left behind");
+}
+
+#[test]
 fn a_reader_that_had_enough_is_no_error() {
     let folder = tempfile::tempdir().unwrap();
     let model = endless(folder.path());

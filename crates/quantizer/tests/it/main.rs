@@ -3,7 +3,7 @@
 //! `golden` converts the small model that all crates share and compares every value; `codings` does
 //! so with the published codings, against a slow decoder written from their definitions (`oracle`);
 //! `hostile` damages folders and reads the complaint; `running` is about progress, cancelling and
-//! what is left behind. `folder` makes checkpoints.
+//! what is left behind; `synth` is about random models. `folder` makes checkpoints.
 
 mod codings;
 mod folder;
@@ -11,6 +11,7 @@ mod golden;
 mod hostile;
 mod oracle;
 mod running;
+mod synth;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;

@@ -1,0 +1,114 @@
+//! `dwarfstar bench`: how fast the model is here, and how fast it could be.
+//!
+//! Memory is measured first, before the model takes its share of it; then prompts, then decoding
+//! behind contexts. `course.rs` does the timing, `memory.rs` reads plain memory and brings the
+//! weights there, `reads.rs` counts the bytes that a token needs, `report.rs` shows what came out.
+//! Only the order and the options of the engine are decided here.
+
+mod course;
+mod memory;
+mod reads;
+mod report;
+
+use std::io::{self, Write};
+
+use anyhow::{Context, Result, anyhow};
+use backend::Backend;
+use engine::{Engine, OpenOptions};
+use gguf::File;
+use spec::Shape;
+
+use crate::compute;
+use crate::exit::{Exit, say, usage};
+use crate::interrupt;
+use crate::json;
+use crate::machine;
+use crate::meant::Bench;
+use crate::open;
+use crate::progress::Progress;
+use crate::terminal::Terminal;
+use crate::whole::WholeFile;
+use course::Course;
+use report::Report;
+
+/// Measures, and prints the figures.
+pub fn bench(meant: &Bench, terminal: &Terminal) -> Result<Exit> {
+    let file = open::model(&meant.model)?;
+    let shape = model::read_shape(&file)?;
+    let options = options(meant, &shape)?;
+    interrupt::listen(terminal);
+    let csv = meant.csv.as_ref().map(|path| WholeFile::create(path, "csv")).transpose()?;
+    // Opened first: with the device comes the number of threads that measure memory.
+    let backend = compute::open(meant.compute)?;
+    let memory = memory::measure(options.memory_max);
+    let engine = opened(file, backend, options)?;
+    let mut report = Report::new(&engine, memory, meant);
+    report.weights_in_memory = fit(engine.file());
+    report.complete = measure(engine, meant, &mut report, terminal.messages)?;
+    if meant.json {
+        json::print_pretty(&report)?;
+    } else {
+        report.show(&mut io::stdout().lock(), terminal)?;
+    }
+    if !report.complete {
+        say("interrupted: what is shown is what was complete");
+        return Ok(Exit::Interrupted);
+    }
+    if let Some(mut csv) = csv {
+        let name = csv.name();
+        let failed = || format!("{name}: could not write it");
+        csv.file().write_all(report.to_csv().as_bytes()).with_context(failed)?;
+        csv.finish().with_context(failed)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Whether memory can hold all weights. What the system keeps of the file counts as available.
+fn fit(file: &File) -> bool {
+    let weights: usize = file.tensors().iter().map(|tensor| tensor.byte_count).sum();
+    machine::memory_available().is_none_or(|available| weights < available)
+}
+
+/// Fills the report; `false` if Ctrl+C ended it early.
+fn measure(engine: Engine, meant: &Bench, report: &mut Report, shown: bool) -> Result<bool> {
+    if report.weights_in_memory {
+        let weights = engine.file().tensors().iter().map(|tensor| tensor.byte_count as u64).sum();
+        if !memory::touch(engine.file(), &Progress::bytes("loading", weights, shown)) {
+            return Ok(false);
+        }
+    }
+    let progress = Progress::tokens("measuring", course::tokens(meant), shown);
+    let mut course = Course::new(engine, meant, &progress);
+    for &tokens in &meant.prompts {
+        let Some(figures) = course.prefill(tokens)? else { return Ok(false) };
+        report.prefill.push(figures);
+    }
+    for &context in &meant.contexts {
+        let Some(figures) = course.decode(context)? else { return Ok(false) };
+        report.add_decode(figures);
+    }
+    Ok(true)
+}
+
+/// What the engine is opened with: as `run` does, with room for the longest session.
+fn options(meant: &Bench, shape: &Shape) -> Result<OpenOptions> {
+    let (context, native) = (course::context(meant), shape.context_max);
+    if context > native {
+        return Err(usage(format!(
+            "the longest session has {context} tokens, this model has {native} at most: use a \
+             shorter --prompt, or smaller --contexts, --decode or --repeat"
+        )));
+    }
+    let memory_max = machine::memory_available();
+    Ok(OpenOptions { context, memory_max, ..OpenOptions::default() })
+}
+
+fn opened(file: File, backend: Box<dyn Backend>, options: OpenOptions) -> Result<Engine> {
+    Engine::from_file(file, backend, options).map_err(|error| match error {
+        engine::Error::Memory { file, needed, available, context, .. } => anyhow!(
+            "{file} needs {needed} bytes besides its weights for a session of {context} tokens, \
+             and {available} are available: use a shorter --prompt, or smaller --contexts"
+        ),
+        other => other.into(),
+    })
+}

@@ -1,0 +1,194 @@
+//! What is timed, and how.
+//!
+//! One list of random tokens serves everything: the token at a position is the same whether a
+//! prompt or a decoding step brings it there. Each figure is measured several times after one time
+//! that does not count, in which pages are mapped and caches filled. What a figure means is told by
+//! the command's help; this room knows no formats and prints nothing.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use engine::{Engine, Flow, Session};
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::{RngExt, SeedableRng};
+use spec::TokenId;
+
+use super::report::{Decode, Prefill, Spread};
+use crate::interrupt;
+use crate::meant::Bench;
+use crate::progress::Progress;
+
+/// A model under measurement.
+pub struct Course<'a> {
+    engine: Engine,
+    /// One per position.
+    ids: Vec<TokenId>,
+    decode: usize,
+    repeat: usize,
+    progress: &'a Progress,
+}
+
+/// Tokens of the longest session, with the one that a prompt must leave room for.
+pub fn context(meant: &Bench) -> usize {
+    let prompts = meant.prompts.iter().map(|tokens| tokens.saturating_add(1));
+    let decoded = meant.decode.saturating_mul(meant.repeat + 1);
+    let contexts = meant.contexts.iter().map(|context| context.saturating_add(decoded));
+    // A context is read as a prompt is.
+    let read = meant.contexts.iter().map(|context| context.saturating_add(1));
+    prompts.chain(contexts).chain(read).max().unwrap_or(1)
+}
+
+/// Tokens that will be fed in all.
+pub fn tokens(meant: &Bench) -> usize {
+    let times = meant.repeat + 1;
+    let prompts: usize = meant.prompts.iter().map(|tokens| tokens * times).sum();
+    let contexts: usize = meant.contexts.iter().map(|context| context + meant.decode * times).sum();
+    prompts + contexts
+}
+
+impl<'a> Course<'a> {
+    /// Draws the tokens.
+    pub fn new(engine: Engine, meant: &Bench, progress: &'a Progress) -> Course<'a> {
+        let ids = random_ids(&engine, meant.seed, engine.options().context);
+        Course { engine, ids, decode: meant.decode, repeat: meant.repeat, progress }
+    }
+
+    /// Reads the first `tokens` tokens into empty sessions. `None`: Ctrl+C.
+    pub fn prefill(&mut self, tokens: usize) -> Result<Option<Prefill>> {
+        let mut times = Vec::new();
+        let mut hashes = Vec::new();
+        for _ in 0..=self.repeat {
+            let mut session = self.engine.open_session()?;
+            let start = Instant::now();
+            let complete = self.read(&mut session, tokens)?;
+            times.push(start.elapsed());
+            hashes.push(hash(session.logits()));
+            self.engine.close_session(session);
+            if !complete {
+                return Ok(None);
+            }
+        }
+        let counted = &times[1..];
+        Ok(Some(Prefill {
+            tokens,
+            tokens_per_second: Spread::of(counted.iter().map(|&time| rate(tokens, time))),
+            first_token_seconds: Spread::of(counted.iter().map(Duration::as_secs_f64)),
+            repeatable: hashes.iter().all(|hash| *hash == hashes[0]),
+            logits_hash: hashes.swap_remove(0),
+        }))
+    }
+
+    /// Feeds tokens one by one after the first `context` ones. `None`: Ctrl+C.
+    pub fn decode(&mut self, context: usize) -> Result<Option<Decode>> {
+        let mut session = self.engine.open_session()?;
+        if context > 0 && !self.read(&mut session, context)? {
+            return Ok(None);
+        }
+        let mut rates = Vec::new();
+        let mut logits_hash = String::new();
+        for time in 0..=self.repeat {
+            let first = context + time * self.decode;
+            let start = Instant::now();
+            for position in first..first + self.decode {
+                self.engine.step(&mut session, self.ids[position])?;
+                self.progress.add(1);
+                if interrupt::requested() {
+                    return Ok(None);
+                }
+            }
+            let took = start.elapsed();
+            if time == 0 {
+                logits_hash = hash(session.logits());
+            } else {
+                rates.push(rate(self.decode, took));
+            }
+        }
+        self.engine.close_session(session);
+        let (tokens, tokens_per_second) = (self.decode, Spread::of(rates.into_iter()));
+        Ok(Some(Decode { context, tokens, tokens_per_second, share_of_bound: 0.0, logits_hash }))
+    }
+
+    /// Reads the first `tokens` tokens; `false` if Ctrl+C ended it early.
+    fn read(&mut self, session: &mut Session, tokens: usize) -> Result<bool> {
+        let mut before = 0;
+        let synced = self.engine.sync(session, &self.ids[..tokens], &mut |at| {
+            self.progress.add((at.done - before) as u64);
+            before = at.done;
+            if interrupt::requested() { Flow::Stop } else { Flow::Continue }
+        })?;
+        Ok(synced.complete)
+    }
+}
+
+/// Tokens of plain text; all tokens, where the file does not say what they stand for.
+fn random_ids(engine: &Engine, seed: u64, count: usize) -> Vec<TokenId> {
+    let all = (0..engine.shape().vocab as u32).map(TokenId);
+    let plain: Vec<TokenId> = match engine.tokenizer() {
+        Ok(tokenizer) => all.filter(|&id| !tokenizer.token_kind(id).is_added()).collect(),
+        Err(_) => all.collect(),
+    };
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
+    // A vocabulary of nothing but special tokens cannot encode text, so no tokenizer has it.
+    (0..count).map(|_| plain[random.random_range(0..plain.len() as u32) as usize]).collect()
+}
+
+fn rate(tokens: usize, time: Duration) -> f64 {
+    tokens as f64 / time.as_secs_f64().max(1e-9)
+}
+
+/// 64-bit FNV-1a of the bytes, little endian.
+fn hash(logits: &[f32]) -> String {
+    let bytes = logits.iter().flat_map(|logit| logit.to_le_bytes());
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    format!("{hash:016x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::meant::Compute;
+    use crate::open::Model;
+    use crate::typed::Device;
+
+    fn meant(prompts: &[usize], contexts: &[usize], decode: usize, repeat: usize) -> Bench {
+        Bench {
+            model: Model::BuiltIn,
+            prompts: prompts.to_vec(),
+            contexts: contexts.to_vec(),
+            decode,
+            repeat,
+            seed: 0,
+            compute: Compute { device: Device::Cpu, threads: None },
+            csv: None,
+            json: false,
+        }
+    }
+
+    #[test]
+    fn sessions_are_as_long_as_they_must_be() {
+        let cases = [
+            (meant(&[512], &[], 0, 5), 513, 6 * 512),
+            (meant(&[512], &[0], 32, 5), 513, 6 * 512 + 6 * 32),
+            (meant(&[], &[0, 2048], 32, 5), 2048 + 192, 2048 + 2 * 192),
+            (meant(&[7, 9], &[100], 1, 1), 102, 2 * 16 + 102),
+        ];
+        for (meant, context, tokens) in cases {
+            assert_eq!(super::context(&meant), context, "{meant:?}");
+            assert_eq!(super::tokens(&meant), tokens, "{meant:?}");
+        }
+        assert_eq!(super::context(&meant(&[], &[usize::MAX], 2, 1)), usize::MAX);
+    }
+
+    /// A test vector of the hash's authors: "chongo was here!" and a newline. Its first 16 bytes
+    /// are four floats.
+    #[test]
+    fn the_hash_is_fnv_1a() {
+        assert_eq!(hash(&[]), "cbf29ce484222325");
+        let floats = [*b"chon", *b"go w", *b"as h", *b"ere!"].map(f32::from_le_bytes);
+        let before = u64::from_str_radix(&hash(&floats), 16).unwrap();
+        let hash = (before ^ u64::from(b'\n')).wrapping_mul(0x0000_0100_0000_01b3);
+        assert_eq!(hash, 0x4681_0940_eff5_f915);
+    }
+}

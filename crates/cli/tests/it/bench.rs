@@ -1,0 +1,157 @@
+//! Measuring, on the tiny model: which figures come out, and that the work behind them is the same
+//! every time. How fast it is, is not tested.
+
+use serde_json::Value;
+
+use crate::support::{dwarfstar, refuses, text, tiny, works};
+
+/// A short measurement as JSON.
+fn measured(flags: &[&str]) -> Value {
+    let model = tiny();
+    works(&[&["bench", "-m", &model, "--repeat", "2", "--json"], flags].concat()).json()
+}
+
+fn is_spread(value: &Value) -> bool {
+    let [median, min, max] = ["median", "min", "max"].map(|key| value[key].as_f64().unwrap());
+    0.0 < min && min <= median && median <= max
+}
+
+#[test]
+fn every_figure_is_there() {
+    let json =
+        measured(&["--prompt", "9,5", "--decode", "2", "--contexts", "130,0", "--threads", "2"]);
+    assert_eq!(json["complete"], true);
+    assert_eq!(json["weights_in_memory"], true);
+    assert_eq!((&json["threads"], &json["memory"]["threads"]), (&2.into(), &2.into()));
+    assert_eq!((&json["seed"], &json["repeat"]), (&0.into(), &2.into()));
+    assert!(is_spread(&json["memory"]["bytes_per_second"]));
+    let bound = json["bound_tokens_per_second"].as_f64().unwrap();
+    let bytes = json["weight_bytes_per_token"].as_f64().unwrap();
+    let memory = json["memory"]["bytes_per_second"]["median"].as_f64().unwrap();
+    assert!((bound * bytes / memory - 1.0).abs() < 1e-9);
+
+    let prefill = json["prefill"].as_array().unwrap();
+    let lengths: Vec<_> = prefill.iter().map(|figure| figure["tokens"].as_u64().unwrap()).collect();
+    assert_eq!(lengths, [5, 9], "in order of length");
+    for figure in prefill {
+        assert!(
+            is_spread(&figure["tokens_per_second"]) && is_spread(&figure["first_token_seconds"])
+        );
+        assert_eq!(figure["repeatable"], true);
+    }
+    let decode = json["decode"].as_array().unwrap();
+    let contexts: Vec<_> =
+        decode.iter().map(|figure| figure["context"].as_u64().unwrap()).collect();
+    assert_eq!(contexts, [0, 130]);
+    for figure in decode {
+        assert_eq!(figure["tokens"], 2);
+        assert!(is_spread(&figure["tokens_per_second"]));
+        let median = figure["tokens_per_second"]["median"].as_f64().unwrap();
+        assert!((figure["share_of_bound"].as_f64().unwrap() - median / bound).abs() < 1e-9);
+    }
+}
+
+/// Tiny has 512 tokens and 4 experts, of which 2 are used: half of the stacks, a row of the tables,
+/// no vectors.
+#[test]
+fn a_token_reads_less_than_the_file() {
+    let model = tiny();
+    let tensors = works(&["inspect", &model, "--tensors", "--json"]).json();
+    let (mut expected, mut all) = (0, 0);
+    for tensor in tensors["tensors"].as_array().unwrap() {
+        let (name, bytes) = (tensor["name"].as_str().unwrap(), tensor["bytes"].as_u64().unwrap());
+        all += bytes;
+        let dims = tensor["dims"].as_array().unwrap();
+        expected += match name {
+            _ if dims.len() == 1 => 0,
+            _ if name.contains("_ape.") => bytes / dims[1].as_u64().unwrap(),
+            _ if name.contains("_exps.") => bytes / 2,
+            "token_embd.weight" | "blk.0.ffn_gate_tid2eid.weight" => bytes / 512,
+            _ => bytes,
+        };
+    }
+    let json = measured(&["--prompt", "1", "--decode", "0"]);
+    assert_eq!(json["weight_bytes_per_token"], expected);
+    assert!(expected < all);
+    assert_eq!(json["decode"].as_array().unwrap().len(), 0);
+}
+
+/// What is computed depends on the seed, and not on how often, on how many threads, or beside what
+/// it is measured.
+#[test]
+fn the_same_tokens_give_the_same_logits() {
+    let hashes = |flags: &[&str]| {
+        let json = measured(flags);
+        let hash = |list: &str| json[list][0]["logits_hash"].as_str().unwrap().to_owned();
+        [hash("prefill"), hash("decode")]
+    };
+    let flags = ["--prompt", "20", "--decode", "3", "--contexts", "17"];
+    let first = hashes(&flags);
+    assert_eq!(first[0].len(), 16);
+    assert_eq!(first, hashes(&[&flags[..], &["--threads", "1"]].concat()));
+    assert_ne!(first, hashes(&[&flags[..], &["--seed", "1"]].concat()));
+    let other = ["--prompt", "20,30", "--decode", "3", "--contexts", "17,18"];
+    assert_eq!(first, hashes(&other));
+}
+
+#[test]
+fn people_get_text_and_tables() {
+    let folder = tempfile::tempdir().unwrap();
+    let csv = text(&folder.path().join("figures.csv"));
+    let model = tiny();
+    let args = ["bench", "-m", &model, "--prompt", "3", "--decode", "1", "--repeat", "1"];
+    let ended = works(&[&args[..], &["--csv", &csv]].concat());
+    for piece in
+        ["memory: ", "bound: a token reads ", "\nPrefill\n", "\nDecode, 1 token at a time\n"]
+    {
+        assert!(ended.text().contains(piece), "{piece:?} in {}", ended.text());
+    }
+    assert_eq!(ended.stderr, "");
+    let rows = std::fs::read_to_string(&csv).unwrap();
+    let rows: Vec<_> = rows.lines().collect();
+    assert_eq!(rows.len(), 3);
+    assert!(rows[0].starts_with("figure,context,tokens,"), "{}", rows[0]);
+    assert!(rows[1].starts_with("prefill,0,3,") && rows[2].starts_with("decode,0,1,"), "{rows:?}");
+    assert_eq!(folder.path().read_dir().unwrap().count(), 1, "no temporary file is left");
+}
+
+/// A file without a tokenizer can be measured as well, and Nano is measured if nothing is named.
+#[test]
+fn any_model_will_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = text(&folder.path().join("m.gguf"));
+    let checkpoint = text(&crate::support::testdata("golden"));
+    works(&["quantize", "--hf", &checkpoint, "--recipe", "f16", "--out", &model]);
+    let short = ["--prompt", "2", "--decode", "1", "--repeat", "1", "--json"];
+    works(&[&["bench", "-m", &model], &short[..]].concat());
+    let json = works(&[&["bench"], &short[..]].concat()).json();
+    assert_eq!(json["model"], "nano.gguf (built in)");
+}
+
+#[test]
+fn wrong_flags() {
+    let (model, folder) = (tiny(), tempfile::tempdir().unwrap());
+    let csv = text(&folder.path().join("no/such/figures.csv"));
+    let cases: [(&[&str], i32, &[&str]); 10] = [
+        (&["--prompt", "0", "--decode", "0"], 2, &["nothing to measure", "--prompt or --decode"]),
+        (&["--prompt", "a"], 2, &["--prompt", "invalid digit"]),
+        (&["--contexts", "0,-1"], 2, &["--contexts"]),
+        (&["--repeat", "0"], 2, &["--repeat 0: expected 1 to 10000"]),
+        (&["--threads", "0"], 2, &["--threads 0: expected at least 1"]),
+        (&["--threads", "5000"], 2, &["--threads 5000: expected at most 4096"]),
+        (
+            &["--contexts", "1048500"],
+            2,
+            &["the longest session has 1048692 tokens, this model has 1048576 at most"],
+        ),
+        (&["--prompt", "18446744073709551615"], 2, &["this model has 1048576 at most"]),
+        (&["--csv", &csv], 1, &["figures.csv: could not create it"]),
+        (&["-m", "nowhere.gguf"], 1, &["nowhere.gguf: no such file"]),
+    ];
+    for (flags, code, pieces) in cases {
+        let model = if flags.contains(&"-m") { vec![] } else { vec!["-m", model.as_str()] };
+        refuses(&[&["bench"], &model[..], flags].concat(), code, pieces);
+    }
+    let ended = dwarfstar(&["bench", "stray"]);
+    assert_eq!(ended.code, 2);
+}
