@@ -92,11 +92,16 @@ impl dyn Device + '_ {
 
     /// Reads `rows` rows of a buffer from row `row` on.
     pub fn download<T: Element>(&mut self, buffer: &Buffer<T>, row: usize, rows: usize) -> Vec<T> {
-        assert!(row + rows <= buffer.rows, "download past the buffer's end");
         let mut out = vec![T::zeroed(); rows * buffer.width];
-        let offset = row * buffer.width * size_of::<T>();
-        self.download_bytes(buffer.id, offset, bytemuck::cast_slice_mut(&mut out));
+        self.download_into(buffer, row, &mut out);
         out
+    }
+
+    /// Reads whole rows of a buffer from row `row` on, as many as `out` holds.
+    pub fn download_into<T: Element>(&mut self, buffer: &Buffer<T>, row: usize, out: &mut [T]) {
+        let start = row * buffer.width;
+        assert!(start + out.len() <= buffer.rows * buffer.width, "download past the buffer's end");
+        self.download_bytes(buffer.id, start * size_of::<T>(), bytemuck::cast_slice_mut(out));
     }
 
     /// Makes a weight usable.

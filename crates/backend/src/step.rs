@@ -58,6 +58,39 @@ pub struct Step {
     pub page_table: Buffer<u32>,
     /// Rows whose logits are wanted, `[R, 1]`, ascending.
     pub output_rows: Buffer<u32>,
+    staging: Staging,
+}
+
+/// The tables on the host, before they are uploaded; memory that is used again and again.
+#[derive(Debug, Default)]
+struct Staging {
+    tokens: Vec<u32>,
+    positions: Vec<u32>,
+    owners: Vec<u32>,
+    table: Vec<SegmentRow>,
+    outputs: Vec<u32>,
+}
+
+impl Staging {
+    fn reserve(limits: StepLimits) -> Staging {
+        let StepLimits { rows, segments, outputs, .. } = limits;
+        Staging {
+            tokens: Vec::with_capacity(rows),
+            positions: Vec::with_capacity(rows),
+            owners: Vec::with_capacity(rows),
+            table: Vec::with_capacity(segments),
+            outputs: Vec::with_capacity(outputs),
+        }
+    }
+
+    fn clear(&mut self) {
+        let Staging { tokens, positions, owners, table, outputs } = self;
+        tokens.clear();
+        positions.clear();
+        owners.clear();
+        table.clear();
+        outputs.clear();
+    }
 }
 
 /// How large steps may become; reserved once.
@@ -90,15 +123,20 @@ impl Step {
             segment_table: b.reserve(segments, 4)?,
             page_table: b.reserve(segments, context.div_ceil(PAGE_TOKENS))?,
             output_rows: b.reserve(outputs, 1)?,
+            staging: Staging::reserve(limits),
         })
     }
 
     /// Describes a step. Panics if the segments exceed the reserved limits: the caller plans steps
     /// within them.
-    pub fn fill(&mut self, b: &mut dyn Device, segments: &[Segment]) {
-        let (mut tokens, mut positions, mut owners) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut table, mut outputs) = (Vec::new(), Vec::new());
-        for (i, segment) in segments.iter().enumerate() {
+    pub fn fill<'a>(
+        &mut self,
+        b: &mut dyn Device,
+        segments: impl IntoIterator<Item = Segment<'a>>,
+    ) {
+        self.staging.clear();
+        let Staging { tokens, positions, owners, table, outputs } = &mut self.staging;
+        for (i, segment) in segments.into_iter().enumerate() {
             let (first_row, len) = (tokens.len(), segment.tokens.len());
             let end = segment.start + len;
             assert!(len > 0 && segment.outputs <= len, "segment of {len} tokens");
@@ -116,10 +154,10 @@ impl Step {
             b.upload(&mut self.page_table, i, segment.pages);
         }
         (self.rows, self.segments, self.outputs) = (tokens.len(), table.len(), outputs.len());
-        b.upload(&mut self.tokens, 0, &tokens);
-        b.upload(&mut self.positions, 0, &positions);
-        b.upload(&mut self.owners, 0, &owners);
-        b.upload(&mut self.segment_table, 0, bytemuck::cast_slice(&table));
-        b.upload(&mut self.output_rows, 0, &outputs);
+        b.upload(&mut self.tokens, 0, tokens);
+        b.upload(&mut self.positions, 0, positions);
+        b.upload(&mut self.owners, 0, owners);
+        b.upload(&mut self.segment_table, 0, bytemuck::cast_slice(table));
+        b.upload(&mut self.output_rows, 0, outputs);
     }
 }

@@ -88,6 +88,8 @@ pub struct Engine {
     file: File,
     tokenizer: Option<Arc<Tokenizer>>,
     options: OpenOptions,
+    /// Logits of the last step, `[R, V]`.
+    pub(crate) rows: Vec<f32>,
 }
 
 impl Engine {
@@ -117,7 +119,7 @@ impl Engine {
         options.check(&file, &shape)?;
         let model = Model::load(&mut *backend, &file, shape, options.model_options())?;
         let tokenizer = read_tokenizer(&file, model.shape().vocab)?.map(Arc::new);
-        Ok(Engine { backend, model, file, tokenizer, options })
+        Ok(Engine { backend, model, file, tokenizer, options, rows: Vec::new() })
     }
 
     /// The model's numbers.

@@ -114,13 +114,14 @@ impl Engine {
         Ok(Synced { plan, fed: done - from, complete: true })
     }
 
-    /// Appends tokens, at most one step of them, and reads the logits of the last `outputs` ones.
+    /// Appends tokens, at most one step of them, and reads the logits of the last `outputs` ones
+    /// into `self.rows`.
     fn feed(
         &mut self,
         session: &mut Session,
         tokens: &[TokenId],
         outputs: usize,
-    ) -> Result<Vec<f32>, Error> {
+    ) -> Result<(), Error> {
         let feed = Feed { cache: &mut session.cache, tokens, outputs };
         if let Err(error) = self.model.forward(&mut *self.backend, &mut [feed]) {
             if matches!(error, model::Error::Step { .. }) {
@@ -129,8 +130,9 @@ impl Engine {
             return Err(error.into());
         }
         session.tokens.extend_from_slice(tokens);
-        let logits = self.model.logits(&mut *self.backend);
         let vocab = self.shape().vocab;
+        let Engine { model, backend, rows: logits, .. } = self;
+        model.logits_into(&mut **backend, logits);
         if let Some(bad) = logits.iter().position(|v| !v.is_finite()) {
             let position = session.tokens.len() - outputs + bad / vocab;
             session.clear();
@@ -138,7 +140,7 @@ impl Engine {
         }
         session.logits.clear();
         session.logits.extend_from_slice(&logits[logits.len().saturating_sub(vocab)..]);
-        Ok(logits)
+        Ok(())
     }
 
     /// Appends one token.
@@ -146,7 +148,7 @@ impl Engine {
     /// # Errors
     /// The context is full, a device error, or logits that are not numbers.
     pub fn step(&mut self, session: &mut Session, token: TokenId) -> Result<(), Error> {
-        self.feed(session, &[token], 1).map(|_| ())
+        self.feed(session, &[token], 1)
     }
 
     /// Computes the logits of the last `wanted` positions of `prompt`, or of all if there are
@@ -173,8 +175,8 @@ impl Engine {
             fed += chunk.len();
             let outputs = fed.saturating_sub(first_wanted).min(chunk.len());
             match self.feed(&mut session, chunk, outputs) {
-                Ok(rows) if sink(fed, &rows) == Flow::Continue => {}
-                Ok(_) => break,
+                Ok(()) if sink(fed, &self.rows) == Flow::Continue => {}
+                Ok(()) => break,
                 Err(error) => {
                     result = Err(error);
                     break;

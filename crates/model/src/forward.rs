@@ -195,13 +195,22 @@ impl Model {
             let Cache { slot, pages, tokens: start } = &*feed.cache;
             Segment { slot: *slot, pages, start: *start, tokens, outputs: feed.outputs }
         });
-        step.fill(b, &segments.collect::<Vec<_>>());
+        step.fill(b, segments);
         Ok(())
     }
 
     /// The logits of the last step, `[R, V]`, row after row in the order of the feeds.
     pub fn logits(&self, device: &mut dyn Device) -> Vec<f32> {
-        device.download(&self.run.scratch.logits, 0, self.run.step.outputs)
+        let mut out = Vec::new();
+        self.logits_into(device, &mut out);
+        out
+    }
+
+    /// [`Model::logits`], replacing what `out` holds.
+    pub fn logits_into(&self, device: &mut dyn Device, out: &mut Vec<f32>) {
+        let rows = self.run.step.outputs;
+        out.resize(rows * self.shape.vocab, 0.0);
+        device.download_into(&self.run.scratch.logits, 0, out);
     }
 
     /// A session's whole state, as the bytes of its slot page and of its row pages.

@@ -171,7 +171,7 @@ impl<'a> Kit<'a> {
                 outputs: s.2,
             })
             .collect();
-        step.fill(self.device(), &segments);
+        step.fill(self.device(), segments);
     }
 
     /// Reads the first `rows` rows of a result.

@@ -1,6 +1,6 @@
 //! The memory estimate against what is really held, and against the published figures.
 
-use backend::{Device, RowFormat};
+use backend::{CpuSimd, Device, Level, RowFormat, Threads};
 use gguf::{File, Format, TensorPlan, Writer};
 use model::{Estimate, Feed, Limits, Model, Options, check_tensors, read_shape};
 use spec::Shape;
@@ -110,4 +110,34 @@ fn write_sparse(path: &std::path::Path, shape: &Shape) {
         writer.write_zeros(bytes(plan)).expect("a hole");
     }
     writer.finish().expect("a finished file");
+}
+
+/// Once it has run, a decode step of the fast backend takes nothing from the allocator, at any
+/// instruction set: what it computes with is kept. Workers run the same code as the thread that
+/// calls, whose allocations are counted.
+#[test]
+fn a_decode_step_allocates_nothing() {
+    for level in Level::available() {
+        for count in [1, 2] {
+            let cpu = CpuSimd::new(&Threads { count, processors: Vec::new() }, level);
+            let limits = crate::support::LIMITS;
+            let options = Options { rows: RowFormat::Packed, limits };
+            let mut rig = Rig::on(cpu, &tiny(), options);
+            let mut cache = rig.model.open(&mut rig.cpu).expect("a session");
+            let (tokens, mut logits) = (&prompts()["p300"], Vec::new());
+            let mut feed = |tokens: &[_]| {
+                let feed = Feed { cache: &mut cache, tokens, outputs: 1 };
+                rig.model.forward(&mut rig.cpu, &mut [feed]).expect("a step");
+                rig.model.logits_into(&mut rig.cpu, &mut logits);
+            };
+            feed(&tokens[..200]);
+            tokens[200..210].iter().for_each(|token| feed(&[*token]));
+            // Up to the end of the page that was begun: a new page is memory that must be taken.
+            for token in &tokens[210..250] {
+                let taken = allocation_counter::measure(|| feed(&[*token]));
+                let level = level.name();
+                assert_eq!(taken.count_total, 0, "{level}, {count} threads: {taken:?}");
+            }
+        }
+    }
 }

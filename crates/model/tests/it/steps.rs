@@ -1,17 +1,17 @@
 //! The same logits, however prompts are cut into steps.
 //!
-//! The tolerance is zero. The reference computes every result of a token from that token's inputs
-//! alone, in one fixed order of summation (see `backend`'s CPU plumbing): a matrix row is decoded
-//! and multiplied the same way for one token or many, experts add up in ascending order, attention
-//! sums its rows in the order of positions. Rows are rounded before anyone attends to them, whether
-//! they come from the same step or from state. So the bits must agree, and any difference is a bug.
+//! The tolerance is zero. Both CPU backends compute every result of a token from that token's inputs
+//! alone, in one fixed order of summation: a matrix row is decoded and multiplied the same way for
+//! one token or many, experts add up in ascending order, attention sums its rows in the order of
+//! positions. Rows are rounded before anyone attends to them, whether they come from the same step
+//! or from state. So the bits must agree, and any difference is a bug.
 
-use backend::RowFormat;
+use backend::{Backend, RowFormat};
 use model::Feed;
 use proptest::prelude::*;
 use spec::TokenId;
 
-use crate::support::{Rig, prompts, tiny};
+use crate::support::{Rig, fast, prompts, tiny};
 
 fn same(got: &[f32], want: &[f32], what: &str) {
     assert_eq!(got.len(), want.len(), "{what}");
@@ -21,15 +21,19 @@ fn same(got: &[f32], want: &[f32], what: &str) {
 
 #[test]
 fn whole_chunked_and_token_by_token() {
-    let prompts = prompts();
     for rows in [RowFormat::ExactF32, RowFormat::RoundedF32, RowFormat::Packed] {
-        let mut rig = Rig::new(&tiny(), rows);
-        for name in ["p7", "p130", "p300", "p700"] {
-            let tokens = &prompts[name];
-            let whole = rig.feed(tokens, 1024);
-            for chunk in [7, 37, 1] {
-                same(&rig.feed(tokens, chunk), &whole, &format!("{name}, {rows:?}, by {chunk}"));
-            }
+        chunked(Rig::new(&tiny(), rows), &format!("reference, {rows:?}"));
+        chunked(fast(&tiny(), rows), &format!("fast, {rows:?}"));
+    }
+}
+
+fn chunked<B: Backend>(mut rig: Rig<B>, what: &str) {
+    let prompts = prompts();
+    for name in ["p7", "p130", "p300", "p700"] {
+        let tokens = &prompts[name];
+        let whole = rig.feed(tokens, 1024);
+        for chunk in [7, 37, 1] {
+            same(&rig.feed(tokens, chunk), &whole, &format!("{name}, {what}, by {chunk}"));
         }
     }
 }
@@ -37,8 +41,12 @@ fn whole_chunked_and_token_by_token() {
 /// One session in the middle of its prompt, one at its start, one decoding: one step for all.
 #[test]
 fn as_one_of_three_segments() {
+    one_of_three(Rig::new(&tiny(), RowFormat::Packed));
+    one_of_three(fast(&tiny(), RowFormat::Packed));
+}
+
+fn one_of_three<B: Backend>(mut rig: Rig<B>) {
     let prompts = prompts();
-    let mut rig = Rig::new(&tiny(), RowFormat::Packed);
     let names = ["p300", "p130", "p700"];
     let alone = names.map(|name| rig.feed(&prompts[name], 1024));
     let steps: [[usize; 3]; 5] = [[120, 0, 1], [1, 64, 1], [100, 65, 300], [1, 1, 397], [78, 0, 1]];
@@ -94,19 +102,23 @@ proptest! {
         cuts in proptest::collection::vec(1usize..140, 1..12),
     ) {
         let tokens: Vec<TokenId> = tokens.into_iter().map(TokenId).collect();
-        let mut rig = Rig::new(&tiny(), RowFormat::Packed);
-        let whole = rig.feed(&tokens, 1024);
-        let mut cache = rig.model.open(&mut rig.cpu).expect("a session");
-        let mut got = Vec::new();
-        let mut cuts = cuts.iter().cycle();
-        while cache.tokens() < tokens.len() {
-            let start = cache.tokens();
-            let end = tokens.len().min(start + cuts.next().expect("a cycle"));
-            let tokens = &tokens[start..end];
-            let feed = Feed { cache: &mut cache, tokens, outputs: end - start };
-            rig.model.forward(&mut rig.cpu, &mut [feed]).expect("a step");
-            got.extend(rig.model.logits(&mut rig.cpu));
-        }
-        same(&got, &whole, "random cuts");
+        cut(Rig::new(&tiny(), RowFormat::Packed), &tokens, &cuts);
+        cut(fast(&tiny(), RowFormat::Packed), &tokens, &cuts);
     }
+}
+
+fn cut<B: Backend>(mut rig: Rig<B>, tokens: &[TokenId], cuts: &[usize]) {
+    let whole = rig.feed(tokens, 1024);
+    let mut cache = rig.model.open(&mut rig.cpu).expect("a session");
+    let mut got = Vec::new();
+    let mut cuts = cuts.iter().cycle();
+    while cache.tokens() < tokens.len() {
+        let start = cache.tokens();
+        let end = tokens.len().min(start + cuts.next().expect("a cycle"));
+        let tokens = &tokens[start..end];
+        let feed = Feed { cache: &mut cache, tokens, outputs: end - start };
+        rig.model.forward(&mut rig.cpu, &mut [feed]).expect("a step");
+        got.extend(rig.model.logits(&mut rig.cpu));
+    }
+    same(&got, &whole, "random cuts");
 }

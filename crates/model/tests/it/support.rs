@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
-use backend::{Cpu, RowFormat};
+use backend::{Backend, Cpu, CpuSimd, Level, RowFormat, Threads};
 use gguf::{File, Format, Metadata, TensorPlan, Value, Writer};
 use model::{Feed, Limits, Model, Options};
 use spec::{Fact, Shape, Source, TokenId};
@@ -104,9 +104,9 @@ pub fn metadata(shape: &Shape) -> Metadata {
 pub const LIMITS: Limits =
     Limits { step_tokens: 1024, step_outputs: 1024, sessions: 4, context: 8192 };
 
-/// A CPU backend with a model loaded on it.
-pub struct Rig {
-    pub cpu: Cpu,
+/// A CPU backend, the reference if nothing else is said, with a model loaded on it.
+pub struct Rig<B = Cpu> {
+    pub cpu: B,
     pub model: Model,
 }
 
@@ -116,7 +116,19 @@ impl Rig {
     }
 
     pub fn with(file: &File, options: Options) -> Rig {
-        let mut cpu = Cpu::new();
+        Rig::on(Cpu::new(), file, options)
+    }
+}
+
+/// The fast CPU backend on three threads with a model loaded on it.
+pub fn fast(file: &File, rows: RowFormat) -> Rig<CpuSimd> {
+    let threads = Threads { count: 3, processors: Vec::new() };
+    let level = Level::available().pop().expect("at least one level");
+    Rig::on(CpuSimd::new(&threads, level), file, Options { rows, limits: LIMITS })
+}
+
+impl<B: Backend> Rig<B> {
+    pub fn on(mut cpu: B, file: &File, options: Options) -> Rig<B> {
         let shape = model::read_shape(file).expect("a shape");
         let model = Model::load(&mut cpu, file, shape, options).expect("a model that loads");
         Rig { cpu, model }
