@@ -98,12 +98,12 @@ pub(crate) trait Simd: Copy + 'static {
         start: [i32; T],
     ) -> [Self::I; T];
 
-    /// Rows side by side: `out[j][4 r ..][..4] = rows[r][4 j ..][..4] ^ flip`.
+    /// Rows side by side: `out[j][4 r ..][..4] = rows[r][4 j ..][..4] ^ FLIP`.
     #[inline(always)]
-    fn interleave(rows: [&[u8; BLOCK]; PANEL_ROWS], flip: u8, out: &mut Codes) {
+    fn interleave<const FLIP: u8>(rows: [&[u8; BLOCK]; PANEL_ROWS], out: &mut Codes) {
         for (r, row) in rows.iter().enumerate() {
             for (out, four) in out.iter_mut().zip(row.as_chunks::<4>().0) {
-                out[4 * r..4 * r + 4].copy_from_slice(&four.map(|byte| byte ^ flip));
+                out[4 * r..4 * r + 4].copy_from_slice(&four.map(|byte| byte ^ FLIP));
             }
         }
     }
@@ -116,10 +116,26 @@ pub(crate) trait Simd: Copy + 'static {
         }
     }
 
-    /// The codes of a superblock of IQ2_XXS: 64 and the signed magnitude.
+    /// The eight scales of a superblock of IQ2_XXS, and the codes: 64 and the signed magnitude.
     #[inline(always)]
-    fn unpack_iq2_xxs(groups: &[u8; 64], out: &mut [u8; 256]) {
-        coding::unpack_iq2_xxs(groups, out);
+    fn unpack_iq2_xxs(groups: &[u8; 64], scales: &mut [u8; 16], out: &mut [u8; 256]) {
+        coding::unpack_iq2_xxs(groups, scales, out);
+    }
+
+    /// The codes of a superblock of Q2_K, scales included.
+    #[inline(always)]
+    fn unpack_q2_k(scales: &[u8; 16], quants: &[u8; 64], out: &mut [u8; 256]) {
+        coding::unpack_q2_k(scales, quants, out);
+    }
+
+    /// `out[i][j] = bytes[j][i]`.
+    #[inline(always)]
+    fn transpose(bytes: &[[u8; 16]; 16], out: &mut [[u8; 16]; 16]) {
+        for (i, out) in out.iter_mut().enumerate() {
+            for (out, row) in out.iter_mut().zip(bytes) {
+                *out = row[i];
+            }
+        }
     }
 
     /// Asks the processor to bring the line at `bytes` nearer; a hint without effect on results.

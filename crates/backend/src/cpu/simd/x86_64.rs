@@ -270,15 +270,15 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn interleave(rows: [&[u8; BLOCK]; PANEL_ROWS], flip: u8, out: &mut Codes) {
+    fn interleave<const FLIP: u8>(rows: [&[u8; BLOCK]; PANEL_ROWS], out: &mut Codes) {
         // SAFETY: AVX2 is there; a row is one vector, a step of the output two.
         unsafe {
-            let flip = _mm256_set1_epi8(flip as i8);
+            let flip = _mm256_set1_epi8(FLIP as i8);
             for half in 0..2 {
                 let mut loaded = [_mm256_setzero_si256(); 8];
                 for (r, loaded) in loaded.iter_mut().enumerate() {
                     let row = _mm256_loadu_si256(rows[8 * half + r].as_ptr().cast());
-                    *loaded = _mm256_xor_si256(row, flip);
+                    *loaded = if FLIP == 0 { row } else { _mm256_xor_si256(row, flip) };
                 }
                 let mut quads = [_mm256_setzero_si256(); 8];
                 for four in 0..2 {
@@ -338,6 +338,17 @@ fn prefetch(bytes: &[u8]) {
     // SAFETY: a prefetch reads nothing and cannot fault.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().cast()) }
 }
+
+/// Where column `4 q + i` of sixteen rows of sixteen bytes is among eight of these rows.
+static COLUMNS: [[u8; 64]; 4] = {
+    let (mut places, mut at) = ([[0; 64]; 4], 0);
+    while at < 256 {
+        let (column, row) = (at / 16, at % 16);
+        places[at / 64][at % 64] = (row % 8 * 16 + column) as u8;
+        at += 1;
+    }
+    places
+};
 
 /// Low and high bytes of the codes of the IQ2_XXS lattice.
 static POINT_CODES: [[u8; 256]; 2] = {
@@ -504,17 +515,17 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn interleave(rows: [&[u8; BLOCK]; PANEL_ROWS], flip: u8, out: &mut Codes) {
+    fn interleave<const FLIP: u8>(rows: [&[u8; BLOCK]; PANEL_ROWS], out: &mut Codes) {
         // SAFETY: AVX-512 is there; a row is half a vector, a step of the output a whole one.
         unsafe {
             // Rows r and r + 8 in the halves of one vector: two transpositions of 8 x 8 at once.
-            let flip = _mm512_set1_epi8(flip as i8);
+            let flip = _mm512_set1_epi8(FLIP as i8);
             let mut pairs = [_mm512_setzero_si512(); 8];
             for (r, pair) in pairs.iter_mut().enumerate() {
                 let low = _mm256_loadu_si256(rows[r].as_ptr().cast());
                 let high = _mm256_loadu_si256(rows[r + 8].as_ptr().cast());
                 let both = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high);
-                *pair = _mm512_xor_si512(both, flip);
+                *pair = if FLIP == 0 { both } else { _mm512_xor_si512(both, flip) };
             }
             let mut quads = [_mm512_setzero_si512(); 8];
             for four in 0..2 {
@@ -540,11 +551,13 @@ impl Simd for Avx512 {
 
     /// See [`coding::unpack_iq2_xxs`](crate::ops::linear::coding::unpack_iq2_xxs) for the meaning.
     #[inline(always)]
-    fn unpack_iq2_xxs(groups: &[u8; 64], out: &mut [u8; 256]) {
+    fn unpack_iq2_xxs(groups: &[u8; 64], scales: &mut [u8; 16], out: &mut [u8; 256]) {
         // SAFETY: AVX-512 BW and VBMI are there; every load and store is a whole array, or one of
         // the four vectors of `out`.
         unsafe {
             let groups = _mm512_loadu_si512(groups.as_ptr().cast());
+            let nibbles = _mm512_cvtepi64_epi8(_mm512_srli_epi64::<60>(groups));
+            _mm_storeu_si128(scales.as_mut_ptr().cast(), nibbles);
             let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 0, 0, 0, 0, 0, 0, 0, 0);
             // Sign codes: seven bits from bits 32, 39, 46 and 53 of each group; the eighth sign is
             // the parity of the others.
@@ -610,6 +623,64 @@ impl Simd for Avx512 {
                 let value = _mm512_mask_shuffle_epi8(value, negative, minus, field);
                 let to = out.as_mut_ptr().cast::<__m512i>().add(quarter as usize);
                 _mm512_storeu_si512(to, value);
+            }
+        }
+    }
+
+    /// See [`coding::unpack_q2_k`](crate::ops::linear::coding::unpack_q2_k) for the meaning.
+    #[inline(always)]
+    fn unpack_q2_k(scales: &[u8; 16], quants: &[u8; 64], out: &mut [u8; 256]) {
+        // SAFETY: AVX-512 BW is there; every load is a whole array, every store half a vector at a
+        // multiple of 32 bytes below 256.
+        unsafe {
+            let scales = _mm_loadu_si128(scales.as_ptr().cast());
+            let scales = _mm256_cvtepu8_epi16(_mm_and_si128(scales, _mm_set1_epi8(15)));
+            let scales = _mm512_castsi256_si512(scales);
+            // Both halves h side by side; a scale to each 16 bytes.
+            let quants = _mm512_loadu_si512(quants.as_ptr().cast());
+            let first = _mm512_setr_epi64(
+                0,
+                0,
+                0x0001_0001_0001_0001,
+                0x0001_0001_0001_0001,
+                0x0008_0008_0008_0008,
+                0x0008_0008_0008_0008,
+                0x0009_0009_0009_0009,
+                0x0009_0009_0009_0009,
+            );
+            let shifted = [
+                quants,
+                _mm512_srli_epi16::<2>(quants),
+                _mm512_srli_epi16::<4>(quants),
+                _mm512_srli_epi16::<6>(quants),
+            ];
+            for (k, quants) in shifted.into_iter().enumerate() {
+                let which = _mm512_add_epi16(first, _mm512_set1_epi16(2 * k as i16));
+                let scale = _mm512_permutexvar_epi16(which, scales);
+                let bits = _mm512_and_si512(quants, _mm512_set1_epi8(3));
+                let codes = _mm512_mullo_epi16(bits, scale);
+                let at = out.as_mut_ptr().add(32 * k).cast::<__m256i>();
+                _mm256_storeu_si256(at, _mm512_castsi512_si256(codes));
+                _mm256_storeu_si256(at.add(4), _mm512_extracti64x4_epi64::<1>(codes));
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn transpose(bytes: &[[u8; 16]; 16], out: &mut [[u8; 16]; 16]) {
+        // SAFETY: AVX-512 VBMI is there; both arrays are four vectors.
+        unsafe {
+            let at = bytes.as_ptr().cast::<__m512i>();
+            let (a, b) = (_mm512_loadu_si512(at), _mm512_loadu_si512(at.add(1)));
+            let (c, d) = (_mm512_loadu_si512(at.add(2)), _mm512_loadu_si512(at.add(3)));
+            let to = out.as_mut_ptr().cast::<__m512i>();
+            for quarter in 0..4 {
+                let index = _mm512_loadu_si512(COLUMNS[quarter].as_ptr().cast());
+                let low = _mm512_permutex2var_epi8(a, index, b);
+                let high = _mm512_permutex2var_epi8(c, index, d);
+                // Rows 0 to 7 are in `a` and `b`, rows 8 to 15 in `c` and `d`.
+                let both = _mm512_mask_blend_epi8(0xff00_ff00_ff00_ff00, low, high);
+                _mm512_storeu_si512(to.add(quarter), both);
             }
         }
     }

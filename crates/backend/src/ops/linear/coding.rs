@@ -48,7 +48,7 @@ fn decode_codes<S: Simd>(panel: &mut Panel, rows: &Rows, first: usize, count: us
             panel.halves[b][2 * r..2 * r + 2].copy_from_slice(&block[..2]);
             *codes = block[2..].as_array().expect("32 codes");
         }
-        S::interleave(codes, 0x80, &mut panel.codes[b]);
+        S::interleave::<0x80>(codes, &mut panel.codes[b]);
     }
     convert_halves::<S>(panel, count);
 }
@@ -79,7 +79,7 @@ impl Coding for Q4_0 {
                 panel.halves[b][2 * r..2 * r + 2].copy_from_slice(&block[..2]);
                 nibbles(block[2..].as_array().expect("sixteen bytes"), out);
             }
-            S::interleave(unpacked.each_ref(), 0, &mut panel.codes[b]);
+            S::interleave::<0>(unpacked.each_ref(), &mut panel.codes[b]);
         }
         convert_halves::<S>(panel, count);
     }
@@ -120,7 +120,7 @@ impl Coding for Mxfp4 {
                 nibbles(block[1..].as_array().expect("sixteen bytes"), out);
                 S::translate(&TABLE, out);
             }
-            S::interleave(unpacked.each_ref(), 0, &mut panel.codes[b]);
+            S::interleave::<0>(unpacked.each_ref(), &mut panel.codes[b]);
         }
     }
 }
@@ -134,12 +134,15 @@ impl Coding for Q2K {
     #[inline(always)]
     fn decode<S: Simd>(panel: &mut Panel, rows: &Rows, first: usize, count: usize) {
         for b in (0..count).step_by(8) {
-            superblock::<S, 84>(panel, rows, first, b, q2_k);
+            superblock::<S, Self, 84>(panel, rows, first, b);
             let (d, dmin) = (S::f16(&panel.facts.d), S::f16(&panel.facts.dmin));
+            let mut minima = [[0; PANEL_ROWS]; 16];
+            S::transpose(&panel.facts.bytes, &mut minima);
             for j in 0..8 {
                 S::store(d, &mut panel.scales[b + j]);
                 for half in 0..2 {
-                    let minimum = S::mul(dmin, S::u8(&panel.facts.minima[2 * j + half]));
+                    let minimum = minima[2 * j + half].map(|byte| byte >> 4);
+                    let minimum = S::mul(dmin, S::u8(&minimum));
                     S::store(minimum, &mut panel.minima[b + j][half]);
                 }
             }
@@ -155,7 +158,7 @@ impl Coding for Q4K {
     #[inline(always)]
     fn decode<S: Simd>(panel: &mut Panel, rows: &Rows, first: usize, count: usize) {
         for b in (0..count).step_by(8) {
-            superblock::<S, 144>(panel, rows, first, b, q4_k);
+            superblock::<S, Self, 144>(panel, rows, first, b);
             scales_and_minima_of_32::<S>(panel, b);
         }
     }
@@ -169,7 +172,7 @@ impl Coding for Q5K {
     #[inline(always)]
     fn decode<S: Simd>(panel: &mut Panel, rows: &Rows, first: usize, count: usize) {
         for b in (0..count).step_by(8) {
-            superblock::<S, 176>(panel, rows, first, b, q5_k);
+            superblock::<S, Self, 176>(panel, rows, first, b);
             scales_and_minima_of_32::<S>(panel, b);
         }
     }
@@ -195,10 +198,12 @@ impl Coding for Iq2Xxs {
     #[inline(always)]
     fn decode<S: Simd>(panel: &mut Panel, rows: &Rows, first: usize, count: usize) {
         for b in (0..count).step_by(8) {
-            superblock::<S, 66>(panel, rows, first, b, iq2_xxs::<S>);
+            superblock::<S, Self, 66>(panel, rows, first, b);
             let d = S::f16(&panel.facts.d);
+            let mut scales = [[0; PANEL_ROWS]; 16];
+            S::transpose(&panel.facts.bytes, &mut scales);
             for j in 0..8 {
-                let scale = S::add(S::u8(&panel.facts.scales[j]), S::splat(0.5));
+                let scale = S::add(S::u8(&scales[j]), S::splat(0.5));
                 let scale = S::mul(S::mul(d, scale), S::splat(0.25));
                 S::store(scale, &mut panel.scales[b + j]);
             }
@@ -208,39 +213,46 @@ impl Coding for Iq2Xxs {
 
 /// What sixteen superblocks say of their columns, row beside row.
 #[derive(Default)]
-pub(super) struct Facts {
+pub(crate) struct Facts {
     /// Scale of the scales, F16.
     d: [u8; 2 * PANEL_ROWS],
     /// Scale of the minima, F16.
     dmin: [u8; 2 * PANEL_ROWS],
-    /// By group of columns.
+    /// By group of 32 columns.
     scales: [[u8; PANEL_ROWS]; 8],
-    /// By group of columns.
-    minima: [[u8; PANEL_ROWS]; 16],
+    /// By group of 32 columns.
+    minima: [[u8; PANEL_ROWS]; 8],
+    /// Row by row: scale and minimum by group of 16 columns, or scale by group of 32.
+    bytes: [[u8; 16]; PANEL_ROWS],
 }
 
-/// Unpacks a superblock of 256 columns of every row, and interleaves the codes.
+/// A format with superblocks of 256 columns, of which a stretch holds whole ones.
+trait Superblocks<const BYTES: usize> {
+    /// Unpacks the codes of row `r`, and notes what the superblock says.
+    fn unpack<S: Simd>(block: &[u8; BYTES], out: &mut [u8; 256], facts: &mut Facts, r: usize);
+}
+
+/// Unpacks a superblock of every row, and interleaves the codes.
 #[inline(always)]
-fn superblock<S: Simd, const BYTES: usize>(
+fn superblock<S: Simd, C: Superblocks<BYTES>, const BYTES: usize>(
     panel: &mut Panel,
     rows: &Rows,
     first: usize,
     b: usize,
-    unpack: impl Fn(&[u8; BYTES], &mut [u8; 256], &mut Facts, usize),
 ) {
     let at = (first + b) / 8 * BYTES;
     for line in (0..BYTES).step_by(64) {
         rows.look_ahead::<S>(at + line);
     }
     for (r, out) in panel.rows.iter_mut().enumerate() {
-        unpack(rows.block(r, at), out, &mut panel.facts, r);
+        C::unpack::<S>(rows.block(r, at), out, &mut panel.facts, r);
     }
     for j in 0..8 {
         let mut rows: [&[u8; BLOCK]; PANEL_ROWS] = [&[0; BLOCK]; PANEL_ROWS];
         for (row, unpacked) in rows.iter_mut().zip(panel.rows.iter()) {
             *row = unpacked[32 * j..32 * j + 32].as_array().expect("32 codes");
         }
-        S::interleave(rows, 0, &mut panel.codes[b + j]);
+        S::interleave::<0>(rows, &mut panel.codes[b + j]);
     }
 }
 
@@ -256,44 +268,57 @@ impl Facts {
     }
 }
 
-#[inline(always)]
-fn q2_k(block: &[u8; 84], out: &mut [u8; 256], facts: &mut Facts, r: usize) {
-    facts.set_d(r, &block[80..82]);
-    facts.set_dmin(r, &block[82..]);
-    for (minimum, scale) in facts.minima.iter_mut().zip(&block[..16]) {
-        minimum[r] = scale >> 4;
+impl Superblocks<84> for Q2K {
+    #[inline(always)]
+    fn unpack<S: Simd>(block: &[u8; 84], out: &mut [u8; 256], facts: &mut Facts, r: usize) {
+        facts.set_d(r, &block[80..82]);
+        facts.set_dmin(r, &block[82..]);
+        facts.bytes[r] = *block[..16].as_array().expect("sixteen bytes");
+        let quants = block[16..80].as_array().expect("64 bytes");
+        S::unpack_q2_k(&facts.bytes[r], quants, out);
     }
-    // Column 128 h + 32 k + l is at bits 2 k of byte 32 h + l. Two columns at a time: at most 45 each,
-    // so that nothing is carried from one to the other.
+}
+
+/// The codes of a superblock of Q2_K: two bits times the scale in the low half of `scales`.
+///
+/// Column 128 h + 32 k + l is at bits 2 k of byte 32 h + l. Two columns at a time: at most 45 each,
+/// so that nothing is carried from one to the other.
+#[inline(always)]
+pub(crate) fn unpack_q2_k(scales: &[u8; 16], quants: &[u8; 64], out: &mut [u8; 256]) {
     for (h, out) in out.as_chunks_mut::<128>().0.iter_mut().enumerate() {
-        let quants: [[u16; 8]; 2] = bytemuck::pod_read_unaligned(&block[16 + 32 * h..][..32]);
+        let quants: [[u16; 8]; 2] = bytemuck::pod_read_unaligned(&quants[32 * h..][..32]);
         for (k, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
             for (half, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-                let scale = u16::from(block[8 * h + 2 * k + half] & 15);
+                let scale = u16::from(scales[8 * h + 2 * k + half] & 15);
                 *out = bytemuck::cast(quants[half].map(|q| (q >> (2 * k) & 0x0303) * scale));
             }
         }
     }
 }
 
-#[inline(always)]
-fn q4_k(block: &[u8; 144], out: &mut [u8; 256], facts: &mut Facts, r: usize) {
-    k_scales(block[..16].as_array().expect("sixteen bytes"), facts, r);
-    for (pair, out) in out.as_chunks_mut::<64>().0.iter_mut().enumerate() {
-        let (low, high) = out.split_at_mut(32);
-        for ((low, high), byte) in low.iter_mut().zip(high).zip(&block[16 + 32 * pair..][..32]) {
-            (*low, *high) = (byte & 15, byte >> 4);
+impl Superblocks<144> for Q4K {
+    #[inline(always)]
+    fn unpack<S: Simd>(block: &[u8; 144], out: &mut [u8; 256], facts: &mut Facts, r: usize) {
+        k_scales(block[..16].as_array().expect("sixteen bytes"), facts, r);
+        for (pair, out) in out.as_chunks_mut::<64>().0.iter_mut().enumerate() {
+            let (low, high) = out.split_at_mut(32);
+            for ((low, high), byte) in low.iter_mut().zip(high).zip(&block[16 + 32 * pair..][..32])
+            {
+                (*low, *high) = (byte & 15, byte >> 4);
+            }
         }
     }
 }
 
-#[inline(always)]
-fn q5_k(block: &[u8; 176], out: &mut [u8; 256], facts: &mut Facts, r: usize) {
-    k_scales(block[..16].as_array().expect("sixteen bytes"), facts, r);
-    let (fifth, low) = block[16..].split_at(32);
-    for (j, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-        for ((code, low), fifth) in out.iter_mut().zip(&low[j / 2 * 32..][..32]).zip(fifth) {
-            *code = low >> (j % 2 * 4) & 15 | (fifth >> j & 1) << 4;
+impl Superblocks<176> for Q5K {
+    #[inline(always)]
+    fn unpack<S: Simd>(block: &[u8; 176], out: &mut [u8; 256], facts: &mut Facts, r: usize) {
+        k_scales(block[..16].as_array().expect("sixteen bytes"), facts, r);
+        let (fifth, low) = block[16..].split_at(32);
+        for (j, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+            for ((code, low), fifth) in out.iter_mut().zip(&low[j / 2 * 32..][..32]).zip(fifth) {
+                *code = low >> (j % 2 * 4) & 15 | (fifth >> j & 1) << 4;
+            }
         }
     }
 }
@@ -309,22 +334,23 @@ fn k_scales(head: &[u8; 16], facts: &mut Facts, r: usize) {
     }
 }
 
-#[inline(always)]
-fn iq2_xxs<S: Simd>(block: &[u8; 66], out: &mut [u8; 256], facts: &mut Facts, r: usize) {
-    facts.set_d(r, &block[..2]);
-    for (scales, group) in facts.scales.iter_mut().zip(block[2..].as_chunks::<8>().0) {
-        scales[r] = group[7] >> 4;
+impl Superblocks<66> for Iq2Xxs {
+    #[inline(always)]
+    fn unpack<S: Simd>(block: &[u8; 66], out: &mut [u8; 256], facts: &mut Facts, r: usize) {
+        facts.set_d(r, &block[..2]);
+        let groups = block[2..].as_array().expect("eight groups");
+        S::unpack_iq2_xxs(groups, &mut facts.bytes[r], out);
     }
-    S::unpack_iq2_xxs(block[2..].as_array().expect("eight groups"), out);
 }
 
-/// The codes of a superblock of IQ2_XXS, eight at a time as one number: 64 and the magnitude, with
-/// the bytes that are negative exchanged for 64 less the magnitude.
+/// The scales of a superblock of IQ2_XXS, and its codes, eight at a time as one number: 64 and the
+/// magnitude, with the bytes that are negative exchanged for 64 less the magnitude.
 #[inline(always)]
-pub(crate) fn unpack_iq2_xxs(groups: &[u8; 64], out: &mut [u8; 256]) {
-    let groups = groups.as_chunks::<8>().0;
-    for (group, out) in groups.iter().zip(out.as_chunks_mut::<32>().0) {
+pub(crate) fn unpack_iq2_xxs(groups: &[u8; 64], scales: &mut [u8; 16], out: &mut [u8; 256]) {
+    let groups = groups.as_chunks::<8>().0.iter().zip(scales);
+    for ((group, scale), out) in groups.zip(out.as_chunks_mut::<32>().0) {
         let group = u64::from_le_bytes(*group);
+        *scale = (group >> 60) as u8;
         for (k, out) in out.as_chunks_mut::<8>().0.iter_mut().enumerate() {
             let [plus, exchange] = POINTS[(group >> (8 * k) & 255) as usize];
             let negative = SIGN_BYTES[(group >> (32 + 7 * k) & 127) as usize];
