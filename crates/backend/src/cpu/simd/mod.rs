@@ -12,6 +12,8 @@
 //! chooses the file.
 
 mod portable;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use portable::Portable;
 
