@@ -1,7 +1,7 @@
 //! What the fast backend leaves to the reference.
 
 use super::fast::CpuSimd;
-use crate::ops::{attend::*, compress::*, embed::*, index::*, kv::*, rope::*, route::*};
+use crate::ops::{attend::*, compress::*, embed::*, index::*, kv::*, route::*};
 use crate::{Buffer, KvPools, RowLayout, Step, Weight};
 
 impl Attend for CpuSimd {
@@ -56,21 +56,6 @@ impl Kv for CpuSimd {
 impl Embed for CpuSimd {
     fn embed_raw(&mut self, table: &Weight, step: &Step, streams: &mut Buffer<f32>) {
         self.cpu.embed_raw(table, step, streams);
-    }
-}
-impl Rope for CpuSimd {
-    fn rope_angles_raw(&mut self, frequencies: &Buffer<f32>, step: &Step, out: &mut Buffer<f32>) {
-        self.cpu.rope_angles_raw(frequencies, step, out);
-    }
-    fn rotate_raw(
-        &mut self,
-        x: &mut Buffer<f32>,
-        head_dim: usize,
-        angles: &Buffer<f32>,
-        direction: Direction,
-        rows: usize,
-    ) {
-        self.cpu.rotate_raw(x, head_dim, angles, direction, rows);
     }
 }
 impl Route for CpuSimd {
