@@ -1,7 +1,7 @@
 //! What the fast backend leaves to the reference.
 
 use super::fast::CpuSimd;
-use crate::ops::{attend::*, compress::*, embed::*, index::*, kv::*, route::*};
+use crate::ops::{attend::*, compress::*, index::*, kv::*, route::*};
 use crate::{Buffer, KvPools, RowLayout, Step, Weight};
 
 impl Attend for CpuSimd {
@@ -51,11 +51,6 @@ impl Kv for CpuSimd {
     }
     fn keep_window_raw(&mut self, fresh: &RowBlock, ring: Ring, step: &Step, kv: &mut KvPools) {
         self.cpu.keep_window_raw(fresh, ring, step, kv);
-    }
-}
-impl Embed for CpuSimd {
-    fn embed_raw(&mut self, table: &Weight, step: &Step, streams: &mut Buffer<f32>) {
-        self.cpu.embed_raw(table, step, streams);
     }
 }
 impl Route for CpuSimd {
