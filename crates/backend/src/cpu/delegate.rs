@@ -1,9 +1,7 @@
 //! What the fast backend leaves to the reference.
 
 use super::fast::CpuSimd;
-use crate::ops::{
-    attend::*, compress::*, embed::*, hyper::*, index::*, kv::*, norm::*, rope::*, route::*,
-};
+use crate::ops::{attend::*, compress::*, index::*, kv::*, route::*};
 use crate::{Buffer, KvPools, RowLayout, Step, Weight};
 
 impl Attend for CpuSimd {
@@ -47,79 +45,12 @@ impl Compress for CpuSimd {
         self.cpu.compress_raw(compressor, values, gates, step, kv);
     }
 }
-impl Hyper for CpuSimd {
-    fn hyper_mix_raw(
-        &mut self,
-        mix: &HyperMix,
-        settings: HyperSettings,
-        streams: &Buffer<f32>,
-        gates: &mut Buffer<f32>,
-        x: &mut Buffer<f32>,
-        rows: usize,
-    ) {
-        self.cpu.hyper_mix_raw(mix, settings, streams, gates, x, rows);
-    }
-    fn hyper_spread_raw(
-        &mut self,
-        gates: &Buffer<f32>,
-        y: &Buffer<f32>,
-        streams: &mut Buffer<f32>,
-        rows: usize,
-    ) {
-        self.cpu.hyper_spread_raw(gates, y, streams, rows);
-    }
-    fn hyper_head_raw(
-        &mut self,
-        mix: &HyperMix,
-        settings: HyperSettings,
-        streams: &Buffer<f32>,
-        step: &Step,
-        x: &mut Buffer<f32>,
-    ) {
-        self.cpu.hyper_head_raw(mix, settings, streams, step, x);
-    }
-}
 impl Kv for CpuSimd {
     fn store_rows_raw(&mut self, x: &Buffer<f32>, fresh: &mut RowBlock, rows: usize) {
         self.cpu.store_rows_raw(x, fresh, rows);
     }
     fn keep_window_raw(&mut self, fresh: &RowBlock, ring: Ring, step: &Step, kv: &mut KvPools) {
         self.cpu.keep_window_raw(fresh, ring, step, kv);
-    }
-}
-impl Embed for CpuSimd {
-    fn embed_raw(&mut self, table: &Weight, step: &Step, streams: &mut Buffer<f32>) {
-        self.cpu.embed_raw(table, step, streams);
-    }
-}
-impl Norm for CpuSimd {
-    fn rms_norm_raw(
-        &mut self,
-        x: &Buffer<f32>,
-        weight: &Buffer<f32>,
-        eps: f32,
-        out: &mut Buffer<f32>,
-        rows: usize,
-    ) {
-        self.cpu.rms_norm_raw(x, weight, eps, out, rows);
-    }
-    fn unit_norm_raw(&mut self, x: &mut Buffer<f32>, dim: usize, eps: f32, rows: usize) {
-        self.cpu.unit_norm_raw(x, dim, eps, rows);
-    }
-}
-impl Rope for CpuSimd {
-    fn rope_angles_raw(&mut self, frequencies: &Buffer<f32>, step: &Step, out: &mut Buffer<f32>) {
-        self.cpu.rope_angles_raw(frequencies, step, out);
-    }
-    fn rotate_raw(
-        &mut self,
-        x: &mut Buffer<f32>,
-        head_dim: usize,
-        angles: &Buffer<f32>,
-        direction: Direction,
-        rows: usize,
-    ) {
-        self.cpu.rotate_raw(x, head_dim, angles, direction, rows);
     }
 }
 impl Route for CpuSimd {

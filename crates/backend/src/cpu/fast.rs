@@ -11,7 +11,7 @@ use std::sync::Mutex;
 
 use super::pool::{Pool, Threads};
 use super::{Cpu, Level};
-use crate::ops::{experts, linear};
+use crate::ops::{experts, hyper, linear};
 use crate::{Backend, Buffer, Device, Element, Error, Reserved, WeightSource};
 
 /// The fast CPU backend.
@@ -44,6 +44,8 @@ pub(crate) struct Scratch {
     pub matmul: linear::cpu_simd::Scratch,
     /// The experts.
     pub experts: experts::cpu_simd::Scratch,
+    /// The hyper-connections.
+    pub hyper: hyper::cpu_simd::Scratch,
 }
 
 impl CpuSimd {

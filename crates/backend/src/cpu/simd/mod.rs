@@ -13,6 +13,8 @@
 //! chooses the file.
 
 mod portable;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use portable::Portable;
 

@@ -2,6 +2,7 @@
 
 mod cases;
 mod cpu;
+mod cpu_simd;
 
 pub use cases::cases;
 

@@ -8,7 +8,7 @@ use crate::ops::linear::cpu::matmul;
 use crate::ops::norm::cpu::rms_scale;
 use crate::{Buffer, Cpu, Step};
 
-fn sigmoid(x: f32) -> f32 {
+pub(super) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + (-x).exp())
 }
 
@@ -33,6 +33,27 @@ fn read(weights: &[f32], h: &[f32], x: &mut [f32]) {
     for (weight, stream) in weights.iter().zip(h.chunks_exact(x.len())) {
         x.iter_mut().zip(stream).for_each(|(x, h)| *x += weight * h);
     }
+}
+
+/// One token's `pre`, and `post` and `C` in `gates`, from its coefficients `m`.
+pub(super) fn gates_of(
+    settings: HyperSettings,
+    m: &[f32],
+    base: &[f32],
+    scale: &[f32],
+    pre: &mut [f32],
+    gates: &mut [f32],
+) {
+    let HyperSettings { streams: n, iterations, eps, .. } = settings;
+    let (post, c) = gates.split_at_mut(n);
+    for i in 0..n {
+        pre[i] = sigmoid(m[i] * scale[0] + base[i]) + eps;
+        post[i] = 2.0 * sigmoid(m[n + i] * scale[1] + base[n + i]);
+    }
+    for (i, c) in c.iter_mut().enumerate() {
+        *c = m[2 * n + i] * scale[2] + base[2 * n + i];
+    }
+    sinkhorn(c, n, iterations, eps);
 }
 
 /// Softmax rows, then alternating column and row normalization of the `n × n` matrix `c`.
@@ -70,22 +91,15 @@ impl Hyper for Cpu {
         x: &mut Buffer<f32>,
         rows: usize,
     ) {
-        let HyperSettings { streams: n, iterations, eps, rms_eps } = settings;
+        let HyperSettings { streams: n, rms_eps, .. } = settings;
         let (stream_width, gates_width, x_width) = (streams.width, gates.width, x.width);
         let mut pre = vec![0.0; rows * n];
         self.edit(gates, |cpu, gates| {
             let h: Vec<_> = cpu.data(streams).chunks_exact(stream_width).take(rows).collect();
             let (base, scale) = (cpu.data(&mix.base), cpu.data(&mix.scale));
             for (t, m) in coefficients(cpu, mix, rms_eps, &h).into_iter().enumerate() {
-                let (post, c) = gates[t * gates_width..][..gates_width].split_at_mut(n);
-                for i in 0..n {
-                    pre[t * n + i] = sigmoid(m[i] * scale[0] + base[i]) + eps;
-                    post[i] = 2.0 * sigmoid(m[n + i] * scale[1] + base[n + i]);
-                }
-                for (i, c) in c.iter_mut().enumerate() {
-                    *c = m[2 * n + i] * scale[2] + base[2 * n + i];
-                }
-                sinkhorn(c, n, iterations, eps);
+                let gates = &mut gates[t * gates_width..][..gates_width];
+                gates_of(settings, &m, base, scale, &mut pre[t * n..][..n], gates);
             }
         });
         self.edit(x, |cpu, x| {

@@ -3,6 +3,7 @@
 
 mod cases;
 pub(crate) mod cpu;
+pub(crate) mod cpu_simd;
 
 pub use cases::cases;
 

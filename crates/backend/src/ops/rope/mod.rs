@@ -7,6 +7,7 @@
 
 mod cases;
 pub(crate) mod cpu;
+mod cpu_simd;
 
 pub use cases::cases;
 
