@@ -2,7 +2,7 @@
 
 use super::fast::CpuSimd;
 use crate::ops::{attend::*, compress::*, index::*, kv::*, route::*};
-use crate::{Buffer, KvPools, RowLayout, Step, Weight};
+use crate::{Buffer, KvPools, RowLayout, Step};
 
 impl Attend for CpuSimd {
     fn attend_raw(
