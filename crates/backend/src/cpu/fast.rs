@@ -11,7 +11,7 @@ use std::sync::Mutex;
 
 use super::pool::{Pool, Threads};
 use super::{Cpu, Level};
-use crate::ops::{experts, hyper, linear};
+use crate::ops::{attend, experts, hyper, index, linear};
 use crate::{Backend, Buffer, Device, Element, Error, Reserved, WeightSource};
 
 /// The fast CPU backend.
@@ -35,6 +35,10 @@ pub(crate) struct Own {
     pub panel: linear::panel::Panel,
     /// Floats.
     pub floats: Vec<f32>,
+    /// Decoded rows of a tile.
+    pub rows: attend::cpu_simd::Rows,
+    /// Scores of a tile.
+    pub scores: index::cpu_simd::Scores,
 }
 
 /// What operations keep between their passes, used again and again.
@@ -46,13 +50,23 @@ pub(crate) struct Scratch {
     pub experts: experts::cpu_simd::Scratch,
     /// The hyper-connections.
     pub hyper: hyper::cpu_simd::Scratch,
+    /// Attention.
+    pub attend: attend::cpu_simd::Scratch,
+    /// The indexer.
+    pub index: index::cpu_simd::Scratch,
 }
 
 impl CpuSimd {
     /// A backend on these threads, at the given level.
     pub fn new(threads: &Threads, level: Level) -> CpuSimd {
         let pool = Pool::new(threads);
-        let own = || Own { level, panel: Default::default(), floats: Vec::new() };
+        let own = || Own {
+            level,
+            panel: Default::default(),
+            floats: Vec::new(),
+            rows: Default::default(),
+            scores: Default::default(),
+        };
         let own = (0..pool.workers()).map(|_| Mutex::new(own())).collect();
         let workers = Workers { pool, own };
         CpuSimd { cpu: Cpu::new(), workers, scratch: Scratch::default() }
@@ -70,6 +84,11 @@ impl CpuSimd {
 }
 
 impl Workers {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.pool.workers()
+    }
+
     /// Runs a task on each chunk of `data`: `task(own memory, number, chunk)`.
     pub fn chunks<T: Send>(
         &mut self,

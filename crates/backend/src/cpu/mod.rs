@@ -11,6 +11,7 @@ mod delegate;
 pub(crate) mod fast;
 mod pool;
 pub(crate) mod simd;
+pub(crate) mod tiles;
 
 use gguf::Format;
 

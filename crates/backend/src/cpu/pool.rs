@@ -95,13 +95,15 @@ impl Pool {
             ending: AtomicBool::new(false),
             panic: Mutex::new(None),
         });
+        // Processors that are not there, or not ours, leave their threads to the system.
+        let ours = core_affinity::get_core_ids().unwrap_or_default();
         let start = |worker: usize| {
             let shared = Arc::clone(&shared);
-            let processor = threads.processors.get(worker - 1).copied();
+            let wanted = threads.processors.get(worker - 1);
+            let processor = ours.iter().copied().find(|found| Some(&found.id) == wanted);
             let body = move || {
-                if let Some(id) = processor {
-                    // A processor that is not there, or not ours, leaves the thread unpinned.
-                    core_affinity::set_for_current(core_affinity::CoreId { id });
+                if let Some(processor) = processor {
+                    core_affinity::set_for_current(processor);
                 }
                 shared.work(worker);
             };

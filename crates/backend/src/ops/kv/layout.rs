@@ -91,7 +91,7 @@ impl RowLayout {
     }
 
     /// Byte ranges of row `row` in a block of `rows` rows, one per section.
-    fn ranges(&self, rows: usize, row: usize) -> [std::ops::Range<usize>; 3] {
+    pub(crate) fn ranges(&self, rows: usize, row: usize) -> [std::ops::Range<usize>; 3] {
         debug_assert!(row < rows);
         let mut start = 0;
         self.sections().map(|bytes| {
