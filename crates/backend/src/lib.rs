@@ -55,10 +55,19 @@ pub trait Backend:
 {
 }
 
-/// Opens the fast CPU backend. It is always there.
-pub fn open_cpu(threads: &Threads) -> Box<dyn Backend> {
+/// Opens the fast CPU backend. It is always there. Weights may be repacked for speed in so many
+/// bytes.
+pub fn open_cpu(threads: &Threads, repack_bytes_max: usize) -> Box<dyn Backend> {
     let level = Level::available().pop().expect("plain Rust runs everywhere");
-    Box::new(CpuSimd::new(threads, level))
+    Box::new(CpuSimd::new(threads, level).repacking(repack_bytes_max))
+}
+
+/// Asks the system to back memory with large pages, where it has them: a hint.
+fn prefer_large_pages(map: &memmap2::MmapMut) {
+    #[cfg(target_os = "linux")]
+    let _ = map.advise(memmap2::Advice::HugePage);
+    #[cfg(not(target_os = "linux"))]
+    let _ = map;
 }
 
 /// Opens the reference that every other backend is held against: slow, in floats throughout.

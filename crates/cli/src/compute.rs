@@ -11,17 +11,18 @@ use std::thread::available_parallelism;
 
 use anyhow::Result;
 use backend::{Backend, Threads};
+use gguf::File;
 
 use crate::machine;
 use crate::meant::Compute;
 use crate::typed::Device;
 
-/// Opens the device. To be called before any parallel work, and once: work besides the device's own
+/// Opens the device for a model. To be called before any parallel work, and once: work besides the device's own
 /// gets as many threads.
 ///
 /// # Errors
 /// The system does not give so many threads.
-pub fn open(compute: Compute) -> Result<Box<dyn Backend>> {
+pub fn open(compute: Compute, model: &File) -> Result<Box<dyn Backend>> {
     let allowed = available_parallelism().map_or(1, usize::from);
     let count = compute.threads.unwrap_or(allowed);
     machine::use_threads(count)?;
@@ -30,10 +31,16 @@ pub fn open(compute: Compute) -> Result<Box<dyn Backend>> {
             // With fewer processors than threads, pinning would only tie some of them together.
             let found = processors().filter(|found| found.len() >= count);
             let processors = found.unwrap_or_default().into_iter().skip(1).collect();
-            backend::open_cpu(&Threads { count, processors })
+            backend::open_cpu(&Threads { count, processors }, repack_bytes_max(model))
         }
         Device::Reference => backend::open_reference(),
     })
+}
+
+/// Half of what memory has left when it holds the whole file.
+fn repack_bytes_max(model: &File) -> usize {
+    let weights: usize = model.tensors().iter().map(|tensor| tensor.byte_count).sum();
+    machine::memory_available().unwrap_or(0).saturating_sub(weights) / 2
 }
 
 /// Processors that this process may use, in the order in which threads should take them.

@@ -6,7 +6,7 @@
 //!
 //! ```no_run
 //! // A real use opens another backend than the reference.
-//! let failures = backend::conformance::run(&mut || backend::open_cpu(&backend::Threads::of_machine()));
+//! let failures = backend::conformance::run(&mut || backend::open_cpu(&backend::Threads::of_machine(), 0));
 //! assert!(failures.is_empty(), "{failures:#?}");
 //! ```
 

@@ -9,8 +9,11 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
+use gguf::Format;
+
 use super::pool::{Pool, Threads};
 use super::{Cpu, Level};
+use crate::ops::linear::packed::Packed;
 use crate::ops::{attend, experts, hyper, index, linear};
 use crate::{Backend, Buffer, Device, Element, Error, Reserved, WeightSource};
 
@@ -19,6 +22,8 @@ pub struct CpuSimd {
     pub(crate) cpu: Cpu,
     workers: Workers,
     scratch: Scratch,
+    /// Bytes that repacked weights may still take.
+    repack_bytes_left: usize,
 }
 
 /// Threads, each with memory of its own.
@@ -69,7 +74,27 @@ impl CpuSimd {
         };
         let own = (0..pool.workers()).map(|_| Mutex::new(own())).collect();
         let workers = Workers { pool, own };
-        CpuSimd { cpu: Cpu::new(), workers, scratch: Scratch::default() }
+        let (cpu, scratch) = (Cpu::new(), Scratch::default());
+        CpuSimd { cpu, workers, scratch, repack_bytes_left: 0 }
+    }
+
+    /// Allows weights to be held a second time, in the order in which they are multiplied, with at
+    /// most so many bytes. It changes no result.
+    pub fn repacking(self, bytes_max: usize) -> CpuSimd {
+        CpuSimd { repack_bytes_left: bytes_max, ..self }
+    }
+
+    /// Repacks a weight that was just loaded, if it pays and fits.
+    fn repack(&mut self, id: usize) {
+        let CpuSimd { cpu, workers, scratch, repack_bytes_left } = self;
+        let packed = &mut scratch.matmul.packed;
+        packed.resize_with(id + 1, || None);
+        let (matrix, count) = cpu.loaded(id);
+        let bytes = Packed::bytes(matrix.rows, matrix.cols);
+        if matrix.format == Format::Q8_0 && count == 1 && bytes <= *repack_bytes_left {
+            packed[id] = Packed::new(workers, matrix);
+            *repack_bytes_left -= packed[id].as_ref().map_or(0, Packed::len);
+        }
     }
 
     /// Computes into a buffer while reading others.
@@ -78,7 +103,7 @@ impl CpuSimd {
         buffer: &mut Buffer<T>,
         compute: impl FnOnce(&Cpu, &mut Workers, &mut Scratch, &mut [T]),
     ) {
-        let CpuSimd { cpu, workers, scratch } = self;
+        let CpuSimd { cpu, workers, scratch, .. } = self;
         cpu.edit(buffer, |cpu, data| compute(cpu, workers, scratch, data));
     }
 }
@@ -144,7 +169,9 @@ impl Device for CpuSimd {
     }
 
     fn load_weight(&mut self, source: WeightSource) -> Result<usize, Error> {
-        self.cpu.load_weight(source)
+        let id = self.cpu.load_weight(source)?;
+        self.repack(id);
+        Ok(id)
     }
 
     fn open_pool(&mut self, page_bytes: usize) -> usize {
@@ -164,7 +191,9 @@ impl Device for CpuSimd {
     }
 
     fn reserved(&self) -> Reserved {
-        self.cpu.reserved()
+        let repacked = self.scratch.matmul.packed.iter().flatten().map(Packed::len).sum::<usize>();
+        let reserved = self.cpu.reserved();
+        Reserved { weights: reserved.weights + repacked, ..reserved }
     }
 
     fn submit(&mut self) -> Result<(), Error> {

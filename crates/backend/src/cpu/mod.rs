@@ -148,6 +148,12 @@ impl Cpu {
         }
     }
 
+    /// The first matrix of weight `id`, and how many it has.
+    pub(crate) fn loaded(&self, id: usize) -> (MatrixView<'_>, usize) {
+        let WeightSource { ref bytes, format, count, rows, cols } = self.weights[id];
+        (MatrixView { format, bytes: &bytes[..bytes.len() / count], rows, cols }, count)
+    }
+
     /// A page's bytes.
     pub(crate) fn page(&self, pool: &Pool, page: u32) -> &[u8] {
         self.pools[pool.id].pages[page as usize].view()

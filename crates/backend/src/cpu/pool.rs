@@ -155,7 +155,8 @@ impl Pool {
             spins += 1;
             if spins > SPINS_BEFORE_YIELDING { std::thread::yield_now() } else { pause() }
         }
-        if let Some(panic) = shared.panic.lock().expect("no panic while it is held").take() {
+        let panic = shared.panic.lock().expect("no panic while it is held").take();
+        if let Some(panic) = panic {
             resume_unwind(panic);
         }
     }

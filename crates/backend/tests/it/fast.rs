@@ -33,3 +33,16 @@ fn levels_and_threads_give_the_same_bits() {
         }
     }
 }
+
+/// Repacked weights are multiplied to the same bits.
+#[test]
+fn repacking_changes_nothing() {
+    for case in cases() {
+        let want = bits(&case, &mut *open(2, Level::Portable));
+        for level in Level::available() {
+            let threads = Threads { count: 2, processors: Vec::new() };
+            let mut repacked = CpuSimd::new(&threads, level).repacking(1 << 30);
+            assert!(bits(&case, &mut repacked) == want, "{}: {}", case.name, level.name());
+        }
+    }
+}

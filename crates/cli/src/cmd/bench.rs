@@ -39,7 +39,7 @@ pub fn bench(meant: &Bench, terminal: &Terminal) -> Result<Exit> {
     interrupt::listen(terminal);
     let csv = meant.csv.as_ref().map(|path| WholeFile::create(path, "csv")).transpose()?;
     // Opened first: with the device comes the number of threads that measure memory.
-    let backend = compute::open(meant.compute)?;
+    let backend = compute::open(meant.compute, &file)?;
     let memory = memory::measure(options.memory_max);
     let engine = opened(file, backend, options)?;
     let mut report = Report::new(&engine, memory, meant);

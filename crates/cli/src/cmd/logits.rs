@@ -30,9 +30,10 @@ pub fn logits(meant: &Logits, terminal: &Terminal) -> Result<Exit> {
     interrupt::listen(terminal);
     let array = NpyFile::create(out)?;
     let default = OpenOptions::default();
+    let backend = compute::open(*compute, &file)?;
     let mut engine = Engine::from_file(
         file,
-        compute::open(*compute)?,
+        backend,
         OpenOptions {
             rows: *rows,
             context: tokens.len(),

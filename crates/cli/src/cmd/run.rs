@@ -41,7 +41,8 @@ pub fn run(mut run: Run, terminal: &Terminal) -> Result<Exit> {
     let checkpoint = prompt::checkpoint(&file);
     let memory_max = machine::memory_available();
     let options = OpenOptions { rows: run.rows, context, memory_max, ..OpenOptions::default() };
-    let mut engine = Engine::from_file(file, compute::open(run.compute)?, options)?;
+    let backend = compute::open(run.compute, &file)?;
+    let mut engine = Engine::from_file(file, backend, options)?;
     let tokenizer = engine.tokenizer()?;
     let prompt = prompt::prompt(&tokenizer, &run.ask, checkpoint)?;
     let mut session = engine.open_session()?;

@@ -45,7 +45,8 @@ fn coefficients<'a>(
         own.level.run(Rms { x: h(t), weight: None, eps, out });
     });
     m.resize(rows * mix.matrix.rows, 0.0);
-    linear::cpu_simd::matmul(workers, product, cpu.matrix(&mix.matrix, 0), 1, normed, m);
+    let matrix = (cpu.matrix(&mix.matrix, 0), mix.matrix.id);
+    linear::cpu_simd::matmul(workers, product, matrix, 1, normed, m);
 }
 
 /// `x = Σ weights[i] · h[i]`.

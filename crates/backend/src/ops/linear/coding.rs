@@ -10,7 +10,7 @@ use super::panel::{Coding, Panel, Rows};
 use crate::cpu::simd::{BLOCK, PANEL_ROWS, Simd};
 
 /// Signed bytes, `−128` up.
-pub(super) struct Q8_0;
+pub(crate) struct Q8_0;
 /// Four bits, less 8.
 pub(super) struct Q4_0;
 /// Four-bit floats, doubled.

@@ -8,36 +8,42 @@
 use gguf::Format;
 
 use super::Linear;
+use super::packed::{Packed, PackedProduct};
 use super::panel::{Activations, Members, Product, RoundRow, is_coded};
 use crate::cpu::MatrixView;
 use crate::cpu::fast::{CpuSimd, Workers};
 use crate::cpu::simd::{Kernel, LANES, PANEL_ROWS, Simd, dots};
 use crate::{Buffer, Weight};
 
-/// Memory of a product, used again and again.
+/// Memory of a product, used again and again, and the weights that were repacked.
 #[derive(Default)]
 pub(crate) struct Scratch {
+    /// By number of the weight.
+    pub packed: Vec<Option<Packed>>,
     /// Rounded activations.
     rounded: Activations,
     /// `[tasks, T, 16]`.
     blocks: Vec<f32>,
 }
 
-/// `out[t] = W x[t]` by groups; `x` `[T, G·cols]`, `out` `[T, rows]`.
+/// `out[t] = W x[t]` by groups; `x` `[T, G·cols]`, `out` `[T, rows]`. `number` is the weight's.
 pub(crate) fn matmul(
     workers: &mut Workers,
     scratch: &mut Scratch,
-    weight: MatrixView,
+    (weight, number): (MatrixView, usize),
     groups: usize,
     x: &[f32],
     out: &mut [f32],
 ) {
-    let Scratch { rounded, blocks } = scratch;
+    let Scratch { packed, rounded, blocks } = scratch;
     let tokens = out.len() / weight.rows;
     let group_rows = weight.rows / groups;
     let group_panels = group_rows.div_ceil(PANEL_ROWS);
     blocks.resize(groups * group_panels * tokens * LANES, 0.0);
     let coded = is_coded(weight.format);
+    // A group that begins inside of a panel is multiplied from the file's rows.
+    let aligned = groups == 1 || group_rows.is_multiple_of(PANEL_ROWS);
+    let packed = packed.get(number).and_then(Option::as_ref).filter(|_| aligned);
     if coded {
         // Group `g` of token `t` is row `t · G + g` of the rounded activations.
         round_rows(workers, x, weight.cols, rounded);
@@ -46,8 +52,11 @@ pub(crate) fn matmul(
         let (group, panel) = (task / group_panels, task % group_panels);
         let (matrix, first_row) =
             (weight.slice(group * group_rows, group_rows), panel * PANEL_ROWS);
-        if coded {
-            let members = Members::Strided { first: group, step: groups, count: tokens };
+        let members = Members::Strided { first: group, step: groups, count: tokens };
+        if let Some(packed) = packed {
+            let panel = packed.panel(task);
+            own.level.run(PackedProduct { panel, x: rounded, members, out: block });
+        } else if coded {
             let panel = &mut own.panel;
             Product { matrix, first_row, x: rounded, members, panel, out: block }.run(own.level);
         } else {
@@ -158,7 +167,8 @@ impl Linear for CpuSimd {
         let (in_width, out_width) = (x.width, out.width);
         self.edit(out, |cpu, workers, scratch, out| {
             let (x, out) = (&cpu.data(x)[..rows * in_width], &mut out[..rows * out_width]);
-            matmul(workers, &mut scratch.matmul, cpu.matrix(weight, 0), groups, x, out);
+            let matrix = (cpu.matrix(weight, 0), weight.id);
+            matmul(workers, &mut scratch.matmul, matrix, groups, x, out);
         });
     }
 }

@@ -7,6 +7,7 @@ mod cases;
 pub(crate) mod coding;
 pub(crate) mod cpu;
 pub(crate) mod cpu_simd;
+pub(crate) mod packed;
 pub(crate) mod panel;
 
 pub use cases::cases;

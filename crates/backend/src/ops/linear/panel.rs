@@ -275,84 +275,109 @@ impl<C: Coding> Kernel for Coded<'_, C> {
         while first < blocks {
             let count = STRETCH.min(blocks - first);
             C::decode::<S>(panel, &rows, first, count);
-            panel.multiply_all::<S, C>(x, members, first, count, out);
+            multiply_all::<S, C, _>(panel, x, members, first, count, out);
             first += count;
         }
     }
 }
 
-impl Panel {
-    /// The decoded stretch times all members, eight, four, two or one at a time.
+/// A stretch of blocks of sixteen rows, ready to be multiplied.
+pub(crate) trait Blocks {
+    /// Codes of block `b`.
+    fn codes(&self, b: usize) -> &Codes;
+    /// Scales of block `b`, row by row.
+    fn scales<S: Simd>(&self, b: usize) -> S::F;
+    /// Minima of a half of block `b`, row by row.
+    fn minimum<S: Simd>(&self, b: usize, half: usize) -> S::F;
+}
+
+impl Blocks for Panel {
     #[inline(always)]
-    fn multiply_all<S: Simd, C: Coding>(
-        &self,
-        x: &Activations,
-        members: Members,
-        first: usize,
-        count: usize,
-        out: &mut [f32],
-    ) {
-        let (mut m, all) = (0, members.count());
-        while m + 8 <= all {
-            self.multiply::<S, C, 8>(x, members, m, first, count, out);
-            m += 8;
-        }
-        if m + 4 <= all {
-            self.multiply::<S, C, 4>(x, members, m, first, count, out);
-            m += 4;
-        }
-        if m + 2 <= all {
-            self.multiply::<S, C, 2>(x, members, m, first, count, out);
-            m += 2;
-        }
-        if m < all {
-            self.multiply::<S, C, 1>(x, members, m, first, count, out);
-        }
+    fn codes(&self, b: usize) -> &Codes {
+        &self.codes[b]
     }
 
-    /// The decoded stretch times members `m..m + T`, added to their rows of `out`.
     #[inline(always)]
-    fn multiply<S: Simd, C: Coding, const T: usize>(
-        &self,
-        x: &Activations,
-        members: Members,
-        m: usize,
-        first: usize,
-        count: usize,
-        out: &mut [f32],
-    ) {
-        let mut rows: [&[Rounded]; T] = [&[]; T];
-        let mut sums = [S::splat(0.0); T];
+    fn scales<S: Simd>(&self, b: usize) -> S::F {
+        S::load(&self.scales[b])
+    }
+
+    #[inline(always)]
+    fn minimum<S: Simd>(&self, b: usize, half: usize) -> S::F {
+        S::load(&self.minima[b][half])
+    }
+}
+
+/// The decoded stretch times all members, eight, four, two or one at a time.
+#[inline(always)]
+pub(crate) fn multiply_all<S: Simd, C: Coding, B: Blocks>(
+    blocks: &B,
+    x: &Activations,
+    members: Members,
+    first: usize,
+    count: usize,
+    out: &mut [f32],
+) {
+    let (mut m, all) = (0, members.count());
+    while m + 8 <= all {
+        multiply::<S, C, B, 8>(blocks, x, members, m, first, count, out);
+        m += 8;
+    }
+    if m + 4 <= all {
+        multiply::<S, C, B, 4>(blocks, x, members, m, first, count, out);
+        m += 4;
+    }
+    if m + 2 <= all {
+        multiply::<S, C, B, 2>(blocks, x, members, m, first, count, out);
+        m += 2;
+    }
+    if m < all {
+        multiply::<S, C, B, 1>(blocks, x, members, m, first, count, out);
+    }
+}
+
+/// The decoded stretch times members `m..m + T`, added to their rows of `out`.
+#[inline(always)]
+fn multiply<S: Simd, C: Coding, B: Blocks, const T: usize>(
+    blocks: &B,
+    x: &Activations,
+    members: Members,
+    m: usize,
+    first: usize,
+    count: usize,
+    out: &mut [f32],
+) {
+    let mut rows: [&[Rounded]; T] = [&[]; T];
+    let mut sums = [S::splat(0.0); T];
+    for t in 0..T {
+        rows[t] = x.part(members.row(m + t), first, count);
+        sums[t] = S::load(vector(out, (m + t) * LANES));
+    }
+    for b in 0..count {
+        let (mut codes, mut start): ([&[i8; BLOCK]; T], _) = ([&[0; BLOCK]; T], [0; T]);
         for t in 0..T {
-            rows[t] = x.part(members.row(m + t), first, count);
-            sums[t] = S::load(vector(out, (m + t) * LANES));
+            codes[t] = &rows[t][b].codes;
+            start[t] = -C::ZERO * rows[t][b].sum;
         }
-        for b in 0..count {
-            let (mut codes, mut start): ([&[i8; BLOCK]; T], _) = ([&[0; BLOCK]; T], [0; T]);
-            for t in 0..T {
-                codes[t] = &rows[t][b].codes;
-                start[t] = -C::ZERO * rows[t][b].sum;
-            }
-            let products = match C::WIDE {
-                true => S::block::<T, true>(&self.codes[b], codes, start),
-                false => S::block::<T, false>(&self.codes[b], codes, start),
-            };
-            let scales = S::load(&self.scales[b]);
-            for t in 0..T {
-                let scale = S::mul(scales, S::splat(rows[t][b].step));
-                sums[t] = S::fma(S::to_f(products[t]), scale, sums[t]);
-            }
-            if C::MINIMA {
-                for (half, minimum) in self.minima[b].iter().enumerate() {
-                    let minimum = S::load(minimum);
-                    for t in 0..T {
-                        sums[t] = S::fma(minimum, S::splat(-rows[t][b].halves[half]), sums[t]);
-                    }
+        let products = match C::WIDE {
+            true => S::block::<T, true>(blocks.codes(b), codes, start),
+            false => S::block::<T, false>(blocks.codes(b), codes, start),
+        };
+        let scales = blocks.scales::<S>(b);
+        for t in 0..T {
+            let scale = S::mul(scales, S::splat(rows[t][b].step));
+            sums[t] = S::fma(S::to_f(products[t]), scale, sums[t]);
+        }
+        if C::MINIMA {
+            for half in 0..2 {
+                let minimum = blocks.minimum::<S>(b, half);
+                for t in 0..T {
+                    sums[t] = S::fma(minimum, S::splat(-rows[t][b].halves[half]), sums[t]);
                 }
             }
         }
-        for (t, sum) in sums.into_iter().enumerate() {
-            S::store(sum, vector_mut(out, (m + t) * LANES));
-        }
+    }
+    for (t, sum) in sums.into_iter().enumerate() {
+        S::store(sum, vector_mut(out, (m + t) * LANES));
     }
 }
