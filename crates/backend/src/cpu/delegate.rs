@@ -1,7 +1,7 @@
 //! What the fast backend leaves to the reference.
 
 use super::fast::CpuSimd;
-use crate::ops::{attend::*, compress::*, index::*, kv::*, route::*};
+use crate::ops::{attend::*, compress::*, index::*, kv::*};
 use crate::{Buffer, KvPools, RowLayout, Step};
 
 impl Attend for CpuSimd {
@@ -51,18 +51,5 @@ impl Kv for CpuSimd {
     }
     fn keep_window_raw(&mut self, fresh: &RowBlock, ring: Ring, step: &Step, kv: &mut KvPools) {
         self.cpu.keep_window_raw(fresh, ring, step, kv);
-    }
-}
-impl Route for CpuSimd {
-    fn route_raw(
-        &mut self,
-        logits: &Buffer<f32>,
-        choice: &Choice,
-        scale: f32,
-        step: &Step,
-        picks: &mut Buffer<u32>,
-        shares: &mut Buffer<f32>,
-    ) {
-        self.cpu.route_raw(logits, choice, scale, step, picks, shares);
     }
 }
