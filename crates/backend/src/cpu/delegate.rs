@@ -1,7 +1,7 @@
 //! What the fast backend leaves to the reference.
 
 use super::fast::CpuSimd;
-use crate::ops::{attend::*, compress::*, index::*, kv::*};
+use crate::ops::{attend::*, compress::*, index::*, kv::PagedRows};
 use crate::{Buffer, KvPools, RowLayout, Step};
 
 impl Attend for CpuSimd {
@@ -43,13 +43,5 @@ impl Compress for CpuSimd {
         kv: &mut KvPools,
     ) {
         self.cpu.compress_raw(compressor, values, gates, step, kv);
-    }
-}
-impl Kv for CpuSimd {
-    fn store_rows_raw(&mut self, x: &Buffer<f32>, fresh: &mut RowBlock, rows: usize) {
-        self.cpu.store_rows_raw(x, fresh, rows);
-    }
-    fn keep_window_raw(&mut self, fresh: &RowBlock, ring: Ring, step: &Step, kv: &mut KvPools) {
-        self.cpu.keep_window_raw(fresh, ring, step, kv);
     }
 }

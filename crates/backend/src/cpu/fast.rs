@@ -11,7 +11,7 @@ use std::sync::Mutex;
 
 use super::pool::{Pool, Threads};
 use super::{Cpu, Level};
-use crate::ops::{experts, hyper, linear};
+use crate::ops::{experts, hyper, kv, linear};
 use crate::{Backend, Buffer, Device, Element, Error, Reserved, WeightSource};
 
 /// The fast CPU backend.
@@ -46,6 +46,8 @@ pub(crate) struct Scratch {
     pub experts: experts::cpu_simd::Scratch,
     /// The hyper-connections.
     pub hyper: hyper::cpu_simd::Scratch,
+    /// Rows on their way into a block.
+    pub kv: kv::cpu_simd::Scratch,
 }
 
 impl CpuSimd {
@@ -56,6 +58,11 @@ impl CpuSimd {
         let own = (0..pool.workers()).map(|_| Mutex::new(own())).collect();
         let workers = Workers { pool, own };
         CpuSimd { cpu: Cpu::new(), workers, scratch: Scratch::default() }
+    }
+
+    /// Memory, threads and scratch, for operations whose results go to pages.
+    pub(crate) fn parts(&mut self) -> (&mut Cpu, &mut Workers, &mut Scratch) {
+        (&mut self.cpu, &mut self.workers, &mut self.scratch)
     }
 
     /// Computes into a buffer while reading others.

@@ -156,6 +156,18 @@ impl Cpu {
     pub(crate) fn page_mut(&mut self, pool: &mut Pool, page: u32) -> &mut [u8] {
         self.pools[pool.id].pages[page as usize].view_mut()
     }
+
+    /// Computes into a page while reading everything else.
+    pub(crate) fn edit_page(
+        &mut self,
+        pool: &mut Pool,
+        page: u32,
+        compute: impl FnOnce(&Cpu, &mut [u8]),
+    ) {
+        let mut words = std::mem::take(&mut self.pools[pool.id].pages[page as usize]);
+        compute(self, words.view_mut());
+        self.pools[pool.id].pages[page as usize] = words;
+    }
 }
 
 impl Backend for Cpu {}
