@@ -1,7 +1,7 @@
 //! What the fast backend leaves to the reference.
 
 use super::fast::CpuSimd;
-use crate::ops::{attend::*, compress::*, index::*, kv::PagedRows};
+use crate::ops::{attend::*, index::*, kv::PagedRows};
 use crate::{Buffer, KvPools, RowLayout, Step};
 
 impl Attend for CpuSimd {
@@ -31,17 +31,5 @@ impl Index for CpuSimd {
         picks: &mut Buffer<u32>,
     ) {
         self.cpu.index_pick_raw(paged, q, weights, step, kv, picks);
-    }
-}
-impl Compress for CpuSimd {
-    fn compress_raw(
-        &mut self,
-        compressor: &Compressor,
-        values: &Buffer<f32>,
-        gates: &Buffer<f32>,
-        step: &Step,
-        kv: &mut KvPools,
-    ) {
-        self.cpu.compress_raw(compressor, values, gates, step, kv);
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Mutex;
 
 use super::pool::{Pool, Threads};
 use super::{Cpu, Level};
-use crate::ops::{experts, hyper, kv, linear};
+use crate::ops::{compress, experts, hyper, kv, linear};
 use crate::{Backend, Buffer, Device, Element, Error, Reserved, WeightSource};
 
 /// The fast CPU backend.
@@ -48,6 +48,8 @@ pub(crate) struct Scratch {
     pub hyper: hyper::cpu_simd::Scratch,
     /// Rows on their way into a block.
     pub kv: kv::cpu_simd::Scratch,
+    /// The compressors.
+    pub compress: compress::cpu_simd::Scratch,
 }
 
 impl CpuSimd {
