@@ -2,7 +2,7 @@
 //! machine's vector instructions.
 //!
 //! Memory is held by the reference backend, since there is nothing to gain in holding it twice. The
-//! families' `cpu_simd.rs` files compute; a family without one is computed by the reference. All
+//! families' `cpu_simd.rs` files compute. All
 //! memory that an operation needs besides its buffers stays in [`Scratch`] and [`Own`] and is used
 //! again, so that a decode step allocates nothing once it has run.
 
@@ -14,7 +14,7 @@ use gguf::Format;
 use super::pool::{Pool, Threads};
 use super::{Cpu, Level};
 use crate::ops::linear::packed::Packed;
-use crate::ops::{attend, experts, hyper, index, linear};
+use crate::ops::{attend, compress, experts, hyper, index, kv, linear};
 use crate::{Backend, Buffer, Device, Element, Error, Reserved, WeightSource};
 
 /// The fast CPU backend.
@@ -59,6 +59,10 @@ pub(crate) struct Scratch {
     pub attend: attend::cpu_simd::Scratch,
     /// The indexer.
     pub index: index::cpu_simd::Scratch,
+    /// Rows on their way into a block.
+    pub kv: kv::cpu_simd::Scratch,
+    /// The compressors.
+    pub compress: compress::cpu_simd::Scratch,
 }
 
 impl CpuSimd {
@@ -95,6 +99,11 @@ impl CpuSimd {
             packed[id] = Packed::new(workers, matrix);
             *repack_bytes_left -= packed[id].as_ref().map_or(0, Packed::len);
         }
+    }
+
+    /// Memory, threads and scratch, for operations whose results go to pages.
+    pub(crate) fn parts(&mut self) -> (&mut Cpu, &mut Workers, &mut Scratch) {
+        (&mut self.cpu, &mut self.workers, &mut self.scratch)
     }
 
     /// Computes into a buffer while reading others.

@@ -7,7 +7,6 @@
 //! each result is computed by one thread in one fixed order, whatever the number of threads, rows
 //! or segments.
 
-mod delegate;
 pub(crate) mod fast;
 mod pool;
 pub(crate) mod simd;
@@ -162,6 +161,18 @@ impl Cpu {
     /// A page's bytes, to write.
     pub(crate) fn page_mut(&mut self, pool: &mut Pool, page: u32) -> &mut [u8] {
         self.pools[pool.id].pages[page as usize].view_mut()
+    }
+
+    /// Computes into a page while reading everything else.
+    pub(crate) fn edit_page(
+        &mut self,
+        pool: &mut Pool,
+        page: u32,
+        compute: impl FnOnce(&Cpu, &mut [u8]),
+    ) {
+        let mut words = std::mem::take(&mut self.pools[pool.id].pages[page as usize]);
+        compute(self, words.view_mut());
+        self.pools[pool.id].pages[page as usize] = words;
     }
 }
 

@@ -29,6 +29,11 @@ use reply::{Outcome, Reply};
 /// Room for prompt and answer if nothing is said. Memory for it is taken only as it is used.
 const CONTEXT_TOKENS: usize = 32 << 10;
 
+/// Said where no model is named, with the command that fetches the real one.
+const NANO_ANSWERS: &str = "no -m FILE, so Nano answers: the small model inside the program, for a \
+    first look. The real one (81 GB): hf download antirez/deepseek-v4-gguf \
+    DeepSeek-V4-Flash-IQ2XXS-w2Q2K-AProjQ8-SExpQ8-OutQ8-chat-v2.gguf --local-dir .";
+
 /// Answers a prompt.
 pub fn run(mut run: Run, terminal: &Terminal) -> Result<Exit> {
     let file = open::model(&run.model)?;
@@ -36,7 +41,7 @@ pub fn run(mut run: Run, terminal: &Terminal) -> Result<Exit> {
     let context = run.context.unwrap_or(CONTEXT_TOKENS.min(native));
     lower_thinking(&mut run, context);
     if run.model == Model::BuiltIn && !run.quiet {
-        say("no -m FILE, so Nano answers: the small model inside the program, for a first look");
+        say(NANO_ANSWERS);
     }
     let checkpoint = prompt::checkpoint(&file);
     let memory_max = machine::memory_available();

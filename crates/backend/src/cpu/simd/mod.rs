@@ -240,6 +240,19 @@ pub(crate) fn vector(x: &[f32], at: usize) -> &[f32; LANES] {
     x[at..at + LANES].as_array().expect("sixteen values")
 }
 
+/// Up to sixteen values, zeros beyond.
+#[inline(always)]
+pub(crate) fn padded<S: Simd>(x: &[f32]) -> S::F {
+    match x.as_array() {
+        Some(x) => S::load(x),
+        None => {
+            let mut lanes = [0.0; LANES];
+            lanes[..x.len()].copy_from_slice(x);
+            S::load(&lanes)
+        }
+    }
+}
+
 /// The sixteen values from `at` on, to write.
 #[inline(always)]
 pub(crate) fn vector_mut(x: &mut [f32], at: usize) -> &mut [f32; LANES] {

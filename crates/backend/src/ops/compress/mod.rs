@@ -22,6 +22,7 @@
 
 mod cases;
 mod cpu;
+pub(crate) mod cpu_simd;
 
 pub use cases::cases;
 

@@ -35,19 +35,30 @@ fn read(weights: &[f32], h: &[f32], x: &mut [f32]) {
     }
 }
 
-/// One token's `pre`, and `post` and `C` in `gates`, from its coefficients `m`.
-pub(super) fn gates_of(
+/// One token's `pre` `[n]` from its coefficients `m`.
+pub(super) fn pre_of(
     settings: HyperSettings,
     m: &[f32],
     base: &[f32],
     scale: &[f32],
     pre: &mut [f32],
+) {
+    for ((pre, m), base) in pre.iter_mut().zip(m).zip(base) {
+        *pre = sigmoid(m * scale[0] + base) + settings.eps;
+    }
+}
+
+/// One token's `post` and `C` from its coefficients `m`.
+pub(super) fn gates_of(
+    settings: HyperSettings,
+    m: &[f32],
+    base: &[f32],
+    scale: &[f32],
     gates: &mut [f32],
 ) {
     let HyperSettings { streams: n, iterations, eps, .. } = settings;
     let (post, c) = gates.split_at_mut(n);
     for i in 0..n {
-        pre[i] = sigmoid(m[i] * scale[0] + base[i]) + eps;
         post[i] = 2.0 * sigmoid(m[n + i] * scale[1] + base[n + i]);
     }
     for (i, c) in c.iter_mut().enumerate() {
@@ -99,7 +110,8 @@ impl Hyper for Cpu {
             let (base, scale) = (cpu.data(&mix.base), cpu.data(&mix.scale));
             for (t, m) in coefficients(cpu, mix, rms_eps, &h).into_iter().enumerate() {
                 let gates = &mut gates[t * gates_width..][..gates_width];
-                gates_of(settings, &m, base, scale, &mut pre[t * n..][..n], gates);
+                pre_of(settings, &m, base, scale, &mut pre[t * n..][..n]);
+                gates_of(settings, &m, base, scale, gates);
             }
         });
         self.edit(x, |cpu, x| {

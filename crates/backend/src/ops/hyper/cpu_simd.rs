@@ -2,20 +2,23 @@
 //! tokens.
 //!
 //! Streams are normed before the product, as in the reference. Gates are a handful of numbers per
-//! token and computed by the reference's own functions. The write half is vectorized for four
+//! token and computed by the reference's own functions, a few tokens per task. The write half is vectorized for four
 //! streams, the count of every published file; other counts are left to the reference.
 
-use super::cpu::{gates_of, sigmoid};
+use super::cpu::{gates_of, pre_of, sigmoid};
 use super::{Hyper, HyperMix, HyperSettings};
 use crate::cpu::Cpu;
-use crate::cpu::fast::{CpuSimd, Workers};
-use crate::cpu::simd::{Kernel, LANES, Simd, add_scaled};
+use crate::cpu::fast::{CpuSimd, Own, Workers};
+use crate::cpu::simd::{Kernel, LANES, Simd, add_scaled, padded};
 use crate::ops::linear;
 use crate::ops::norm::cpu_simd::Rms;
 use crate::{Buffer, Step};
 
 /// Streams that the write half is vectorized for.
 const STREAMS: usize = 4;
+
+/// Tokens whose gates are one task, of some microseconds each.
+const GATES_PER_TASK: usize = 2;
 
 /// Memory of a mix, used again and again.
 #[derive(Default)]
@@ -24,8 +27,6 @@ pub(crate) struct Scratch {
     normed: Vec<f32>,
     /// `W · rms(h)`, `[T, rows of W]`.
     m: Vec<f32>,
-    /// How much each stream is read, `[T, n]`.
-    pre: Vec<f32>,
 }
 
 /// `m = W · rms(h)` for `rows` tokens, token `t` in row `source(t)` of the streams.
@@ -38,7 +39,7 @@ fn coefficients<'a>(
     rows: usize,
     h: &(dyn Fn(usize) -> &'a [f32] + Sync),
 ) {
-    let Scratch { normed, m, .. } = scratch;
+    let Scratch { normed, m } = scratch;
     let width = mix.matrix.cols;
     normed.resize(rows * width, 0.0);
     workers.chunks(normed, width, &|own, t, out| {
@@ -85,9 +86,9 @@ impl Kernel for Spread<'_> {
         let d = y.len();
         for at in (0..d).step_by(LANES) {
             let len = LANES.min(d - at);
-            let now = load::<S>(&y[at..][..len]);
+            let now = padded::<S>(&y[at..][..len]);
             let before: [S::F; STREAMS] =
-                std::array::from_fn(|j| load::<S>(&h[j * d + at..][..len]));
+                std::array::from_fn(|j| padded::<S>(&h[j * d + at..][..len]));
             for k in 0..STREAMS {
                 let mut sum = S::mul(S::splat(c[k]), before[0]);
                 for j in 1..STREAMS {
@@ -97,19 +98,6 @@ impl Kernel for Spread<'_> {
                 S::store(S::fma(S::splat(post[k]), now, sum), &mut out);
                 h[k * d + at..][..len].copy_from_slice(&out[..len]);
             }
-        }
-    }
-}
-
-/// Up to sixteen values, zeros beyond.
-#[inline(always)]
-fn load<S: Simd>(x: &[f32]) -> S::F {
-    match x.as_array() {
-        Some(x) => S::load(x),
-        None => {
-            let mut padded = [0.0; LANES];
-            padded[..x.len()].copy_from_slice(x);
-            S::load(&padded)
         }
     }
 }
@@ -131,18 +119,23 @@ impl Hyper for CpuSimd {
             let row = |t: usize| &h[t * width..][..width];
             let eps = settings.rms_eps;
             coefficients((cpu, workers), &mut scratch.matmul, own, mix, eps, rows, &row);
-            own.pre.resize(rows * n, 0.0);
-            let (base, scale) = (cpu.data(&mix.base), cpu.data(&mix.scale));
-            let tokens = own.m.chunks_exact(mix.matrix.rows).zip(own.pre.chunks_exact_mut(n));
-            for ((m, pre), gates) in tokens.zip(gates.chunks_exact_mut(gates_width)) {
-                gates_of(settings, m, base, scale, pre, gates);
-            }
+            let (base, scale, m) = (cpu.data(&mix.base), cpu.data(&mix.scale), &own.m);
+            let gates = &mut gates[..rows * gates_width];
+            workers.chunks(gates, GATES_PER_TASK * gates_width, &|_, task, gates| {
+                let m = m.chunks_exact(mix.matrix.rows).skip(task * GATES_PER_TASK);
+                for (gates, m) in gates.chunks_exact_mut(gates_width).zip(m) {
+                    gates_of(settings, m, base, scale, gates);
+                }
+            });
         });
         self.edit(x, |cpu, workers, scratch, x| {
-            let (h, pre) = (cpu.data(streams), &scratch.hyper.pre);
+            let (h, m) = (cpu.data(streams), &scratch.hyper.m);
+            let (base, scale) = (cpu.data(&mix.base), cpu.data(&mix.scale));
             workers.chunks(&mut x[..rows * x_width], x_width, &|own, t, x| {
-                let (weights, h) = (&pre[t * n..][..n], &h[t * width..][..width]);
-                own.level.run(Read { weights, h, x });
+                let Own { level, floats: weights, .. } = own;
+                weights.resize(n, 0.0);
+                pre_of(settings, &m[t * mix.matrix.rows..], base, scale, weights);
+                level.run(Read { weights, h: &h[t * width..][..width], x });
             });
         });
     }

@@ -6,13 +6,13 @@ use crate::conformance::{Case, Kit, Session};
 const FORMATS: [RowFormat; 3] = [RowFormat::Packed, RowFormat::RoundedF32, RowFormat::ExactF32];
 
 /// The bytes of every ring after two sessions were fed in uneven pieces, one longer than the
-/// window.
+/// window, one a single row.
 fn rings(kit: &mut Kit, format: RowFormat) -> Vec<f32> {
     let mut session = Session::new(kit, format, 4, 2, 512);
-    let steps = [[(0, 3, 1), (0, 130, 1)], [(3, 200, 1), (130, 1, 1)]];
+    let steps: [&[_]; 3] = [&[(0, 3, 1), (0, 130, 1)], &[(3, 200, 1), (130, 1, 1)], &[(203, 1, 1)]];
     let mut fresh = kit.device().row_block(session.ring.layout, 256).expect("a small block");
     for segments in steps {
-        let step = kit.step(&segments);
+        let step = kit.step(segments);
         let x = kit.buffer(step.rows, 512);
         kit.b.store_rows(&x, &mut fresh, step.rows);
         kit.b.keep_window(&fresh, session.ring, &step, &mut session.kv);

@@ -15,6 +15,7 @@
 mod cases;
 pub(crate) mod cpu;
 pub(crate) mod cpu_rows;
+pub(crate) mod cpu_simd;
 pub mod layout;
 pub mod round;
 

@@ -62,7 +62,7 @@ impl Kernel for Heads<'_> {
 
 /// `1 / sqrt(mean(x²) + eps)`.
 #[inline(always)]
-fn rms_scale<S: Simd>(x: &[f32], eps: f32) -> f32 {
+pub(crate) fn rms_scale<S: Simd>(x: &[f32], eps: f32) -> f32 {
     let mean = f64::from(dot::<S>(x, x)) / x.len() as f64;
     (1.0 / (mean + f64::from(eps)).sqrt()) as f32
 }

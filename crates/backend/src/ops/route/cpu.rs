@@ -5,7 +5,7 @@ use crate::ops::select::largest;
 use crate::{Buffer, Cpu, Step};
 
 /// `sqrt(ln(1 + e^x))`, without overflow for large `x`.
-fn score(logit: f32) -> f32 {
+pub(super) fn score(logit: f32) -> f32 {
     let softplus = logit.max(0.0) + (-logit.abs()).exp().ln_1p();
     softplus.sqrt()
 }

@@ -9,6 +9,7 @@
 
 mod cases;
 mod cpu;
+mod cpu_simd;
 
 pub use cases::cases;
 
