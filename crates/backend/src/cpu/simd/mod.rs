@@ -76,7 +76,7 @@ pub(crate) trait Simd: Copy + 'static {
     fn to_f(x: Self::I) -> Self::F;
     /// `2^x` for `x` in −126..=127.
     fn power_of_two(x: Self::I) -> Self::F;
-    /// The low bytes of the lanes.
+    /// The lanes, which must be within −128..=127, as bytes.
     fn store_bytes(x: Self::I, out: &mut [i8; LANES]);
     /// Sixteen little-endian F16.
     fn f16(bytes: &[u8; 2 * LANES]) -> Self::F;
@@ -211,7 +211,8 @@ pub(crate) fn add_scaled<S: Simd>(factor: f32, x: &[f32], y: &mut [f32]) {
     }
 }
 
-/// `e^x`, to about one unit in the last place; 0 below −87.3, infinite above 88.7, NaN for NaN.
+/// `e^x`, to about one unit in the last place; 0 below −104, infinite above 88.73, NaN for NaN.
+/// Subnormal below −87.3, where units are coarse and the result is rounded twice.
 ///
 /// `x = n ln 2 + r` with `|r| ≤ ln 2 / 2`; `e^r` by the Taylor series to the seventh power.
 #[inline(always)]
@@ -219,7 +220,7 @@ pub(crate) fn exp<S: Simd>(x: S::F) -> S::F {
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     // The order of arguments keeps NaN.
-    let x = S::min(S::splat(89.0), S::max(S::splat(-88.0), x));
+    let x = S::min(S::splat(89.0), S::max(S::splat(-104.0), x));
     let n = S::nearest(S::mul(x, S::splat(std::f32::consts::LOG2_E)));
     let n_float = S::to_f(n);
     let r = S::fma(n_float, S::splat(-LN2_HIGH), x);
