@@ -1,6 +1,6 @@
 """Compares the engine with PyTorch on the master: logits of ten prompts, and greedy texts.
 
-  python check_engine.py ENGINE MASTER.gguf CORPUS.jsonl.xz
+  python check_engine.py ENGINE MASTER.gguf CORPUS.jsonl.xz [OPTIONS of the engine]
 
 Six held-out documents (up to 4k tokens) and four questions. Differences are relative to the largest
 |logit| of a prompt. A flipped FP8 or FP4 code moves single positions, so the bound is on the median
@@ -34,7 +34,8 @@ def written(engine, arguments):
 def prompts(tokenizer, corpus):
     """(name, tokens, arguments of `run`)."""
     encode = lambda text: tokenizer.encode(text, add_special_tokens=False).ids
-    for count, text in zip(LENGTHS, corpus.held):
+    long_enough = [text for text in corpus.held if len(text) > 5 * max(LENGTHS)]
+    for count, text in zip(LENGTHS, long_enough):
         part = tokenizer.decode(encode(text)[:count])
         yield f"document {count}", encode(BOS + part), part
     for question in QUESTIONS:
@@ -42,13 +43,13 @@ def prompts(tokenizer, corpus):
 
 
 def main():
-    program, path, corpus = sys.argv[1:]
+    program, path, corpus, *options = sys.argv[1:]
     tokenizer = Tokenizer.from_file(str(Path(__file__).parent / "tokenizer.json"))
     state = to_state(path)
     model = Model(Config(vocab_size=len(state["embed.weight"])), 8192)
     model.load_state_dict(state, strict=False)  # no MTP block in this file
     model.eval()
-    engine, good = Engine(program, path, []), True
+    engine, good = Engine(program, path, options), True
     for name, ids, document in prompts(tokenizer, Corpus(corpus)):
         if document is None:
             text = written(engine, ["-p", name, "--nothink"])

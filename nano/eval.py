@@ -9,7 +9,8 @@ greedy decoding writes the whole block right. The engine computes the logits of 
 expected call at once; greedy decoding is exact just when every expected token is the most likely
 one there. With `--generate N`, greedy decoding goes on to the end in the first N inexact cases, to see whether
 what comes is valid DSML; exact ones are valid.
-Perplexity: held-out documents, first 2048 tokens each, given per token and per byte.
+Perplexity: held-out documents, first 2048 tokens each, given per token and per byte. `--long N` measures
+the loss behind N tokens.
 """
 
 import argparse
@@ -131,15 +132,29 @@ def print_share(args, right, faults, lengths):
     )
 
 
+def losses(rows, ids):
+    """Loss of every next token: rows [T, vocab], ids [T]."""
+    rows = rows.astype(np.float64)
+    top = rows.max(-1, keepdims=True)
+    logp = rows - top - np.log(np.exp(rows - top).sum(-1, keepdims=True))
+    return -logp[np.arange(len(ids)), ids]
+
+
+def long_context(engine, tokenizer, corpus, length):
+    """The last 1024 tokens behind `length` tokens of documents, and behind the last 1024 of them."""
+    text = BOS + "\n\n".join(corpus.held)[: 8 * length]
+    ids = tokenizer.encode(text, add_special_tokens=False).ids[: length + 1024]
+    for begin in (0, length - 1024):
+        loss = losses(engine.logits(ids[begin:], 1025)[:-1], ids[-1024:]).mean()
+        print(f"1024 tokens behind {length - begin} others: loss {loss:.3f}", flush=True)
+
+
 def perplexity(engine, tokenizer, corpus, count):
     loss = tokens = size = 0
     for text in corpus.held[:count]:
         encoding = tokenizer.encode(BOS + text[:12000], add_special_tokens=False)
         ids = encoding.ids[:2048]
-        rows = engine.logits(ids, len(ids))[:-1].astype(np.float64)
-        top = rows.max(-1, keepdims=True)
-        logp = rows - top - np.log(np.exp(rows - top).sum(-1, keepdims=True))
-        loss -= logp[np.arange(len(ids) - 1), ids[1:]].sum()
+        loss += losses(engine.logits(ids, len(ids))[:-1], ids[1:]).sum()
         tokens += len(ids) - 1
         size += len(tokenizer.decode(ids[1:], skip_special_tokens=False).encode())
     print(
@@ -156,7 +171,13 @@ def main():
     parser.add_argument("--names")
     parser.add_argument("--wordings")
     parser.add_argument("--device")
-    for name, default in (("cases", 400), ("characters", 0), ("documents", 0), ("generate", 0)):
+    for name, default in (
+        ("cases", 400),
+        ("characters", 0),
+        ("documents", 0),
+        ("generate", 0),
+        ("long", 0),
+    ):
         parser.add_argument("--" + name, type=int, default=default)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
@@ -167,6 +188,8 @@ def main():
     tokenizer, corpus = Tokenizer.from_file(args.tokenizer), Corpus(args.corpus)
     if args.documents:
         perplexity(engine, tokenizer, corpus, args.documents)
+    if args.long:
+        long_context(engine, tokenizer, corpus, args.long)
     if args.cases:
         tool_calls(engine, tokenizer, corpus, args)
 
