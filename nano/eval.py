@@ -52,7 +52,7 @@ class Engine:
         self.run("logits", *arguments, "--out", str(out))
         return np.load(out)
 
-    def greedy(self, ids, draft, rounds=40):
+    def greedy(self, ids, draft, rounds=200):
         """The tokens that greedy decoding writes up to EOS, or None if that is far to go.
 
         A draft is checked as a whole; what the model says instead is the next draft, so that
