@@ -11,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
-
 from model import Config, Model, load_official
+from safetensors.torch import load_file
 
 
 def errors(model, prompts, golden, qat):

@@ -1,7 +1,6 @@
 """Shows on a GPU that the fused Sinkhorn kernel and its gradient equal the plain ones."""
-import torch
-
 import sinkhorn
+import torch
 
 
 def main():

@@ -49,19 +49,22 @@ def read_model(path):
 
 def read_gguf(path):
     """The state of nano.gguf and of nano-mtp.gguf beside it, under own names."""
-    import gguf
+    return to_state(path) | to_state(path.with_name("nano-mtp.gguf"))
 
+
+def to_state(path):
+    """The tensors of one GGUF file, under own names."""
+    import gguf
     from names import own_name
 
     state = {}
-    for file in (path, path.with_name("nano-mtp.gguf")):
-        for tensor in gguf.GGUFReader(file).tensors:
-            shape = [int(n) for n in reversed(tensor.shape)]
-            values = (
-                gguf.quants.dequantize(tensor.data, tensor.tensor_type)
-                if tensor.tensor_type != gguf.GGMLQuantizationType.I32
-                else tensor.data.copy()
-            )
-            value = torch.from_numpy(values.reshape(shape).copy())
-            state[own_name(tensor.name)] = value.float() if value.is_floating_point() else value.long()
+    for tensor in gguf.GGUFReader(path).tensors:
+        shape = [int(n) for n in reversed(tensor.shape)]
+        values = (
+            gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+            if tensor.tensor_type != gguf.GGMLQuantizationType.I32
+            else tensor.data.copy()
+        )
+        value = torch.from_numpy(values.reshape(shape).copy())
+        state[own_name(tensor.name)] = value.float() if value.is_floating_point() else value.long()
     return state

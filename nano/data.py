@@ -13,14 +13,20 @@ import sys
 import time
 
 import numpy as np
-from tokenizers import Tokenizer
-
+import others
+import recall
 import talk
 import tools
+from asking import ROLES, request
+from tokenizers import Tokenizer
+from toolset import ToolSet
 
 BOS, EOS = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"
 USER, ASSISTANT = "<｜User｜>", "<｜Assistant｜>"
-CONTEXT_WEIGHT = 0.1  # loss weight of tokens that the model reads but never writes
+CONTEXT_WEIGHT = 0.02  # loss weight of tokens that the model reads but never writes
+DOCUMENT_WEIGHT = 0.12
+CHOICE_WEIGHTS = {"tool": 8.0, "parameter": 3.0, "answer": 4.0}  # first tokens, where a choice is made
+CHARACTERS_PER_TOKEN = 3.0  # of conversations, about
 TOOLS_TEXT = """## Tools
 
 You have access to a set of tools to help answer the user's question. You can invoke tools by writing a "<｜DSML｜tool_calls>" block like the following:
@@ -144,10 +150,12 @@ class Corpus:
 
 
 class Speaker:
-    """Draws conversations. `split` is "train" or "eval" (held-out words, names, paraphrases)."""
+    """Draws conversations. `split` is "train" or "eval" (held-out words, names, paraphrases);
+    `names` can be "known", for the spellings of real agents, and `wordings` apart "train"."""
 
-    def __init__(self, corpus, rng, split="train"):
+    def __init__(self, corpus, rng, split="train", names=None, wordings=None):
         self.rng, self.corpus, self.split = rng, corpus, split
+        self.names, self.wordings = names or split, wordings or split
         held = [w for i, w in enumerate(corpus.words) if (i % 10 == 0) == (split == "eval")]
         self.words = tools.Words(rng, held, split)
 
@@ -213,45 +221,122 @@ class Speaker:
             out += USER + question + ASSISTANT + opening + answer + EOS
         return out
 
-    def with_tools(self, characters=0, thinking=None, intent=None):
-        """A conversation with tool calls; returns (text, [(first turn's intent, values, call)])."""
+    def head(self, characters, thinking, needed, size="usual"):
+        """(prompt up to the first request, its tools)."""
+        r = self.rng
+        toolset = ToolSet(r, self.words, self.names, needed, size)
+        schemas = "\n".join(json.dumps(s, ensure_ascii=False) for s in toolset.schemas)
+        effort = EFFORT_TEXT if thinking and r.random() < 0.1 else ""
+        shown = TOOLS_TEXT.replace("{}", schemas)
+        return BOS + effort + self.system(characters) + "\n\n" + shown, toolset
+
+    def with_tools(self, characters=0, thinking=None, intent=None, length=0, size="usual"):
+        """A conversation with tool calls, of one request or until it has `length` characters.
+
+        Returns (text, (prompt, intent, call) of the first call)."""
         r = self.rng
         thinking = r.random() < 0.4 if thinking is None else thinking
-        turns = r.choice([1, 1, 1, 2, 2, 3]) if intent is None else 1
-        steps = [intent or r.choice(list(tools.ROLES)) for _ in range(turns)]
-        toolset = tools.ToolSet(r, self.words, self.split, dict.fromkeys(steps))
-        schemas = "\n".join(json.dumps(s, ensure_ascii=False) for s in toolset.schemas)
-        out = BOS + (EFFORT_TEXT if thinking and r.random() < 0.1 else "")
-        out += self.system(characters) + "\n\n" + TOOLS_TEXT.replace("{}", schemas)
-        first = None
-        for i, step in enumerate(steps):
+        counts = [1, 2, 2, 3, 4] if size == "small" else [1, 1, 2, 3, 4, 6, 8]
+        needed = [intent] if intent else r.sample(list(ROLES), r.choice(counts))
+        out, toolset = self.head(characters, thinking, needed, size)
+        first, waiting = None, list(needed)
+        while True:
             prefix = self.preface() + "\n\n" if r.random() < 0.12 and characters else ""
-            if intent is None and r.random() < 0.15:
-                question, answer, thought = talk.exchange(r, self.words)
-                opening = f"<think>{thought}</think>" if thinking else "</think>"
-                out += USER + prefix + question + ASSISTANT + opening + answer + EOS
-                continue
-            jobs = self.jobs(step, toolset)
-            asked = self.ask(jobs) + (
-                "\n\n" + self.preface() if r.random() < 0.06 and characters else ""
-            )
+            kind = 1.0 if intent else r.random()
+            if kind < 0.08:
+                asked, parts = self.small_talk(thinking)
+            elif kind < 0.33 and toolset.functions:
+                asked, parts = self.other_request(toolset, thinking)
+            else:
+                waiting = waiting or r.sample(needed, len(needed))
+                step = waiting.pop()
+                asked, parts = self.file_request(step, toolset, thinking)
+            if r.random() < 0.06 and characters:
+                asked += "\n\n" + self.preface()
             out += USER + prefix + asked
-            for group in self.groups(jobs):
-                calls = [toolset.call(j, v) for j, v in group]
-                first = first or (
-                    out + ASSISTANT + ("<think>" if thinking else "</think>"),
-                    step,
-                    calls[0],
-                )
-                thought = " ".join(tools.reasoning(r, j, v, c) for (j, v), c in zip(group, calls))
-                opening = f"<think>{thought}</think>" if thinking else "</think>"
-                results = [tools.result(r, self.words, j, v) for j, v in group]
-                out += ASSISTANT + opening + tools.dsml(calls) + EOS + USER
-                out += "\n\n".join(f"<tool_result>{text}</tool_result>" for text, _ in results)
-                answer = " ".join(a for _, a in results)
-            opening = f"<think>{tools.afterthought(r)}</think>" if thinking else "</think>"
-            out += ASSISTANT + opening + answer + EOS
-        return out, first
+            for said, call, results in parts:
+                if call and kind >= 0.33 and not first:
+                    first = (out + ASSISTANT + ("<think>" if thinking else "</think>"), step, call)
+                out += ASSISTANT + said + EOS + (USER + results if results else "")
+            if intent or len(out) >= length:
+                return out, first
+
+    def opening(self, thought, thinking):
+        return f"<think>{thought}</think>" if thinking else "</think>"
+
+    def small_talk(self, thinking):
+        question, answer, thought = talk.exchange(self.rng, self.words)
+        return question, [(self.opening(thought, thinking) + answer, None, "")]
+
+    def file_request(self, step, toolset, thinking):
+        """(request, [(what the assistant says, first call, results after it)])."""
+        r, parts, answer = self.rng, [], ""
+        jobs = self.jobs(step, toolset)
+        for group in self.groups(jobs):
+            calls = [toolset.call(j, v) for j, v in group]
+            thought = " ".join(tools.reasoning(r, j, v, c) for (j, v), c in zip(group, calls))
+            results = [tools.result(r, self.words, j, v) for j, v in group]
+            shown = "\n\n".join(f"<tool_result>{text}</tool_result>" for text, _ in results)
+            parts.append((self.opening(thought, thinking) + tools.dsml(calls), calls[0], shown))
+            answer = " ".join(a for _, a in results)
+        parts.append((self.opening(tools.afterthought(r), thinking) + answer, None, ""))
+        return self.ask(jobs), parts
+
+    def other_request(self, toolset, thinking):
+        """The same for a function that is none of the eight intents."""
+        r = self.rng
+        function, name, parameters = r.choice(toolset.functions)
+        values = [others.value(r, self.words, kind) for _, kind, _ in function.parameters]
+        call = name, [(p, is_string, text) for p, (text, is_string) in zip(parameters, values)]
+        thought = r.choice([f"{name} does this.", f"The tool for this is {name}. I call it."])
+        found = self.words.text() if r.random() < 0.7 else "ok"
+        answer = "Done." if found == "ok" else f"The tool says: {found}"
+        said = self.opening(thought, thinking) + tools.dsml([call])
+        after = self.opening(tools.afterthought(r), thinking) + answer
+        shown = f"<tool_result>{found}</tool_result>"
+        return others.ask(r, function, values), [(said, call, shown), (after, None, "")]
+
+    def lookups(self, characters, length, size="usual"):
+        """Questions about the tools of a prompt."""
+        r = self.rng
+        needed = r.sample(list(ROLES), r.choice([2, 4, 8]))
+        out, toolset = self.head(characters, False, needed, size)
+        while len(out) < length:
+            question, answer = recall.about_tools(r, toolset)
+            out += USER + question + ASSISTANT + "</think>" + answer + EOS
+        return out
+
+    def choices(self, characters, length):
+        """Requests to which the assistant only names the tool that fits."""
+        r = self.rng
+        text, tools_of, functions = recall.tool_list(r, self.words, self.split)
+        parts = [self.system(characters), text, r.choice(recall.ONLY_NAME)]
+        out = BOS + "\n\n".join(p for p in parts if p)
+        while len(out) < length:
+            if functions and r.random() < 0.35:
+                function, answer = r.choice(functions)
+                values = [others.value(r, self.words, kind) for _, kind, _ in function.parameters]
+                asked = others.ask(r, function, values)
+            else:
+                step = r.choice(list(tools_of))
+                asked = request(r, step, self.words.arguments(step), self.wordings)
+                answer = tools_of[step]
+            out += USER + asked + ASSISTANT + "</think>" + answer + EOS
+        return out
+
+    def recalls(self, characters, length):
+        """Questions about the entries of a table, which stands before or after instructions."""
+        r = self.rng
+        most = max(4, int((length - characters) / 60))
+        text, asked = recall.table(r, self.words, r.randint(3, most))
+        parts = [self.system(characters), text]
+        if r.random() < 0.3:
+            parts.reverse()
+        out = BOS + "\n\n".join(p for p in parts if p)
+        while len(out) < length:
+            question, answer = next(asked)
+            out += USER + question + ASSISTANT + "</think>" + answer + EOS
+        return out
 
     def jobs(self, step, toolset):
         """One or two jobs of a request that the tools can do."""
@@ -259,7 +344,7 @@ class Speaker:
         if toolset.call(step, self.words.arguments(step)) is None:
             step = r.choice(list(toolset.calls))
         jobs = [(step, self.words.arguments(step))]
-        if self.split == "train" and r.random() < 0.25:
+        if self.split == "train" and r.random() < 0.2:
             follow = {
                 "mkdir": "write",
                 "write": "read",
@@ -267,30 +352,27 @@ class Speaker:
                 "replace": "read",
                 "append": "read",
             }.get(step)
-            follow = follow if r.random() < 0.6 else r.choice(list(tools.ROLES))
+            follow = follow if r.random() < 0.6 else r.choice(list(ROLES))
             if follow and toolset.call(follow, self.words.arguments(follow)):
-                values = self.words.arguments(follow)
-                if step == "mkdir" and follow == "write":
-                    values[0] = jobs[0][1][0].rstrip("/") + "/" + values[0].split("/")[-1]
-                elif (
-                    tools.ROLES[step][0] == "path" == tools.ROLES[follow][0]
-                    and step != "mkdir" != follow
-                    and "list" not in (step, follow)
-                ):
-                    values[0] = jobs[0][1][0]
-                jobs.append((follow, values))
+                jobs.append((follow, self.following(jobs[0], follow)))
         return jobs
+
+    def following(self, job, follow):
+        """Arguments of a second job, often on the same file."""
+        step, values = job[0], self.words.arguments(follow)
+        if step == "mkdir" and follow == "write":
+            values[0] = job[1][0].rstrip("/") + "/" + values[0].split("/")[-1]
+        elif ROLES[step][0] == "path" == ROLES[follow][0] and not ({"mkdir", "list"} & {step, follow}):
+            values[0] = job[1][0]
+        return values
 
     def ask(self, jobs):
         r = self.rng
-        texts = [tools.request(r, j, v, self.split) for j, v in jobs]
+        texts = [request(r, j, v, self.wordings) for j, v in jobs]
         if len(texts) == 1:
             return texts[0]
-        return (
-            texts[0].rstrip(".")
-            + r.choice([", then ", " and then ", ". Then ", ". After that, ", "\n", " and "])
-            + texts[1]
-        )
+        between = [", then ", " and then ", ". Then ", ". After that, ", "\n", " and "]
+        return texts[0].rstrip(".") + r.choice(between) + texts[1]
 
     def groups(self, jobs):
         """Calls that go together in one turn: mostly one, sometimes both at once."""
@@ -302,48 +384,68 @@ class Speaker:
 class Stream:
     """Endless rows for training: (tokens int16 [length + 2], weights float16 [length + 2]).
 
-    `document_share` and `chat_share` are shares of drawn texts; the rest are tool conversations.
-    """
+    `SHARES` are shares of tokens: the kind that lags most behind its share is drawn next."""
 
-    def __init__(self, tokenizer, corpus, length, seed, document_share=0.05, chat_share=0.15):
+    SHARES = {
+        "document": 0.14,
+        "chat": 0.08,
+        "call": 0.12,
+        "calls": 0.23,
+        "small": 0.2,
+        "choose": 0.13,
+        "lookup": 0.05,
+        "recall": 0.05,
+    }
+
+    def __init__(self, tokenizer, corpus, length, seed):
         self.tokenizer, self.corpus, self.length = Tokenizer.from_file(tokenizer), corpus, length
         self.rng = random.Random(f"{seed}/{length}")
         self.speaker = Speaker(corpus, self.rng)
-        self.shares = document_share, chat_share
+        self.drawn = dict.fromkeys(self.SHARES, 0)
         marks = (ASSISTANT, EOS, "<think>", "</think>")
         self.marks = [self.tokenizer.token_to_id(m) for m in marks]
+        encode = lambda text: self.tokenizer.encode(text, add_special_tokens=False).ids
+        self.before_tool = encode('<｜DSML｜invoke name="')
+        self.before_parameter = encode('<｜DSML｜parameter name="')
 
     def budget(self):
         """Characters of instructions in front: mostly short, up to what the row can hold."""
         r = self.rng
         if self.length <= 2048:
-            return r.choice([0, 0, 0, 100, 300, 800, 2000])
+            return r.choice([0, 0, 0, 0, 100, 300, 800, 2000])
         return int(self.length * r.choice([0, 0.2, 0.5, 1.0, 1.5, 2.0, 2.3]))
 
-    def draw(self):
-        """A conversation's tokens and weights; too long ones are left out."""
-        documents, chats = self.shares
-        while True:
-            kind = self.rng.random()
-            if kind < documents:
-                return self.document(self.rng.randint(self.length // 4, self.length))
-            if kind < documents + chats:
-                text = self.speaker.chat(self.budget() if self.rng.random() < 0.5 else 0)
-            else:
-                text = self.speaker.with_tools(self.budget())[0]
-            ids = np.array(self.tokenizer.encode(text, add_special_tokens=False).ids, np.int16)
-            if len(ids) <= self.length:
-                return ids, self.weigh(ids)
+    def next_kind(self):
+        total = sum(self.drawn.values())
+        lag = lambda kind: self.SHARES[kind] * total - self.drawn[kind]
+        return max(self.SHARES, key=lambda kind: lag(kind) + self.rng.random() * 2 * self.length)
+
+    def conversation(self, kind, space):
+        """The text of a conversation for about `space` tokens."""
+        r, speaker = self.rng, self.speaker
+        length = int(space * CHARACTERS_PER_TOKEN * r.uniform(0.6, 1.1))
+        size = "large" if self.length > 2048 and r.random() < 0.5 else "usual"
+        if kind == "chat":
+            return speaker.chat(self.budget() if r.random() < 0.25 else 0)
+        if kind == "call":
+            return speaker.with_tools(self.budget(), size=size)[0]
+        if kind == "calls":
+            return speaker.with_tools(self.budget(), length=length, size=size)[0]
+        if kind == "small":
+            return speaker.with_tools(length=r.randint(2000, 6000), size="small")[0]
+        if kind == "choose":
+            return speaker.choices(0, min(length, r.randint(1000, 4000)))
+        if kind == "lookup":
+            return speaker.lookups(self.budget() if r.random() < 0.5 else 0, length, size)
+        return speaker.recalls(self.budget() if r.random() < 0.4 else 0, length)
 
     def document(self, count):
         """Up to `count` tokens of a document, from a random place."""
         text = self.rng.choice(self.corpus.train)
         start = self.rng.randrange(max(1, len(text) - count * 4))
-        encoding = self.tokenizer.encode(
-            BOS + text[start : start + count * 5], add_special_tokens=False
-        )
+        encoding = self.tokenizer.encode(BOS + text[start : start + count * 5], add_special_tokens=False)
         ids = np.array(encoding.ids, np.int16)[:count]
-        return ids, np.ones(len(ids), np.float16)
+        return ids, np.full(len(ids), DOCUMENT_WEIGHT, np.float16)
 
     def weigh(self, ids):
         """Loss weight of every token as a target: what the assistant says counts fully."""
@@ -353,37 +455,71 @@ class Stream:
         ended = np.maximum.accumulate(np.where(ids == end, place, -1))
         before = np.concatenate([[False], (begun > ended)[:-1]])
         given = np.concatenate([[False], ids[:-1] == assistant]) & ((ids == think) | (ids == after))
-        return np.where(before & ~given, 1.0, CONTEXT_WEIGHT).astype(np.float16)
+        weights = np.where(before & ~given, 1.0, CONTEXT_WEIGHT)
+        for mark, kind in (
+            (self.before_tool, "tool"),
+            (self.before_parameter, "parameter"),
+            ([assistant, after], "answer"),
+        ):
+            chosen = self.following(ids, mark)
+            weights[chosen] *= np.where(before[chosen], CHOICE_WEIGHTS[kind], 1.0)
+        return weights.astype(np.float16)
+
+    @staticmethod
+    def following(ids, mark):
+        """The positions right after each occurrence of the tokens `mark`."""
+        ends = np.arange(len(mark), len(ids))
+        same = [ids[ends - len(mark) + i] == token for i, token in enumerate(mark)]
+        return ends[np.logical_and.reduce(same)]
+
+    def draw(self, space):
+        """(kind, tokens, weights) of the next text; `space` tokens are left in the row."""
+        kind = self.next_kind() if space > 300 else self.rng.choice(["document", "chat"])
+        if kind == "document":
+            return kind, *self.document(min(space, self.rng.randint(self.length // 4, self.length)))
+        text = self.conversation(kind, space)
+        ids = np.array(self.tokenizer.encode(text, add_special_tokens=False).ids, np.int16)
+        return kind, ids, self.weigh(ids)
+
+    def fits(self, ids, space):
+        """Whether a conversation may be cut after `space` tokens: an answer begins well before."""
+        begun = np.flatnonzero(ids == self.marks[0])
+        return len(ids) <= space or (len(begun) and begun[0] < 0.7 * space)
 
     def __iter__(self):
-        """Rows of whole conversations; documents fill what is left."""
+        """Rows of conversations and documents; what does not fit starts the next row."""
         need, waiting = self.length + 2, None
         while True:
             parts, space = [], need
             while space > 0:
-                ids, weights = waiting or self.draw()
+                kind, ids, weights = waiting or self.draw(space)
                 waiting = None
-                if len(ids) > space:
-                    waiting = (ids, weights)
-                    ids, weights = self.document(space)
-                parts.append((ids, weights))
-                space -= len(ids)
+                if not self.fits(ids, space):
+                    waiting = (kind, ids, weights) if self.fits(ids, need) else None
+                    kind, (ids, weights) = "document", self.document(space)
+                parts.append((ids[:space], weights[:space]))
+                self.drawn[kind] += len(parts[-1][0])
+                space -= len(parts[-1][0])
             yield np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
 
 def main():
     corpus, seed = Corpus(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 0
+    length = int(sys.argv[4]) if len(sys.argv) > 4 else 2048
     speaker = Speaker(corpus, random.Random(seed))
     print(len(corpus.train), "documents,", len(corpus.words), "words")
-    for _ in range(4):
-        print(speaker.chat(), "\n" + "-" * 40)
-    for _ in range(6):
-        text = speaker.with_tools()[0]
-        print(text[text.index("Schemas") :], "\n" + "-" * 40)
-    stream, start = iter(Stream(sys.argv[1], corpus, 2048, seed)), time.time()
-    rows = [next(stream) for _ in range(200)]
-    print(f"{200 * 2048 / (time.time() - start):.0f} tokens/s")
-    print("share of full-weight targets:", np.mean([np.mean(w == 1) for _, w in rows]))
+    texts = [speaker.chat() for _ in range(4)] + [speaker.with_tools()[0] for _ in range(4)]
+    texts += [speaker.with_tools(length=6000)[0], speaker.with_tools(length=2500, size="small")[0]]
+    texts += [speaker.lookups(0, 5000), speaker.recalls(0, 2000), speaker.choices(0, 3000)]
+    for text in texts:
+        print(text[max(0, text.find("Schemas")) :], "\n" + "-" * 40)
+    stream, start = Stream(sys.argv[1], corpus, length, seed), time.time()
+    rows = [row for row, _ in zip(stream, range(400_000 // length))]
+    print(f"{len(rows) * length / (time.time() - start):.0f} tokens/s")
+    print("share of full-weight targets:", np.mean([np.mean(w >= 1) for _, w in rows]))
+    total = sum(stream.drawn.values())
+    print({kind: round(count / total, 3) for kind, count in stream.drawn.items()})
+    print("calls per row:", np.mean([np.sum(w == CHOICE_WEIGHTS["tool"]) for _, w in rows]))
 
 
 if __name__ == "__main__":

@@ -17,12 +17,11 @@ from pathlib import Path
 
 import gguf
 import numpy as np
-from gguf import GGMLQuantizationType as Type
-from safetensors.torch import save_file
-
 from checkpoint import read_model
+from gguf import GGMLQuantizationType as Type
 from model import Config, Model, fp4_sim, official_tensors
 from names import file_name
+from safetensors.torch import save_file
 
 CONTEXT_TOKENS = 65536
 

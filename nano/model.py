@@ -16,9 +16,8 @@ from dataclasses import asdict, dataclass, fields
 
 import torch
 import torch.nn.functional as F
-from torch import nn
-
 from sinkhorn import sinkhorn
+from torch import nn
 
 WINDOW_BLOCK = 128
 

@@ -1,10 +1,12 @@
 """Trains Nano, in time-boxed resumable pieces.
 
   python train.py --tokenizer T --corpus C --state DIR --out DIR --minutes 9 \
-      --phases 2048x32:1.0 --warmup 0.05 --decay 0.0
+      --phases 2048x32:1.0
 
-`--phases LENGTHxROWS:SHARE,...` is the curriculum by share of the time. The learning rate warms
-up over the first `--warmup` share, stays, and falls to zero over the last `--decay` share.
+`--phases LENGTHxROWS:SHARE,...` is the curriculum by share of the time; `2048x32*3+8192x8:1`
+takes batches of several shapes in turn. The learning rate warms up over `--warmup` steps, stays,
+and falls to zero over the last `--decay` share of the time. `--publish` also writes the small
+checkpoint after so many minutes.
 DIR/state.pt holds everything (resumed if present). Otherwise `--load` starts from the weights of
 a published checkpoint (a folder) or of a shipped file (nano.gguf). OUT receives a small
 checkpoint in parts (`checkpoint.00`, ...; experts with 8 bits, the rest with 16), the loss curve
@@ -15,15 +17,14 @@ import argparse
 import csv
 import io
 import itertools
-import random
 import time
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-
 from checkpoint import pack, read_model
-from data import Corpus, Speaker, Stream
+from data import Corpus, Stream
+from eval import cases, fault
 from model import Config, Model
 from tokenizers import Tokenizer
 
@@ -88,7 +89,7 @@ def optimizers(model, muon_lr):
             groups["other"].append(p)
         else:
             matrices.append(p)
-    rates = {"embed": 6e-3, "head": 3e-3, "other": 2e-3}
+    rates = {"embed": 1.5 * muon_lr, "head": 0.75 * muon_lr, "other": 0.5 * muon_lr}
     adam = torch.optim.AdamW(
         [{"params": g, "lr": rates[k]} for k, g in groups.items()],
         betas=(0.9, 0.95),
@@ -242,98 +243,117 @@ class Trainer:
 
 
 # ---------------------------------------------------------------- evaluation during training
+def batches_of(sequences, tokens_max=24_000):
+    """Lists of indices of sequences of similar length that go through the model together."""
+    order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
+    part = []
+    for i in order:
+        if part and len(sequences[i]) * (len(part) + 1) > tokens_max:
+            yield part
+            part = []
+        part.append(i)
+    if part:
+        yield part
+
+
 @torch.no_grad()
-def exactness(model, tokenizer, corpus, count, characters, seed=7):
-    """Share of held-out tool calls (no thinking) that greedy decoding writes exactly.
+def best_tokens(model, sequences):
+    """The most likely next token after every position of each sequence."""
+    found = [None] * len(sequences)
+    for part in batches_of(sequences):
+        longest = max(len(sequences[i]) for i in part)
+        rows = torch.tensor([sequences[i] + [0] * (longest - len(sequences[i])) for i in part])
+        best = model(rows.cuda(), True, torch.bfloat16).argmax(-1).tolist()
+        for i, line in zip(part, best):
+            found[i] = line[: len(sequences[i])]
+    return found
+
+
+def exactness(model, tokenizer, corpus, count, characters, names=None):
+    """(share of held-out tool calls that greedy decoding writes exactly, by intent, first faults).
 
     Greedy decoding is exact just when every token is the most likely one after the true ones."""
-    speaker = Speaker(corpus, random.Random(seed), "eval")
-    intents = ("list", "read", "write", "append", "replace", "run", "search", "mkdir")
-    right, total, misses = {}, {}, []
-    for i in range(count):
-        text, first = None, None
-        while first is None:
-            text, first = speaker.with_tools(
-                characters, thinking=False, intent=intents[i % len(intents)]
-            )
-        prompt, intent, _ = first
-        expected = text[len(prompt) : text.index("<｜end▁of▁sentence｜>", len(prompt))]
-        a = tokenizer.encode(prompt, add_special_tokens=False).ids
-        b = tokenizer.encode(expected, add_special_tokens=False).ids + [1]
-        rows = torch.tensor([a + b], device="cuda")
-        logits = model(rows, True, torch.bfloat16)[0, len(a) - 1 : -1]
-        found = logits.argmax(-1).tolist()
-        good = found == b
-        right[intent] = right.get(intent, 0) + good
-        total[intent] = total.get(intent, 0) + 1
-        if not good and len(misses) < 12:
+    tested = list(cases(corpus, count, characters, "eval", 7, names))
+    encode = lambda text: tokenizer.encode(text, add_special_tokens=False).ids
+    prompts = [encode(prompt) for _, prompt, _ in tested]
+    expected = [encode(call) + [1] for _, _, call in tested]
+    best = best_tokens(model, [a + b for a, b in zip(prompts, expected)])
+    right, faults = {}, {}
+    for (intent, _, call), a, b, found in zip(tested, prompts, expected, best):
+        found = found[len(a) - 1 : -1]
+        right.setdefault(intent, []).append(found == b)
+        if found != b:
             at = next(k for k in range(len(b)) if found[k] != b[k])
-            misses.append(
-                (
-                    prompt[-160:],
-                    expected,
-                    tokenizer.decode(b[:at], False)[-40:],
-                    tokenizer.decode(found[at : at + 3], False),
-                )
-            )
-    return sum(right.values()) / count, {k: f"{right[k]}/{total[k]}" for k in total}, misses
+            kind = fault(tokenizer.decode(b[:at], skip_special_tokens=False))
+            wrong = tokenizer.decode(found[at : at + 3], skip_special_tokens=False)
+            faults.setdefault(kind, []).append((call[20:], wrong))
+    share = sum(sum(r) for r in right.values()) / count
+    return share, {k: f"{sum(r)}/{len(r)}" for k, r in right.items()}, faults
 
 
 @torch.no_grad()
 def held_loss(model, tokenizer, corpus):
     """Mean loss per token on held-out documents, 2048 tokens each."""
-    losses = []
-    for text in corpus.held[:64]:
+    total = count = 0
+    for text in corpus.held[:48]:
         ids = [0] + tokenizer.encode(text[:8000], add_special_tokens=False).ids[:2048]
         rows = torch.tensor([ids], device="cuda")
         logits = model(rows[:, :-1], True, torch.bfloat16)[0].float()
-        losses.append(F.cross_entropy(logits, rows[0, 1:], reduction="sum").item() / (len(ids) - 1))
-    return sum(losses) / len(losses)
+        total += F.cross_entropy(logits, rows[0, 1:], reduction="sum").item()
+        count += len(ids) - 1
+    return total / count
 
 
-def generate(model, tokenizer, prompt, count=120):
-    """Greedy text, without a cache: for a look during training."""
-    ids = tokenizer.encode(prompt, add_special_tokens=False).ids
-    start = len(ids)
-    while len(ids) - start < count and (len(ids) == start or ids[-1] != 1):
-        with torch.no_grad():
-            ids.append(
-                int(model(torch.tensor([ids], device="cuda"), True, torch.bfloat16)[0, -1].argmax())
-            )
-    return tokenizer.decode(ids[start:], skip_special_tokens=False)
+def generate(model, tokenizer, prompts, count):
+    """Greedy texts, without a cache: for a look during training."""
+    texts = [tokenizer.encode(p, add_special_tokens=False).ids for p in prompts]
+    starts = [len(ids) for ids in texts]
+    for _ in range(count):
+        for ids, best in zip(texts, best_tokens(model, texts)):
+            ids.append(best[-1])
+    said = [tokenizer.decode(i[n:], skip_special_tokens=False) for i, n in zip(texts, starts)]
+    return [text.split("<｜end▁of▁sentence｜>")[0] for text in said]
 
 
-def report(trainer, args, corpus, log):
+QUESTIONS = ["Hello!", "What is DwarfStar?", "How do I run a prompt?", "Repeat: blue kettle 77"]
+
+
+def report(trainer, args, corpus, log, brief=False):
     tokenizer, model = Tokenizer.from_file(args.tokenizer), Model(trainer.model.cfg, 32768).cuda()
     model.load_state_dict(trainer.model.state_dict())
-    log(f"held-out loss {held_loss(model, tokenizer, corpus):.3f}")
-    for characters, count in ((0, args.cases), (3000, args.cases // 2), (60000, args.long_cases)):
+    if not brief:
+        log(f"held-out loss {held_loss(model, tokenizer, corpus):.3f}")
+    tests = [
+        (0, args.cases // 4 if brief else args.cases, None),
+        (0, 0 if brief else args.cases // 4, "known"),
+        (8000, 0 if brief else args.cases // 4, None),
+        (70000, 0 if brief else args.long_cases, None),
+    ]
+    for characters, count, names in tests:
         if count:
-            share, parts, misses = exactness(model, tokenizer, corpus, count, characters)
-            log(f"exact calls, {characters} characters in front, {count} cases: {share:.3f} {parts}")
-            for miss in misses[:6]:
-                log(f"   {miss}")
-    for question in (
-        "Hello!",
-        "What is DwarfStar?",
-        "How do I run a prompt?",
-        "my name is Ada",
-        "Repeat: blue kettle 77",
-    ):
-        log(
-            f"{question!r} -> "
-            + repr(
-                generate(
-                    model,
-                    tokenizer,
-                    f"<｜begin▁of▁sentence｜><｜User｜>{question}<｜Assistant｜></think>",
-                    60,
-                )
-            )
-        )
+            share, parts, faults = exactness(model, tokenizer, corpus, count, characters, names)
+            kinds = {kind: len(found) for kind, found in faults.items()}
+            log(f"calls, {characters} characters, {count} cases {names}: {share:.3f} {parts} {kinds}")
+            for kind, found in faults.items():
+                for call, wrong in found[:5]:
+                    log(f"   {kind}: {wrong!r} in {call!r}")
+    if brief:
+        return
+    prompts = [f"<｜begin▁of▁sentence｜><｜User｜>{q}<｜Assistant｜></think>" for q in QUESTIONS]
+    for question, answer in zip(QUESTIONS, generate(model, tokenizer, prompts, 40)):
+        log(f"{question!r} -> {answer!r}")
 
 
 # ---------------------------------------------------------------- main
+def turns(phase):
+    """The shapes (length, rows) of one round of "LENGTHxROWS*TIMES+...:SHARE"."""
+    order = []
+    for part in phase.split(":")[0].split("+"):
+        shape, _, times = part.partition("*")
+        order += [tuple(int(n) for n in shape.split("x"))] * int(times or 1)
+    return order
+
+
 def main():
     parser = argparse.ArgumentParser()
     for name, default in (
@@ -345,13 +365,14 @@ def main():
     ):
         parser.add_argument("--" + name, default=default)
     parser.add_argument("--phases", default="2048x32:1")
-    for name, default in (("minutes", 2.0), ("lr", 4e-3), ("warmup", 0.03), ("decay", 0.0)):
+    for name, default in (("minutes", 2.0), ("lr", 4e-3), ("decay", 0.0), ("publish", 0.0)):
         parser.add_argument("--" + name, type=float, default=default)
     for name, default in (
         ("seed", 1),
+        ("warmup", 100),
         ("compile", 1),
         ("workers", 14),
-        ("cases", 160),
+        ("cases", 256),
         ("long-cases", 0),
     ):
         parser.add_argument("--" + name, type=int, default=default)
@@ -374,24 +395,28 @@ def main():
         trainer.resume(state / "state.pt")
         log(f"resumed at step {trainer.step}")
     log(f"{sum(p.numel() for p in trainer.model.parameters()) / 1e6:.1f} M parameters")
-    phases = []
-    for part in args.phases.split(","):
-        shape, share = part.split(":")
-        length, rows = shape.split("x")
-        phases.append((int(length), int(rows), float(share)))
-    total = args.minutes * 60
-    ends = list(itertools.accumulate(share * total for _, _, share in phases))
-    loaders = [
-        loader(args, length, rows, f"{args.seed}/{trainer.step}", args.workers // len(phases))
-        for length, rows, _ in phases
-    ]
-    for (length, rows, _), batches, end in zip(phases, loaders, ends):
+    phases = [(turns(part), float(part.split(":")[1])) for part in args.phases.split(",")]
+    shapes = sorted({shape for order, _ in phases for shape in order})
+    loaders = {
+        shape: loader(args, *shape, f"{args.seed}/{trainer.step}", args.workers // len(shapes))
+        for shape in shapes
+    }
+    total, started = args.minutes * 60, trainer.step
+    ends = list(itertools.accumulate(share * total for _, share in phases))
+    for (order, _), end in zip(phases, ends):
         last, since = time.time(), trainer.step
-        while (now := time.time() - begun) < end:
-            share = min(1.0, (now + 1) / max(1e-3, args.warmup * total)) if args.warmup else 1.0
+        for shape in itertools.cycle(order):
+            if (now := time.time() - begun) >= end:
+                break
+            share = min(1.0, (trainer.step - started + 1) / (args.warmup + 1))
             if args.decay:
                 share = min(share, max(0.0, (total - now) / (args.decay * total)))
-            parts, norm = trainer.update(next(batches), share)
+            if 0 < args.publish * 60 <= now:
+                args.publish = 0
+                trainer.publish(out)
+                report(trainer, args, corpus, log, brief=True)
+            length = shape[0]
+            parts, norm = trainer.update(next(loaders[shape]), share)
             if trainer.step % 50 == 0 or trainer.step - since in (1, 5, 20):
                 main_loss, index, ahead = (float(p.detach()) for p in parts)
                 spent = time.time() - last
