@@ -314,8 +314,8 @@ impl Simd for Avx2 {
 
 /// The fixed order of summation from eight lanes on.
 #[inline(always)]
-unsafe fn sum_eight(x: __m256) -> f32 {
-    // SAFETY: the caller has AVX.
+fn sum_eight(x: __m256) -> f32 {
+    // SAFETY: the callers have AVX.
     unsafe {
         let x = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
         let x = _mm_add_ps(x, _mm_movehl_ps(x, x));
@@ -606,16 +606,7 @@ impl Simd for Avx512 {
                 let field = _mm512_and_si512(field, _mm512_set1_epi8(3));
                 let spread = _mm512_shuffle_epi8(
                     eight,
-                    _mm512_setr_epi64(
-                        0,
-                        0x0808_0808_0808_0808,
-                        0,
-                        0x0808_0808_0808_0808,
-                        0,
-                        0x0808_0808_0808_0808,
-                        0,
-                        0x0808_0808_0808_0808,
-                    ),
+                    _mm512_broadcast_i32x4(_mm_set_epi64x(0x0808_0808_0808_0808, 0)),
                 );
                 let sign = _mm512_permutexvar_epi8(spread, signs);
                 let negative = _mm512_test_epi8_mask(sign, bits);
