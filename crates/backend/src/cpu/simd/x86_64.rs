@@ -665,8 +665,8 @@ impl Simd for Avx512 {
             let (a, b) = (_mm512_loadu_si512(at), _mm512_loadu_si512(at.add(1)));
             let (c, d) = (_mm512_loadu_si512(at.add(2)), _mm512_loadu_si512(at.add(3)));
             let to = out.as_mut_ptr().cast::<__m512i>();
-            for quarter in 0..4 {
-                let index = _mm512_loadu_si512(COLUMNS[quarter].as_ptr().cast());
+            for (quarter, places) in COLUMNS.iter().enumerate() {
+                let index = _mm512_loadu_si512(places.as_ptr().cast());
                 let low = _mm512_permutex2var_epi8(a, index, b);
                 let high = _mm512_permutex2var_epi8(c, index, d);
                 // Rows 0 to 7 are in `a` and `b`, rows 8 to 15 in `c` and `d`.
