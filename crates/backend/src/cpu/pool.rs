@@ -78,8 +78,8 @@ struct Part {
 /// The job that `run` is waiting for, its lifetime erased.
 struct Job(UnsafeCell<Option<&'static Task<'static>>>);
 
-// SAFETY: written only by `Pool::run` (which needs the pool exclusively) while every worker is idle,
-// read by workers only between the change of `epoch` that follows and the end of `busy`.
+// SAFETY: written only by `Pool::run` (which needs the pool exclusively) while every worker is
+// idle, read by workers only between the change of `epoch` that follows and the end of `busy`.
 unsafe impl Sync for Job {}
 
 impl Pool {

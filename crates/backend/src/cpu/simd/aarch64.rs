@@ -313,7 +313,7 @@ impl<const DOT: bool> Simd for Neon<DOT> {
             asm!(
                 "prfm pldl1keep, [{at}]",
                 at = in(reg) bytes.as_ptr(),
-                options(nomem, nostack, preserves_flags)
+                options(readonly, nostack, preserves_flags)
             );
         }
     }

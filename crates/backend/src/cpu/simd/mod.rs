@@ -7,10 +7,10 @@
 //! Rust: it runs everywhere and says what the others mean.
 //!
 //! A [`Kernel`] enters an instruction set through `Level::run`, whose wrapper function carries the
-//! `target_feature`s; everything below must be `#[inline(always)]` to become part of it, and may not
-//! use vectors in closures, which are functions of their own without these features. The
-//! levels of the machine's architecture are in `x86_64.rs`, `aarch64.rs` or `other.rs`; `lib.rs`
-//! chooses the file.
+//! `target_feature`s; everything below must be `#[inline(always)]` to become part of it, and may
+//! not use vectors in closures, which are functions of their own without these features. The levels
+//! of the machine's architecture are in `x86_64.rs`, `aarch64.rs` or `other.rs`; `lib.rs` chooses
+//! the file.
 
 mod portable;
 #[cfg(test)]

@@ -1,4 +1,7 @@
 //! The sixteen lanes in plain Rust: for any processor, and the meaning of the others.
+//!
+//! Written to be read. The compiler makes vectors of some of it, which is luck: where speed
+//! matters, the architecture has a file of its own.
 
 use half::{bf16, f16};
 

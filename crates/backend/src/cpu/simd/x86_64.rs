@@ -314,8 +314,8 @@ impl Simd for Avx2 {
 
 /// The fixed order of summation from eight lanes on.
 #[inline(always)]
-unsafe fn sum_eight(x: __m256) -> f32 {
-    // SAFETY: the caller has AVX.
+fn sum_eight(x: __m256) -> f32 {
+    // SAFETY: the callers have AVX.
     unsafe {
         let x = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
         let x = _mm_add_ps(x, _mm_movehl_ps(x, x));
@@ -606,16 +606,7 @@ impl Simd for Avx512 {
                 let field = _mm512_and_si512(field, _mm512_set1_epi8(3));
                 let spread = _mm512_shuffle_epi8(
                     eight,
-                    _mm512_setr_epi64(
-                        0,
-                        0x0808_0808_0808_0808,
-                        0,
-                        0x0808_0808_0808_0808,
-                        0,
-                        0x0808_0808_0808_0808,
-                        0,
-                        0x0808_0808_0808_0808,
-                    ),
+                    _mm512_broadcast_i32x4(_mm_set_epi64x(0x0808_0808_0808_0808, 0)),
                 );
                 let sign = _mm512_permutexvar_epi8(spread, signs);
                 let negative = _mm512_test_epi8_mask(sign, bits);
@@ -674,8 +665,8 @@ impl Simd for Avx512 {
             let (a, b) = (_mm512_loadu_si512(at), _mm512_loadu_si512(at.add(1)));
             let (c, d) = (_mm512_loadu_si512(at.add(2)), _mm512_loadu_si512(at.add(3)));
             let to = out.as_mut_ptr().cast::<__m512i>();
-            for quarter in 0..4 {
-                let index = _mm512_loadu_si512(COLUMNS[quarter].as_ptr().cast());
+            for (quarter, places) in COLUMNS.iter().enumerate() {
+                let index = _mm512_loadu_si512(places.as_ptr().cast());
                 let low = _mm512_permutex2var_epi8(a, index, b);
                 let high = _mm512_permutex2var_epi8(c, index, d);
                 // Rows 0 to 7 are in `a` and `b`, rows 8 to 15 in `c` and `d`.
