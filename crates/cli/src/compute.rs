@@ -17,8 +17,8 @@ use crate::machine;
 use crate::meant::Compute;
 use crate::typed::Device;
 
-/// Opens the device for a model. To be called before any parallel work, and once: work besides the device's own
-/// gets as many threads.
+/// Opens the device for a model. To be called before any parallel work, and once: work besides the
+/// device's own gets as many threads.
 ///
 /// # Errors
 /// The system does not give so many threads.

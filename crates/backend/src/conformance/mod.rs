@@ -6,7 +6,8 @@
 //!
 //! ```no_run
 //! // A real use opens another backend than the reference.
-//! let failures = backend::conformance::run(&mut || backend::open_cpu(&backend::Threads::of_machine(), 0));
+//! let threads = backend::Threads::of_machine();
+//! let failures = backend::conformance::run(&mut || backend::open_cpu(&threads, 0));
 //! assert!(failures.is_empty(), "{failures:#?}");
 //! ```
 

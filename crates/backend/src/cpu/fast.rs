@@ -2,9 +2,9 @@
 //! machine's vector instructions.
 //!
 //! Memory is held by the reference backend, since there is nothing to gain in holding it twice. The
-//! families' `cpu_simd.rs` files compute. All
-//! memory that an operation needs besides its buffers stays in [`Scratch`] and [`Own`] and is used
-//! again, so that a decode step allocates nothing once it has run.
+//! families' `cpu_simd.rs` files compute. All memory that an operation needs besides its buffers
+//! stays in [`Scratch`] and [`Own`] and is used again, so that a decode step allocates nothing once
+//! it has run.
 
 use std::ops::Range;
 use std::sync::Mutex;

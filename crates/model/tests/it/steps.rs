@@ -1,10 +1,10 @@
 //! The same logits, however prompts are cut into steps.
 //!
-//! The tolerance is zero. Both CPU backends compute every result of a token from that token's inputs
-//! alone, in one fixed order of summation: a matrix row is decoded and multiplied the same way for
-//! one token or many, experts add up in ascending order, attention sums its rows in the order of
-//! positions. Rows are rounded before anyone attends to them, whether they come from the same step
-//! or from state. So the bits must agree, and any difference is a bug.
+//! The tolerance is zero. Both CPU backends compute every result of a token from that token's
+//! inputs alone, in one fixed order of summation: a matrix row is decoded and multiplied the same
+//! way for one token or many, experts add up in ascending order, attention sums its rows in the
+//! order of positions. Rows are rounded before anyone attends to them, whether they come from the
+//! same step or from state. So the bits must agree, and any difference is a bug.
 
 use backend::{Backend, RowFormat};
 use model::Feed;

@@ -1,5 +1,8 @@
 //! The sixteen lanes in plain Rust: for any processor, and the meaning of the others.
 //!
+//! Whatever another instruction set returns is compared with this, bit for bit. It is slow where
+//! the compiler may not use a fused multiply-add.
+//!
 //! Written to be read. The compiler makes vectors of some of it, which is luck: where speed
 //! matters, the architecture has a file of its own.
 

@@ -312,8 +312,8 @@ fn gather<S: Simd, const H: usize, const V: usize>(
     }
     for h in 0..H {
         let share = S::splat(shares[h]);
-        for v in 0..V {
-            let (value, at) = (S::mul(sums[h][v], share), channel + v * LANES);
+        for (v, sum) in sums[h].into_iter().enumerate() {
+            let (value, at) = (S::mul(sum, share), channel + v * LANES);
             if at + LANES <= hd {
                 S::store(value, vector_mut(out, h * hd + at));
             } else {

@@ -1,10 +1,10 @@
 //! Fast experts: tokens are grouped by expert, so that an expert's rows are decoded once per step.
 //!
 //! ```text
-//! pairs    (token, share) sorted by expert, tokens ascending             [T · K]
-//! pass 1   task (expert, 16 rows of gate and up):  inner = share · act   [expert][F / 16][pairs][16]
-//! pass 2   task pair:  its inner row, rounded to 8 bits                  [T · K, F]
-//! pass 3   task 16 rows of every down:  y, experts ascending             [D / 16][T][16]
+//! pairs    (token, share) sorted by expert, tokens ascending            [T · K]
+//! pass 1   task (expert, 16 rows of gate and up): inner = share · act   [expert][F/16][pairs][16]
+//! pass 2   task pair: its inner row, rounded to 8 bits                  [T · K, F]
+//! pass 3   task 16 rows of every down: y, experts ascending             [D/16][T][16]
 //! ```
 //!
 //! Each sum has the order of the reference, whatever else is in the step. Layers with an expert

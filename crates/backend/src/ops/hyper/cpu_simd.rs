@@ -2,8 +2,9 @@
 //! tokens.
 //!
 //! Streams are normed before the product, as in the reference. Gates are a handful of numbers per
-//! token and computed by the reference's own functions, a few tokens per task. The write half is vectorized for four
-//! streams, the count of every published file; other counts are left to the reference.
+//! token and computed by the reference's own functions, a few tokens per task. The write half is
+//! vectorized for four streams, the count of every published file; other counts are left to the
+//! reference.
 
 use super::cpu::{gates_of, pre_of, sigmoid};
 use super::{Hyper, HyperMix, HyperSettings};

@@ -1,9 +1,9 @@
 //! Fast indexer: rows are decoded once for a tile of tokens, scores are selected without sorting.
 //!
-//! The score of a token and a row is the sum over heads, in order, of `weight · scale · relu(q · row)`
-//! with the dot product of `simd`: it depends on nothing else in the step. The order of scores as
-//! whole numbers, with the row's number behind, makes a selection in linear time exact: equal scores
-//! differ by their row.
+//! The score of a token and a row is the sum over heads, in order, of `weight · scale · relu(q ·
+//! row)` with the dot product of `simd`: it depends on nothing else in the step. The order of
+//! scores as whole numbers, with the row's number behind, makes a selection in linear time exact:
+//! equal scores differ by their row.
 //!
 //! With many tiles a task is a tile; with few (decoding), rows are shared out for each token.
 
@@ -283,8 +283,8 @@ mod tests {
             scores in proptest::collection::vec(-6i8..6, 9..200),
             count in 1usize..9,
         ) {
-            let scores: Vec<f32> =
-                scores.into_iter().map(|s| if s == -6 { -0.0 } else { f32::from(s) * 0.5 }).collect();
+            let score = |s: i8| if s == -6 { -0.0 } else { f32::from(s) * 0.5 };
+            let scores: Vec<f32> = scores.into_iter().map(score).collect();
             let mut want = largest(&scores, count);
             want.sort_unstable();
             let mut picks = vec![0; count];

@@ -202,8 +202,8 @@ impl Coding for Iq2Xxs {
             let d = S::f16(&panel.facts.d);
             let mut scales = [[0; PANEL_ROWS]; 16];
             S::transpose(&panel.facts.bytes, &mut scales);
-            for j in 0..8 {
-                let scale = S::add(S::u8(&scales[j]), S::splat(0.5));
+            for (j, scales) in scales[..8].iter().enumerate() {
+                let scale = S::add(S::u8(scales), S::splat(0.5));
                 let scale = S::mul(S::mul(d, scale), S::splat(0.25));
                 S::store(scale, &mut panel.scales[b + j]);
             }

@@ -1,9 +1,9 @@
 //! Fast matrix products: sixteen rows of the weight are one task, decoded once for all tokens.
 //!
-//! Quantized formats go through [`super::panel`], with activations rounded to 8 bits; F32, F16, BF16
-//! and the rarer formats are multiplied in floats. Both leave a block `[T, 16]` per task, which a
-//! second pass puts in its place, since a task's results for several tokens are not contiguous in
-//! the output.
+//! Quantized formats go through [`super::panel`], with activations rounded to 8 bits; F32, F16,
+//! BF16 and the rarer formats are multiplied in floats. Both leave a block `[T, 16]` per task,
+//! which a second pass puts in its place, since a task's results for several tokens are not
+//! contiguous in the output.
 
 use gguf::Format;
 

@@ -4,14 +4,14 @@
 //! Every block format but those of float precision says, for each 32 columns of a row,
 //!
 //! ```text
-//! w[i] = scale · (code[i] − zero) − minimum[i / 16]      code a byte, zero the format's, minimum often 0
+//! w[i] = scale · (code[i] − zero) − minimum[i / 16]     code a byte, zero the format's
 //! ```
 //!
-//! and with activations `x[i] = step · q[i]`, `q` a whole number within ±127, the product of the 32
-//! columns is `scale · step · (Σ code · q − zero · Σ q) − Σ minimum · step · Σ q`. The sums of whole
-//! numbers are exact; the floats are accumulated block after block. So a result depends on the row
-//! and on the token's activations alone, never on how many tokens are computed together nor on the
-//! instruction set.
+//! where most formats have no minimum. With activations `x[i] = step · q[i]`, `q` a whole number
+//! within ±127, the product of the 32 columns is `scale · step · (Σ code · q − zero · Σ q) − Σ
+//! minimum · step · Σ q`. The sums of whole numbers are exact; the floats are accumulated block
+//! after block. So a result depends on the row and on the token's activations alone, never on how
+//! many tokens are computed together nor on the instruction set.
 //!
 //! Rounding activations costs at most half a step, 1/254 of the largest of 32 neighbours; the
 //! weights were trained with activations in E4M3, whose steps are up to 1/8 of each value.
@@ -265,8 +265,8 @@ impl<C: Coding> Kernel for Coded<'_, C> {
         let mut rows: [&[u8]; PANEL_ROWS] = [&[]; PANEL_ROWS];
         let row_bytes = matrix.bytes.len() / matrix.rows;
         for (r, row) in rows.iter_mut().enumerate() {
-            // Rows beyond the last repeat it; nobody reads their results. Each goes on to the end of
-            // the matrix, for the sake of looking ahead.
+            // Rows beyond the last repeat it; nobody reads their results. Each goes on to the end
+            // of the matrix, for the sake of looking ahead.
             *row = &matrix.bytes[(first_row + r).min(matrix.rows - 1) * row_bytes..];
         }
         let rows = Rows { rows, row_bytes };
@@ -338,6 +338,7 @@ pub(crate) fn multiply_all<S: Simd, C: Coding, B: Blocks>(
 
 /// The decoded stretch times members `m..m + T`, added to their rows of `out`.
 #[inline(always)]
+#[allow(clippy::needless_range_loop)] // a block is an index into the stretch and every token's row
 fn multiply<S: Simd, C: Coding, B: Blocks, const T: usize>(
     blocks: &B,
     x: &Activations,
