@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Ended, Parts, tiny, works};
+use crate::support::{Ended, Parts, refuses, tiny, works};
 
 fn run(args: &[&str]) -> Ended {
     works(&[&["run", "-m", &tiny()], args].concat())
@@ -36,6 +36,20 @@ fn greedy_text_is_always_the_same() {
     assert!(!first.text().is_empty());
     assert_eq!(run(&flags).text(), first.text());
     assert_eq!(run(&[&flags[..], &["--seed", "1"]].concat()).text(), first.text());
+}
+
+/// How many threads compute changes no token; numbers that make no sense are refused.
+#[test]
+fn threads_change_nothing() {
+    let answer = |threads| {
+        let flags = ["run", "-q", "--temp", "0", "-n", "40", "-p", "Tell me about the sea."];
+        works(&[&flags[..], &["--threads", threads]].concat()).text().to_owned()
+    };
+    assert_eq!(answer("3"), answer("1"));
+    for (threads, piece) in [("0", "expected at least 1"), ("5000", "expected at most 4096")] {
+        refuses(&["run", "-p", "x", "--threads", threads], 2, &["--threads", piece]);
+    }
+    refuses(&["run", "-p", "x", "--device", "abacus"], 2, &["abacus", "reference"]);
 }
 
 #[test]
