@@ -120,9 +120,10 @@ impl Rig {
     }
 }
 
-/// The fast CPU backend on three threads with a model loaded on it.
+/// The fast CPU backend with a model loaded on it. On one thread: threads are tested elsewhere, and
+/// more of them than processors wait for each other.
 pub fn fast(file: &File, rows: RowFormat) -> Rig<CpuSimd> {
-    let threads = Threads { count: 3, processors: Vec::new() };
+    let threads = Threads { count: 1, processors: Vec::new() };
     let level = Level::available().pop().expect("at least one level");
     Rig::on(CpuSimd::new(&threads, level), file, Options { rows, limits: LIMITS })
 }
