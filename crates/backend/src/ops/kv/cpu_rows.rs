@@ -3,9 +3,7 @@
 use super::layout::{RowFormat, RowKind, RowLayout};
 use super::round::{FP4_GROUP, FP8_GROUP, scale};
 use crate::cpu::simd::{LANES, Simd};
-
-/// Twice the E2M1 values, plus 12: bytes without sign.
-const TWICE_E2M1_FROM_ZERO: [u8; 16] = [12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0];
+use crate::ops::linear::coding::TWICE_E2M1_FROM_ZERO;
 
 /// Reads row `index` of a block of `rows` rows into `out` `[width]`.
 #[inline(always)]

@@ -94,6 +94,16 @@ fn nibbles(bytes: &[u8; 16], out: &mut [u8; BLOCK]) {
     }
 }
 
+/// Twice the E2M1 values, plus 12: bytes without sign.
+pub(crate) const TWICE_E2M1_FROM_ZERO: [u8; 16] = {
+    let (mut table, mut i) = ([0; 16], 0);
+    while i < 16 {
+        table[i] = (mxfp4::TWICE_E2M1[i] + 12) as u8;
+        i += 1;
+    }
+    table
+};
+
 impl Coding for Mxfp4 {
     const ZERO: i32 = 12;
     const WIDE: bool = false;
@@ -102,14 +112,6 @@ impl Coding for Mxfp4 {
     #[inline(always)]
     fn decode<S: Simd>(panel: &mut Panel, rows: &Rows, first: usize, count: usize) {
         const BYTES: usize = 17;
-        const TABLE: [u8; 16] = {
-            let (mut table, mut i) = ([0; 16], 0);
-            while i < 16 {
-                table[i] = (mxfp4::TWICE_E2M1[i] + 12) as u8;
-                i += 1;
-            }
-            table
-        };
         let mut unpacked = [[0; BLOCK]; PANEL_ROWS];
         for b in 0..count {
             let at = (first + b) * BYTES;
@@ -118,7 +120,7 @@ impl Coding for Mxfp4 {
                 let block: &[u8; BYTES] = rows.block(r, at);
                 panel.scales[b][r] = mxfp4::half_factor(block[0]);
                 nibbles(block[1..].as_array().expect("sixteen bytes"), out);
-                S::translate(&TABLE, out);
+                S::translate(&TWICE_E2M1_FROM_ZERO, out);
             }
             S::interleave::<0>(unpacked.each_ref(), &mut panel.codes[b]);
         }
