@@ -12,6 +12,8 @@
 mod buffer;
 pub mod conformance;
 mod cpu;
+#[cfg(any(target_os = "linux", windows))]
+pub mod cuda;
 mod device;
 mod error;
 pub mod ops;

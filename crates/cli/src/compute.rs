@@ -5,6 +5,12 @@
 //! two threads of a core the second is used only when all cores have one. Elsewhere, and where the
 //! system does not tell, threads are not pinned.
 
+#[cfg(any(target_os = "linux", windows))]
+mod cuda;
+#[cfg(not(any(target_os = "linux", windows)))]
+#[path = "compute/no_cuda.rs"]
+mod cuda;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::thread::available_parallelism;
@@ -17,24 +23,40 @@ use crate::machine;
 use crate::meant::Compute;
 use crate::typed::Device;
 
+/// A device, and what a model may reserve on it besides its weights.
+pub struct Computer {
+    /// The device.
+    pub backend: Box<dyn Backend>,
+    /// Bytes; `None` where nobody says.
+    pub memory_max: Option<usize>,
+}
+
 /// Opens the device for a model. To be called before any parallel work, and once: work besides the
 /// device's own gets as many threads.
 ///
 /// # Errors
-/// The system does not give so many threads.
-pub fn open(compute: Compute, model: &File) -> Result<Box<dyn Backend>> {
+/// The system does not give so many threads; a CUDA device that was asked for cannot be used.
+pub fn open(compute: Compute, model: &File) -> Result<Computer> {
     let allowed = available_parallelism().map_or(1, usize::from);
     let count = compute.threads.unwrap_or(allowed);
     machine::use_threads(count)?;
-    Ok(match compute.device {
-        Device::Cpu => {
-            // With fewer processors than threads, pinning would only tie some of them together.
-            let found = processors().filter(|found| found.len() >= count);
-            let processors = found.unwrap_or_default().into_iter().skip(1).collect();
-            backend::open_cpu(&Threads { count, processors }, repack_bytes_max(model))
-        }
+    let backend = match compute.device {
+        Device::Cuda(ordinal) => return cuda::open(ordinal, model),
+        Device::Auto => match cuda::open_if_any(model) {
+            Some(computer) => return Ok(computer),
+            None => open_cpu(count, model),
+        },
+        Device::Cpu => open_cpu(count, model),
         Device::Reference => backend::open_reference(),
-    })
+    };
+    Ok(Computer { backend, memory_max: machine::memory_available() })
+}
+
+fn open_cpu(count: usize, model: &File) -> Box<dyn Backend> {
+    // With fewer processors than threads, pinning would only tie some of them together.
+    let found = processors().filter(|found| found.len() >= count);
+    let processors = found.unwrap_or_default().into_iter().skip(1).collect();
+    backend::open_cpu(&Threads { count, processors }, repack_bytes_max(model))
 }
 
 /// Half of what memory has left when it holds the whole file.

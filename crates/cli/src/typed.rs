@@ -120,8 +120,8 @@ pub struct Model {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Machine")]
 pub struct Compute {
-    /// What computes
-    #[arg(long, value_enum, default_value_t = Device::Cpu)]
+    /// What computes: auto (a CUDA device if there is one, else cpu), cuda, cuda:N, cpu, reference
+    #[arg(long, default_value = "auto")]
     pub device: Device,
 
     /// Compute with N threads [default: one per processor that this process may use]
@@ -130,12 +130,34 @@ pub struct Compute {
 }
 
 /// Devices that have a name here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Device {
-    /// The processor, with the best vector instructions that it has
+    /// The first CUDA device, if there is one that works; else the processor.
+    Auto,
+    /// A CUDA device, by its number.
+    Cuda(usize),
+    /// The processor, with the best vector instructions that it has.
     Cpu,
-    /// The plain loops, in floats throughout, that every other device is tested against: slow
+    /// The plain loops, in floats throughout, that every other device is tested against: slow.
     Reference,
+}
+
+impl std::str::FromStr for Device {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Device, String> {
+        match text {
+            "auto" => Ok(Device::Auto),
+            "cpu" => Ok(Device::Cpu),
+            "reference" => Ok(Device::Reference),
+            "cuda" => Ok(Device::Cuda(0)),
+            _ => {
+                let ordinal = text.strip_prefix("cuda:").and_then(|n| n.parse().ok());
+                let unknown = "expected auto, cuda, cuda:N, cpu or reference";
+                ordinal.map(Device::Cuda).ok_or_else(|| unknown.to_owned())
+            }
+        }
+    }
 }
 
 /// Whether the model reasons before it answers.
@@ -300,8 +322,8 @@ pub struct Logits {
     #[arg(long, conflicts_with = "rows")]
     pub no_activation_rounding: bool,
 
-    /// What computes
-    #[arg(long, value_enum, default_value_t = Device::Reference)]
+    /// What computes: reference, cpu, cuda, cuda:N, auto
+    #[arg(long, default_value = "reference")]
     pub device: Device,
 
     /// Compute with N threads [default: one per processor that this process may use]

@@ -5,5 +5,7 @@
 //! with another program's number types.
 
 mod conformance;
+#[cfg(any(target_os = "linux", windows))]
+mod cuda;
 mod fast;
 mod rounding;

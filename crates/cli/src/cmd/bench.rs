@@ -18,7 +18,7 @@ use engine::{Engine, OpenOptions};
 use gguf::File;
 use spec::Shape;
 
-use crate::compute;
+use crate::compute::{self, Computer};
 use crate::exit::{Exit, say, usage};
 use crate::interrupt;
 use crate::json;
@@ -35,12 +35,13 @@ use report::Report;
 pub fn bench(meant: &Bench, terminal: &Terminal) -> Result<Exit> {
     let file = open::model(&meant.model)?;
     let shape = model::read_shape(&file)?;
-    let options = options(meant, &shape)?;
+    let context = context(meant, &shape)?;
     interrupt::listen(terminal);
     let csv = meant.csv.as_ref().map(|path| WholeFile::create(path, "csv")).transpose()?;
     // Opened first: with the device comes the number of threads that measure memory.
-    let backend = compute::open(meant.compute, &file)?;
-    let memory = memory::measure(options.memory_max);
+    let Computer { backend, memory_max } = compute::open(meant.compute, &file)?;
+    let memory = memory::measure(machine::memory_available());
+    let options = OpenOptions { context, memory_max, ..OpenOptions::default() };
     let engine = opened(file, backend, options)?;
     let mut report = Report::new(&engine, memory, meant);
     report.weights_in_memory = fit(engine.file());
@@ -90,8 +91,8 @@ fn measure(engine: Engine, meant: &Bench, report: &mut Report, shown: bool) -> R
     Ok(true)
 }
 
-/// What the engine is opened with: as `run` does, with room for the longest session.
-fn options(meant: &Bench, shape: &Shape) -> Result<OpenOptions> {
+/// Room for the longest session.
+fn context(meant: &Bench, shape: &Shape) -> Result<usize> {
     let (context, native) = (course::context(meant), shape.context_max);
     if context > native {
         return Err(usage(format!(
@@ -99,8 +100,7 @@ fn options(meant: &Bench, shape: &Shape) -> Result<OpenOptions> {
              shorter --prompt, or smaller --contexts, --decode or --repeat"
         )));
     }
-    let memory_max = machine::memory_available();
-    Ok(OpenOptions { context, memory_max, ..OpenOptions::default() })
+    Ok(context)
 }
 
 fn opened(file: File, backend: Box<dyn Backend>, options: OpenOptions) -> Result<Engine> {

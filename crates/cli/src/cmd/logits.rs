@@ -7,10 +7,9 @@
 use anyhow::{Result, bail};
 use engine::{Engine, Flow, OpenOptions};
 
-use crate::compute;
+use crate::compute::{self, Computer};
 use crate::exit::{Exit, say};
 use crate::interrupt;
-use crate::machine;
 use crate::meant::Logits;
 use crate::npy::NpyFile;
 use crate::open;
@@ -30,7 +29,7 @@ pub fn logits(meant: &Logits, terminal: &Terminal) -> Result<Exit> {
     interrupt::listen(terminal);
     let array = NpyFile::create(out)?;
     let default = OpenOptions::default();
-    let backend = compute::open(*compute, &file)?;
+    let Computer { backend, memory_max } = compute::open(*compute, &file)?;
     let mut engine = Engine::from_file(
         file,
         backend,
@@ -39,7 +38,7 @@ pub fn logits(meant: &Logits, terminal: &Terminal) -> Result<Exit> {
             context: tokens.len(),
             step_tokens: default.step_tokens.min(tokens.len()),
             all_logits: true,
-            memory_max: machine::memory_available(),
+            memory_max,
             ..default
         },
     )?;

@@ -14,11 +14,10 @@ use engine::{Engine, Event, Finish, Flow, Generation, OpenOptions, Sampler, Summ
 use text::special;
 
 use crate::cmd::prompt::{self, THINK_MAX_CONTEXT};
-use crate::compute;
+use crate::compute::{self, Computer};
 use crate::exit::{Exit, say};
 use crate::interrupt;
 use crate::json;
-use crate::machine;
 use crate::meant::{Ask, Run, Thinking};
 use crate::open::{self, Model};
 use crate::progress::Progress;
@@ -44,9 +43,8 @@ pub fn run(mut run: Run, terminal: &Terminal) -> Result<Exit> {
         say(NANO_ANSWERS);
     }
     let checkpoint = prompt::checkpoint(&file);
-    let memory_max = machine::memory_available();
+    let Computer { backend, memory_max } = compute::open(run.compute, &file)?;
     let options = OpenOptions { rows: run.rows, context, memory_max, ..OpenOptions::default() };
-    let backend = compute::open(run.compute, &file)?;
     let mut engine = Engine::from_file(file, backend, options)?;
     let tokenizer = engine.tokenizer()?;
     let prompt = prompt::prompt(&tokenizer, &run.ask, checkpoint)?;

@@ -10,6 +10,8 @@
 mod cases;
 mod cpu;
 mod cpu_simd;
+#[cfg(any(target_os = "linux", windows))]
+pub(crate) mod cuda;
 
 pub use cases::cases;
 

@@ -1,0 +1,355 @@
+//! Plumbing of the CUDA backend: memory, recorded launches, graphs. Arithmetic is in
+//! `ops/*/cuda.rs` (what is launched) and `ops/*/*.cu` (the kernels).
+//!
+//! Operations append launches to a list. [`Device::submit`] runs it: a list that was seen before, equal in
+//! every argument, is replayed as one graph, which costs the host a single call. That works because
+//! everything that changes from step to step lies in device buffers, so a decoding session repeats
+//! its list token after token.
+//!
+//! An error inside a step is kept and reported by `submit`; what follows it is not launched.
+
+pub mod driver;
+pub mod kernels;
+pub mod nvrtc;
+pub mod units;
+pub mod weights;
+
+use std::path::PathBuf;
+
+use driver::{Address, Function, Gpu, Graph, Growing, Launch, Memory};
+use kernels::{CodeCache, Kernels, Unit, Values};
+use weights::Stored;
+
+use crate::ops::linear::cuda::Rounded;
+use crate::ops::{attend, experts, hyper, index};
+use crate::{Backend, Buffer, Device, Element, Error, Pool, Reserved, Weight, WeightSource};
+
+/// Source that every unit begins with.
+pub const COMMON: &str = include_str!("common.cuh");
+/// Source of units that read or write KV rows.
+pub const ROWS: &str = include_str!("rows.cuh");
+
+/// How to open a CUDA device.
+#[derive(Default)]
+pub struct CudaOptions {
+    /// Which one, as the driver counts them.
+    pub ordinal: usize,
+    /// Where compiled kernels are kept.
+    pub cache: Option<Box<dyn CodeCache>>,
+    /// The compiler's library, if it is not where libraries are looked for.
+    pub compiler: Option<PathBuf>,
+}
+
+/// A CUDA device. Fields are dropped in order: graphs before the memory that they name.
+pub struct Cuda {
+    recorded: Vec<Launch>,
+    graphs: Vec<(Vec<Launch>, Graph)>,
+    /// The last list that ran without a graph.
+    last: Vec<Launch>,
+    buffers: Vec<Memory>,
+    weights: Vec<Stored>,
+    pools: Vec<PagePool>,
+    pub(crate) rounded: Rounded,
+    pub(crate) hyper: hyper::cuda::Scratch,
+    pub(crate) index: index::cuda::Scratch,
+    pub(crate) attend: attend::cuda::Scratch,
+    pub(crate) experts: experts::cuda::Scratch,
+    kernels: Kernels,
+    failed: Option<Error>,
+    gpu: Gpu,
+}
+
+struct PagePool {
+    memory: Option<Growing>,
+    page_bytes: usize,
+    pages: usize,
+}
+
+/// Graphs that are kept; the oldest goes first.
+const GRAPHS_MAX: usize = 16;
+
+/// An argument of a kernel, as the low bytes of a word.
+pub(crate) trait Word {
+    /// Those bytes.
+    fn word(self) -> u64;
+}
+
+impl Word for Address {
+    fn word(self) -> u64 {
+        self
+    }
+}
+
+impl Word for u32 {
+    fn word(self) -> u64 {
+        u64::from(self)
+    }
+}
+
+/// Counts and sizes go as 32-bit numbers.
+impl Word for usize {
+    fn word(self) -> u64 {
+        u64::from(u32::try_from(self).expect("a count fits 32 bits"))
+    }
+}
+
+impl Word for f32 {
+    fn word(self) -> u64 {
+        u64::from(self.to_bits())
+    }
+}
+
+/// The arguments of a launch.
+macro_rules! words {
+    ($($value:expr),* $(,)?) => { &[$($crate::cuda::Word::word($value)),*] };
+}
+pub(crate) use words;
+
+/// Values of a unit's parameters, in their order.
+pub(crate) fn values(given: &[usize]) -> Values {
+    let mut values = Values::default();
+    for (value, given) in values.iter_mut().zip(given) {
+        *value = *given as u32;
+    }
+    values
+}
+
+impl Cuda {
+    /// Opens a device.
+    ///
+    /// # Errors
+    /// No driver, no such device, or one that is too old.
+    pub fn open(options: CudaOptions) -> Result<Cuda, Error> {
+        let gpu = Gpu::open(options.ordinal)?;
+        Ok(Cuda {
+            recorded: Vec::new(),
+            graphs: Vec::new(),
+            last: Vec::new(),
+            buffers: Vec::new(),
+            weights: Vec::new(),
+            pools: Vec::new(),
+            rounded: Rounded::default(),
+            hyper: Default::default(),
+            index: Default::default(),
+            attend: Default::default(),
+            experts: Default::default(),
+            kernels: Kernels::new(options.cache, options.compiler),
+            failed: None,
+            gpu,
+        })
+    }
+
+    /// Bytes of device memory that are free, and that there are.
+    ///
+    /// # Errors
+    /// The driver does not say.
+    pub fn memory(&self) -> Result<(usize, usize), Error> {
+        self.gpu.memory()
+    }
+
+    /// Multiprocessors of the device.
+    pub(crate) fn processors(&self) -> usize {
+        self.gpu.processors
+    }
+
+    /// Where a buffer is, to be read.
+    pub(crate) fn at<T: Element>(&self, buffer: &Buffer<T>) -> Address {
+        self.buffers[buffer.id].address
+    }
+
+    /// Where a buffer is, to be written.
+    pub(crate) fn edit<T: Element>(&mut self, buffer: &mut Buffer<T>) -> Address {
+        self.rounded.forget(buffer.id);
+        self.buffers[buffer.id].address
+    }
+
+    /// A weight's planes.
+    pub(crate) fn stored(&self, weight: &Weight) -> &Stored {
+        &self.weights[weight.id]
+    }
+
+    /// Where the pages of a pool begin, and the bytes of one.
+    pub(crate) fn pages(&self, pool: &Pool) -> (Address, usize) {
+        let pool = &self.pools[pool.id];
+        (pool.memory.as_ref().map_or(0, |memory| memory.address), pool.page_bytes)
+    }
+
+    /// Memory besides buffers: `what` of at least `bytes` bytes, which replaces smaller memory. What was
+    /// in it is lost.
+    pub(crate) fn scratch(&mut self, memory: &mut Option<Memory>, bytes: usize) -> Address {
+        if memory.as_ref().is_none_or(|memory| memory.bytes < bytes) {
+            // Launches that name the old memory must be done before it goes.
+            let done = self.submit();
+            self.graphs.clear();
+            self.last.clear();
+            *memory = None;
+            let bytes = bytes.next_power_of_two();
+            match done.and_then(|()| self.gpu.allocate(bytes, "work buffers")) {
+                Ok(new) => *memory = Some(new),
+                Err(error) => self.fail(error),
+            }
+        }
+        memory.as_ref().map_or(0, |memory| memory.address)
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.failed.get_or_insert(error);
+    }
+
+    /// Records a launch: `grid` blocks of `block` threads.
+    pub(crate) fn record(
+        &mut self,
+        (unit, values, kernel): (&'static Unit, Values, &str),
+        grid: [usize; 3],
+        block: u32,
+        args: &[u64],
+    ) {
+        self.record_shared((unit, values, kernel), grid, (block, 0), args);
+    }
+
+    /// Records a launch with dynamic shared memory.
+    pub(crate) fn record_shared(
+        &mut self,
+        (unit, values, kernel): (&'static Unit, Values, &str),
+        grid: [usize; 3],
+        (block, shared): (u32, usize),
+        args: &[u64],
+    ) {
+        if self.failed.is_some() || grid.contains(&0) {
+            return;
+        }
+        match self.kernels.get(&self.gpu, unit, values, kernel) {
+            Ok(function) => {
+                let grid = grid.map(|n| n as u32);
+                if let Err(error) = self.allow(function, shared) {
+                    return self.fail(error);
+                }
+                let (shared, args) = (shared as u32, args.to_vec());
+                self.recorded.push(Launch { function, grid, block, shared, args });
+            }
+            Err(error) => self.fail(error),
+        }
+    }
+
+    /// More dynamic shared memory than every kernel has must be asked for.
+    fn allow(&self, function: Function, bytes: usize) -> Result<(), Error> {
+        if bytes <= 48 << 10 { Ok(()) } else { self.gpu.allow_shared(function, bytes as u32) }
+    }
+
+    /// Starts what was recorded.
+    fn flush(&mut self) -> Result<(), Error> {
+        if let Some(error) = self.failed.take() {
+            self.recorded.clear();
+            return Err(error);
+        }
+        let launches = std::mem::take(&mut self.recorded);
+        if let Some((_, graph)) = self.graphs.iter().find(|(known, _)| *known == launches) {
+            return self.gpu.replay(graph);
+        }
+        // A list that comes twice in a row will come again.
+        if launches.len() > 1 && launches == self.last {
+            let graph = self.gpu.graph(&launches)?;
+            self.gpu.replay(&graph)?;
+            if self.graphs.len() == GRAPHS_MAX {
+                self.graphs.remove(0);
+            }
+            self.graphs.push((launches, graph));
+            return Ok(());
+        }
+        launches.iter().try_for_each(|launch| self.gpu.launch(launch))?;
+        self.last = launches;
+        Ok(())
+    }
+}
+
+impl Backend for Cuda {}
+
+impl Device for Cuda {
+    fn describe(&self) -> String {
+        self.gpu.name()
+    }
+
+    fn rounds_activations(&self) -> bool {
+        true
+    }
+
+    fn reserve_bytes(&mut self, bytes: usize) -> Result<usize, Error> {
+        self.buffers.push(self.gpu.allocate(bytes, "a buffer")?);
+        Ok(self.buffers.len() - 1)
+    }
+
+    fn upload_bytes(&mut self, id: usize, offset: usize, data: &[u8]) {
+        self.rounded.forget(id);
+        let address = self.buffers[id].address + offset as Address;
+        if let Err(error) = self.flush().and_then(|()| self.gpu.upload(address, data)) {
+            self.fail(error);
+        }
+    }
+
+    fn download_bytes(&mut self, id: usize, offset: usize, out: &mut [u8]) {
+        let address = self.buffers[id].address + offset as Address;
+        if let Err(error) = self.flush().and_then(|()| self.gpu.download(address, out)) {
+            self.fail(error);
+        }
+    }
+
+    fn load_weight(&mut self, source: WeightSource) -> Result<usize, Error> {
+        self.weights.push(Stored::load(&self.gpu, &source)?);
+        Ok(self.weights.len() - 1)
+    }
+
+    fn open_pool(&mut self, page_bytes: usize) -> usize {
+        self.pools.push(PagePool { memory: None, page_bytes, pages: 0 });
+        self.pools.len() - 1
+    }
+
+    fn grow_pool(&mut self, id: usize, pages: usize) -> Result<(), Error> {
+        let pool = &mut self.pools[id];
+        if pages <= pool.pages {
+            return Ok(());
+        }
+        let memory = match &mut pool.memory {
+            Some(memory) => memory,
+            none => none.insert(Growing::reserve(&self.gpu)?),
+        };
+        memory.grow(&self.gpu, pages * pool.page_bytes)?;
+        pool.pages = pages;
+        Ok(())
+    }
+
+    fn read_page(&mut self, id: usize, page: u32, offset: usize, out: &mut [u8]) {
+        let address = self.page_at(id, page, offset);
+        if let Err(error) = self.flush().and_then(|()| self.gpu.download(address, out)) {
+            self.fail(error);
+        }
+    }
+
+    fn write_page(&mut self, id: usize, page: u32, offset: usize, data: &[u8]) {
+        let address = self.page_at(id, page, offset);
+        if let Err(error) = self.flush().and_then(|()| self.gpu.upload(address, data)) {
+            self.fail(error);
+        }
+    }
+
+    fn reserved(&self) -> Reserved {
+        Reserved {
+            weights: self.weights.iter().map(|weight| weight.bytes).sum(),
+            buffers: self.buffers.iter().map(|buffer| buffer.bytes).sum(),
+            pools: self.pools.iter().map(|pool| pool.pages * pool.page_bytes).sum(),
+        }
+    }
+
+    fn submit(&mut self) -> Result<(), Error> {
+        self.flush()?;
+        self.gpu.wait()
+    }
+}
+
+impl Cuda {
+    fn page_at(&self, id: usize, page: u32, offset: usize) -> Address {
+        let pool = &self.pools[id];
+        assert!((page as usize) < pool.pages, "page {page} of {}", pool.pages);
+        let base = pool.memory.as_ref().expect("a pool with pages has memory").address;
+        base + page as Address * pool.page_bytes as Address + offset as Address
+    }
+}

@@ -1,0 +1,50 @@
+//! Every unit with the parameters that the known models need: what a test compiles for every
+//! architecture.
+
+use super::kernels::{Unit, Values};
+use super::values;
+use crate::ops;
+
+/// Weights as they are stored; its unit has a parameter `FORMAT`.
+pub const WEIGHTS: &str = include_str!("weights.cuh");
+
+/// Stored formats, by the number that kernels know them by.
+const FORMATS: [usize; 8] = [0, 1, 8, 10, 12, 16, 30, 39];
+/// Row layouts: kind, packed, rounded, plain, rotary.
+const LAYOUTS: [[usize; 5]; 4] =
+    [[0, 1, 1, 448, 64], [0, 0, 1, 448, 64], [0, 0, 0, 448, 64], [0, 1, 1, 128, 64]];
+/// Indexer rows in the same order, without those that repeat.
+const INDEXERS: [[usize; 5]; 3] = [[1, 1, 1, 64, 64], [1, 0, 1, 64, 64], [1, 0, 0, 64, 64]];
+
+/// All of them.
+pub fn units() -> Vec<(&'static Unit, Values)> {
+    let mut all = Vec::new();
+    for unit in [
+        &ops::linear::cuda::ROUND,
+        &ops::norm::cuda::NORM,
+        &ops::rope::cuda::ROPE,
+        &ops::hyper::cuda::HYPER,
+        &ops::route::cuda::ROUTE,
+        &ops::experts::cuda::ELEMENTS,
+        &ops::index::cuda::PICK,
+    ] {
+        all.push((unit, values(&[])));
+    }
+    for format in FORMATS {
+        all.push((&ops::linear::cuda::GEMV, values(&[format])));
+        all.push((&ops::embed::cuda::EMBED, values(&[format])));
+        all.push((&ops::experts::cuda::INNER, values(&[format])));
+        all.push((&ops::experts::cuda::DOWN, values(&[format])));
+    }
+    for layout in LAYOUTS {
+        all.push((&ops::attend::cuda::ATTEND, values(&layout)));
+    }
+    for layout in INDEXERS {
+        all.push((&ops::index::cuda::SCORE, values(&layout)));
+    }
+    for layout in LAYOUTS.iter().chain(&INDEXERS) {
+        all.push((&ops::kv::cuda::KV, values(layout)));
+        all.push((&ops::compress::cuda::COMPRESS, values(layout)));
+    }
+    all
+}

@@ -1,0 +1,51 @@
+//! The compressors on CUDA.
+
+use super::{Compress, Compressor};
+use crate::cuda::kernels::Unit;
+use crate::cuda::{COMMON, Cuda, ROWS, words};
+use crate::ops::kv::cuda::{LAYOUT, layout_values};
+use crate::{Buffer, KvPools, Step};
+
+/// Compressors to rows of one layout.
+pub static COMPRESS: Unit = Unit {
+    name: "compress",
+    source: &[COMMON, ROWS, include_str!("compress.cu")],
+    parameters: LAYOUT,
+    kernels: &["compress", "keep_frontier"],
+};
+
+impl Compress for Cuda {
+    fn compress_raw(
+        &mut self,
+        compressor: &Compressor,
+        values: &Buffer<f32>,
+        gates: &Buffer<f32>,
+        step: &Step,
+        kv: &mut KvPools,
+    ) {
+        let place = compressor.place;
+        let layout = layout_values(place.rows.layout);
+        let (ratio, overlap) = (place.rows.ratio, place.overlap);
+        let (slots, slot_bytes) = self.pages(&kv.slots);
+        let (pages, page_bytes) = self.pages(&kv.pages);
+        let (slot_bytes, page_bytes) = (slot_bytes as u64, page_bytes as u64);
+        let (frontier, rows) = (place.frontier as u64, place.rows.offset as u64);
+        let (values, gates) = (self.at(values), self.at(gates));
+        let (ape, norm) = (self.at(compressor.ape), self.at(compressor.norm));
+        let (frequencies, pairs) = (self.at(compressor.frequencies), compressor.frequencies.width);
+        let (segments, table) = (self.at(&step.segment_table), self.at(&step.page_table));
+        let table_width = step.page_table.width;
+        let args = words![
+            values, gates, ape, norm, frequencies, compressor.rms_eps, segments, table, table_width,
+            slots, slot_bytes, pages, page_bytes, frontier, rows, ratio, overlap, pairs
+        ];
+        // One window more than tokens fill: the first may have been begun before.
+        let grid = [step.rows / ratio + 1, step.segments, 1];
+        self.record((&COMPRESS, layout, "compress"), grid, 128, args);
+        let args = words![
+            values, gates, ape, segments, slots, slot_bytes, frontier, ratio, overlap
+        ];
+        let grid = [(ratio * overlap).min(step.rows), step.segments, 1];
+        self.record((&COMPRESS, layout, "keep_frontier"), grid, 256, args);
+    }
+}

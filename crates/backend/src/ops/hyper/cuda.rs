@@ -1,0 +1,106 @@
+//! Hyper-connections on CUDA.
+
+use super::{Hyper, HyperMix, HyperSettings};
+use crate::cuda::driver::{Address, Memory};
+use crate::cuda::kernels::Unit;
+use crate::cuda::{COMMON, Cuda, values, words};
+use crate::ops::linear::cuda::{Activations, is_float, rounded_bytes};
+use crate::{Buffer, Step};
+
+/// Hyper-connections.
+pub static HYPER: Unit = Unit {
+    name: "hyper",
+    source: &[COMMON, include_str!("hyper.cu")],
+    parameters: &[],
+    kernels: &["hyper_mix", "hyper_spread", "hyper_gather", "hyper_head"],
+};
+
+/// Most streams that the kernels have room for.
+const STREAMS_MAX: usize = 8;
+
+/// Memory of the family.
+#[derive(Default)]
+pub struct Scratch {
+    /// Products with the raw streams.
+    products: Option<Memory>,
+    /// Streams of the rows that want logits.
+    gathered: Option<Memory>,
+    /// Streams rounded to 8 bits, for a mix in a quantized format.
+    rounded: Option<Memory>,
+}
+
+impl Cuda {
+    /// `W h` for raw streams at `h`; where the products are.
+    fn coefficients(&mut self, mix: &HyperMix, h: Address, rows: usize) -> Address {
+        let (out_width, width) = (mix.matrix.rows, mix.matrix.cols);
+        let mut scratch = std::mem::take(&mut self.hyper);
+        let out = self.scratch(&mut scratch.products, rows * out_width * 4);
+        let x = if is_float(self.stored(&mix.matrix).format) {
+            Activations { floats: h, ..Activations::default() }
+        } else {
+            let at = self.scratch(&mut scratch.rounded, rounded_bytes(rows, width));
+            self.round(h, at, rows, width, true)
+        };
+        self.hyper = scratch;
+        self.multiply(&mix.matrix, 1, x, out, rows);
+        out
+    }
+}
+
+impl Hyper for Cuda {
+    fn hyper_mix_raw(
+        &mut self,
+        mix: &HyperMix,
+        settings: HyperSettings,
+        streams: &Buffer<f32>,
+        gates: &mut Buffer<f32>,
+        x: &mut Buffer<f32>,
+        rows: usize,
+    ) {
+        let HyperSettings { streams: n, iterations, eps, rms_eps } = settings;
+        assert!(n <= STREAMS_MAX, "{n} streams");
+        let (h, d) = (self.at(streams), x.width);
+        let m = self.coefficients(mix, h, rows);
+        let (base, scale) = (self.at(&mix.base), self.at(&mix.scale));
+        let (gates, x) = (self.edit(gates), self.edit(x));
+        let args = words![m, base, scale, h, gates, x, n, d, iterations, eps, rms_eps];
+        self.record((&HYPER, values(&[]), "hyper_mix"), [rows, 1, 1], 1024, args);
+    }
+
+    fn hyper_spread_raw(
+        &mut self,
+        gates: &Buffer<f32>,
+        y: &Buffer<f32>,
+        streams: &mut Buffer<f32>,
+        rows: usize,
+    ) {
+        let (d, n) = (y.width, streams.width / y.width);
+        assert!(n <= STREAMS_MAX, "{n} streams");
+        let (gates, y) = (self.at(gates), self.at(y));
+        let args = words![gates, y, self.edit(streams), n, d];
+        let grid = [d.div_ceil(128), rows, 1];
+        self.record((&HYPER, values(&[]), "hyper_spread"), grid, 128, args);
+    }
+
+    fn hyper_head_raw(
+        &mut self,
+        mix: &HyperMix,
+        settings: HyperSettings,
+        streams: &Buffer<f32>,
+        step: &Step,
+        x: &mut Buffer<f32>,
+    ) {
+        let HyperSettings { streams: n, eps, rms_eps, .. } = settings;
+        assert!(n <= STREAMS_MAX, "{n} streams");
+        let (rows, width) = (step.outputs, streams.width);
+        let mut gathered = self.hyper.gathered.take();
+        let h = self.scratch(&mut gathered, rows * width * 4);
+        self.hyper.gathered = gathered;
+        let args = words![self.at(streams), self.at(&step.output_rows), h, width];
+        self.record((&HYPER, values(&[]), "hyper_gather"), [rows, 1, 1], 1024, args);
+        let m = self.coefficients(mix, h, rows);
+        let (base, scale) = (self.at(&mix.base), self.at(&mix.scale));
+        let args = words![m, base, scale, h, self.edit(x), n, x.width, eps, rms_eps];
+        self.record((&HYPER, values(&[]), "hyper_head"), [rows, 1, 1], 1024, args);
+    }
+}

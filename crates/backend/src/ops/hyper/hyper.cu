@@ -1,0 +1,99 @@
+// Hyper-connections; see mod.rs. The coefficients' products with the raw streams come from the
+// matrix kernels; here they are scaled by rms, since rms(h) . w = (h . w) * scale.
+
+#define STREAMS_MAX 8
+
+DEVICE float streams_scale(const float *h, u32 width, float eps) {
+    float sum = 0;
+    for (u32 i = threadIdx.x; i < width / 4; i += blockDim.x) {
+        float4 v = ((const float4 *)h)[i];
+        sum += v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
+    }
+    return 1.0f / sqrtf(block_sum(sum) / width + eps);
+}
+
+// Softmax over rows, then columns and rows in turn, of the n by n matrix c. One thread.
+DEVICE void sinkhorn(float *c, u32 n, u32 iterations, float eps) {
+    for (u32 j = 0; j < n; j++) {
+        float max = -INFINITE, sum = 0;
+        for (u32 k = 0; k < n; k++) max = fmaxf(max, c[j * n + k]);
+        for (u32 k = 0; k < n; k++) sum += c[j * n + k] = expf(c[j * n + k] - max);
+        for (u32 k = 0; k < n; k++) c[j * n + k] = c[j * n + k] / sum + eps;
+    }
+    for (u32 i = 0; i < iterations; i++) {
+        for (u32 j = 0; j < n && i > 0; j++) {
+            float sum = 0;
+            for (u32 k = 0; k < n; k++) sum += c[j * n + k];
+            for (u32 k = 0; k < n; k++) c[j * n + k] /= sum + eps;
+        }
+        for (u32 k = 0; k < n; k++) {
+            float sum = 0;
+            for (u32 j = 0; j < n; j++) sum += c[j * n + k];
+            for (u32 j = 0; j < n; j++) c[j * n + k] /= sum + eps;
+        }
+    }
+}
+
+// x[t] = sum of weights[i] * h[i].
+DEVICE void read_streams(const float *weights, const float *h, float *x, u32 n, u32 d) {
+    for (u32 i = threadIdx.x; i < d; i += blockDim.x) {
+        float sum = 0;
+        for (u32 k = 0; k < n; k++) sum += weights[k] * h[(u64)k * d + i];
+        x[i] = sum;
+    }
+}
+
+// One block per token. m [rows, (2 + n) n], h [rows, n d] -> gates [rows, n + n n], x [rows, d].
+extern "C" __global__ void hyper_mix(const float *m, const float *base, const float *scale,
+                                     const float *h, float *gates, float *x, u32 n, u32 d,
+                                     u32 iterations, float eps, float rms_eps) {
+    __shared__ float pre[STREAMS_MAX], c[STREAMS_MAX * STREAMS_MAX];
+    u32 t = blockIdx.x;
+    m += (u64)t * (2 + n) * n;
+    h += (u64)t * n * d;
+    gates += (u64)t * (n + n * n);
+    float rms = streams_scale(h, n * d, rms_eps);
+    u32 i = threadIdx.x;
+    if (i < n) pre[i] = sigmoid(m[i] * rms * scale[0] + base[i]) + eps;
+    if (i < n) gates[i] = 2.0f * sigmoid(m[n + i] * rms * scale[1] + base[n + i]);
+    if (i < n * n) c[i] = m[2 * n + i] * rms * scale[2] + base[2 * n + i];
+    __syncthreads();
+    if (i == 0) sinkhorn(c, n, iterations, eps);
+    read_streams(pre, h, x + (u64)t * d, n, d);
+    __syncthreads();
+    if (i < n * n) gates[n + i] = c[i];
+}
+
+// h'[k] = post[k] y + sum over j of C[j][k] h[j], in place. One thread per channel and token.
+extern "C" __global__ void hyper_spread(const float *gates, const float *y, float *h, u32 n, u32 d) {
+    u32 t = blockIdx.y, i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= d) return;
+    gates += (u64)t * (n + n * n);
+    h += (u64)t * n * d + i;
+    float before[STREAMS_MAX], value = y[(u64)t * d + i];
+    for (u32 j = 0; j < n; j++) before[j] = h[(u64)j * d];
+    for (u32 k = 0; k < n; k++) {
+        float sum = 0;
+        for (u32 j = 0; j < n; j++) sum += gates[n + j * n + k] * before[j];
+        h[(u64)k * d] = gates[k] * value + sum;
+    }
+}
+
+// Rows of the streams that want logits, side by side. One block per row.
+extern "C" __global__ void hyper_gather(const float *h, const u32 *rows, float *out, u32 width) {
+    for (u32 i = threadIdx.x; i < width; i += blockDim.x)
+        out[(u64)blockIdx.x * width + i] = h[(u64)rows[blockIdx.x] * width + i];
+}
+
+// One block per row. m [rows, n], h [rows, n d] -> x [rows, d].
+extern "C" __global__ void hyper_head(const float *m, const float *base, const float *scale,
+                                      const float *h, float *x, u32 n, u32 d, float eps,
+                                      float rms_eps) {
+    __shared__ float weights[STREAMS_MAX];
+    u32 t = blockIdx.x, i = threadIdx.x;
+    h += (u64)t * n * d;
+    float rms = streams_scale(h, n * d, rms_eps);
+    if (i < n) weights[i] = sigmoid(m[(u64)t * n + i] * rms * scale[0] + base[i]) + eps;
+    __syncthreads();
+    read_streams(weights, h, x + (u64)t * d, n, d);
+}

@@ -1,0 +1,146 @@
+//! Matrix products on CUDA: activations are rounded to 8 bits once per buffer, then multiplied.
+
+use gguf::Format;
+
+use super::Linear;
+use crate::cuda::driver::{Address, Memory};
+use crate::cuda::kernels::Unit;
+use crate::cuda::{COMMON, Cuda, units, values, words};
+use crate::{Buffer, Weight};
+
+/// Rounding of activations.
+pub static ROUND: Unit = Unit {
+    name: "round",
+    source: &[COMMON, include_str!("round.cu")],
+    parameters: &[],
+    kernels: &["round_rows"],
+};
+
+/// Products for a few tokens.
+pub static GEMV: Unit = Unit {
+    name: "gemv",
+    source: &[COMMON, units::WEIGHTS, include_str!("gemv.cu")],
+    parameters: &["FORMAT"],
+    kernels: &["gemv1", "gemv2", "gemv4", "gemv8"],
+};
+
+/// Rounded activations of one buffer, used until the buffer changes.
+#[derive(Default)]
+pub struct Rounded {
+    /// Buffer, rows, columns.
+    source: Option<(usize, usize, usize)>,
+    memory: Option<Memory>,
+}
+
+impl Rounded {
+    /// A buffer is going to change.
+    pub fn forget(&mut self, id: usize) {
+        self.source = self.source.filter(|source| source.0 != id);
+    }
+}
+
+/// Activations as products take them.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Activations {
+    pub codes: Address,
+    pub steps: Address,
+    pub halves: Address,
+    pub floats: Address,
+}
+
+/// Whether products with a format take activations as they are.
+pub(crate) fn is_float(format: Format) -> bool {
+    matches!(format, Format::F32 | Format::F16 | Format::Bf16)
+}
+
+/// Bytes that `rows` rounded rows take.
+pub(crate) fn rounded_bytes(rows: usize, cols: usize) -> usize {
+    rows * cols + rows * cols / 32 * 12
+}
+
+impl Cuda {
+    /// Activations for a product with a weight of `format`, rounded if it needs them so.
+    pub(crate) fn activations(
+        &mut self,
+        x: &Buffer<f32>,
+        rows: usize,
+        cols: usize,
+        format: Format,
+    ) -> Activations {
+        let floats = self.at(x);
+        if is_float(format) {
+            return Activations { floats, ..Activations::default() };
+        }
+        let mut memory = self.rounded.memory.take();
+        let at = self.scratch(&mut memory, rounded_bytes(rows, cols));
+        self.rounded.memory = memory;
+        let source = Some((x.id, rows, cols));
+        let known = self.rounded.source == source;
+        self.rounded.source = source;
+        self.round(floats, at, rows, cols, !known)
+    }
+
+    /// Rounds rows from `x` to `at`, if they are `new`.
+    pub(crate) fn round(
+        &mut self,
+        x: Address,
+        at: Address,
+        rows: usize,
+        cols: usize,
+        new: bool,
+    ) -> Activations {
+        let blocks = rows * cols / 32;
+        let steps = at + (rows * cols) as Address;
+        let halves = steps + 4 * blocks as Address;
+        if new {
+            let args = words![x, at, steps, halves, blocks];
+            self.record((&ROUND, values(&[]), "round_rows"), [blocks.div_ceil(8), 1, 1], 256, args);
+        }
+        Activations { codes: at, steps, halves, floats: x }
+    }
+
+    /// `out[t] = W x[t]` by groups, from activations that are ready.
+    pub(crate) fn multiply(
+        &mut self,
+        weight: &Weight,
+        groups: usize,
+        x: Activations,
+        out: Address,
+        tokens: usize,
+    ) {
+        let stored = self.stored(weight);
+        let ([a, b, c], format) = (stored.planes, stored.code());
+        let (rows, cols) = (weight.rows, weight.cols);
+        let Activations { codes, steps, halves, floats } = x;
+        let (kernel, tile) = match tokens {
+            1 => ("gemv1", 1),
+            2 => ("gemv2", 2),
+            3..=4 => ("gemv4", 4),
+            _ => ("gemv8", 8),
+        };
+        // Few rows are shared by several warps, so that enough of them are reading.
+        let wanted = 16 * 8 * self.processors();
+        let split = [1, 2, 4].into_iter().find(|split| rows * split >= wanted / 2).unwrap_or(8);
+        let grid = [rows.div_ceil(8 / split), tokens.div_ceil(tile), 1];
+        let args = words![
+            a, b, c, codes, steps, halves, floats, out, rows, cols, groups, tokens, split
+        ];
+        self.record((&GEMV, values(&[format as usize]), kernel), grid, 256, args);
+    }
+}
+
+impl Linear for Cuda {
+    fn linear_raw(
+        &mut self,
+        weight: &Weight,
+        groups: usize,
+        x: &Buffer<f32>,
+        out: &mut Buffer<f32>,
+        rows: usize,
+    ) {
+        let format = self.stored(weight).format;
+        let x = self.activations(x, rows * groups, weight.cols, format);
+        let out = self.edit(out);
+        self.multiply(weight, groups, x, out, rows);
+    }
+}

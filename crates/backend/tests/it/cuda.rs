@@ -1,0 +1,58 @@
+//! The CUDA backend: every kernel compiles for every architecture, without a device; and with one,
+//! every case of every family agrees with the reference.
+//!
+//! The compiler is the library that `DWARFSTAR_NVRTC` names, or the one that is installed.
+
+use std::path::PathBuf;
+
+use backend::conformance;
+use backend::cuda::kernels::translation;
+use backend::cuda::nvrtc::Nvrtc;
+use backend::cuda::units::units;
+use backend::cuda::{Cuda, CudaOptions};
+use rayon::prelude::*;
+
+const ARCHITECTURES: [&str; 5] = ["sm_80", "sm_90a", "sm_100a", "sm_120a", "sm_121a"];
+
+fn library() -> Option<PathBuf> {
+    std::env::var_os("DWARFSTAR_NVRTC").map(PathBuf::from)
+}
+
+#[test]
+fn every_kernel_compiles_for_every_architecture() {
+    let compiler = match Nvrtc::load(library().as_deref()) {
+        Ok(compiler) => compiler,
+        Err(error) => return println!("skipped: {error}"),
+    };
+    let work: Vec<_> = ARCHITECTURES.iter().flat_map(|a| units().into_iter().map(|u| (*a, u))).collect();
+    let failures: Vec<String> = work
+        .par_iter()
+        .filter_map(|(architecture, (unit, values))| {
+            let (source, options) = translation(unit, values, architecture);
+            let code = compiler.compile(unit.name, &source, &options);
+            code.err().map(|error| format!("{architecture} {values:?}: {error}"))
+        })
+        .collect();
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// A device, or the reason why there is none.
+fn device() -> Option<Cuda> {
+    match Cuda::open(CudaOptions { compiler: library(), ..CudaOptions::default() }) {
+        Ok(cuda) => Some(cuda),
+        Err(error) => {
+            println!("skipped: {error}");
+            None
+        }
+    }
+}
+
+#[test]
+fn every_case_agrees_with_the_reference() {
+    let Some(mut first) = device() else { return };
+    println!("{}", backend::Device::describe(&first));
+    backend::Device::submit(&mut first).expect("a device that works");
+    let mut open = || Box::new(device().expect("a device")) as Box<dyn backend::Backend>;
+    let differences = conformance::run(&mut open);
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+}

@@ -1,0 +1,86 @@
+//! Opening a CUDA device: what is kept of its kernels between runs, and whether a model fits.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use backend::Error;
+use backend::cuda::kernels::CodeCache;
+use backend::cuda::{Cuda, CudaOptions};
+use gguf::File;
+
+use super::Computer;
+use crate::exit::say;
+use crate::human;
+
+/// Opens device `ordinal` for a model.
+///
+/// # Errors
+/// It cannot be used, or the weights do not fit.
+pub fn open(ordinal: usize, model: &File) -> Result<Computer> {
+    let cache = cache_folder().map(|folder| Box::new(Folder(folder)) as Box<dyn CodeCache>);
+    let cuda = Cuda::open(CudaOptions { ordinal, cache, compiler: None })?;
+    let (free, total) = cuda.memory()?;
+    let weights: usize = model.tensors().iter().map(|tensor| tensor.byte_count).sum();
+    if weights > free {
+        bail!(
+            "the weights of {} take {}, and the CUDA device has {} free of {}: use a smaller file, \
+             or --device cpu",
+            model.name(),
+            human::bytes(weights as u64),
+            human::bytes(free as u64),
+            human::bytes(total as u64)
+        );
+    }
+    Ok(Computer { backend: Box::new(cuda), memory_max: Some((free - weights) / 16 * 15) })
+}
+
+/// The first device if it can be used. Where there is none nothing is said; why one that is there
+/// is not used, is.
+pub fn open_if_any(model: &File) -> Option<Computer> {
+    match open(0, model) {
+        Ok(computer) => Some(computer),
+        Err(error) => {
+            let none = matches!(
+                error.downcast_ref::<Error>(),
+                Some(Error::NoDriver | Error::NoDevice { .. })
+            );
+            if !none {
+                say(&format!("computing on the CPU: {error}"));
+            }
+            None
+        }
+    }
+}
+
+/// Where this user's programs keep what can be made again.
+fn cache_folder() -> Option<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let base = if cfg!(windows) {
+        variable("LOCALAPPDATA")
+    } else {
+        variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")))
+    };
+    Some(base?.join("dwarfstar").join("kernels"))
+}
+
+/// A folder of kernels. What cannot be read or written is compiled again.
+struct Folder(PathBuf);
+
+impl CodeCache for Folder {
+    fn get(&self, name: &str) -> Option<Vec<u8>> {
+        fs::read(self.0.join(name)).ok()
+    }
+
+    fn put(&self, name: &str, code: &[u8]) {
+        // Whole or not at all: other processes may be reading.
+        let write = || -> Result<()> {
+            fs::create_dir_all(&self.0)?;
+            let mut file = tempfile::NamedTempFile::new_in(&self.0)?;
+            std::io::Write::write_all(&mut file, code)?;
+            file.persist(self.0.join(name))?;
+            Ok(())
+        };
+        let _ = write();
+    }
+}
