@@ -7,6 +7,17 @@
 
 use crate::{Backend, Buffer, Element, Error, Pool, Reserved, Weight, WeightSource};
 
+/// What the launches of one kernel took.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KernelTime {
+    /// The kernel.
+    pub name: String,
+    /// How often it ran.
+    pub count: usize,
+    /// Seconds in all.
+    pub seconds: f64,
+}
+
 /// Memory and submission.
 pub trait Device {
     /// The device's name for people, for example `CPU, 2 threads`.
@@ -58,6 +69,20 @@ pub trait Device {
     /// # Errors
     /// What the device reports.
     fn submit(&mut self) -> Result<(), Error>;
+
+    /// Bytes per second that a long read of the device's own memory gets; `None` for processors.
+    ///
+    /// # Errors
+    /// Out of memory, or what the device reports.
+    fn read_speed(&mut self) -> Result<Option<f64>, Error> {
+        Ok(None)
+    }
+
+    /// Starts timing every kernel by itself, which slows a step down; the times of the kernels
+    /// since the last call.
+    fn profile(&mut self) -> Vec<KernelTime> {
+        Vec::new()
+    }
 
     /// A named intermediate result. Nothing happens unless a test or tool asked to record marks.
     fn mark_bytes(&mut self, _layer: usize, _name: &'static str, _id: usize, _bytes: usize) {}

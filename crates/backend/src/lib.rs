@@ -32,7 +32,7 @@ mod level;
 
 pub use buffer::{Buffer, Element, KvPools, Pool, Reserved, Weight, WeightSource};
 pub use cpu::{Cpu, CpuSimd, Level, Mark, Threads};
-pub use device::{Device, Meter};
+pub use device::{Device, KernelTime, Meter};
 pub use error::Error;
 pub use ops::kv::{RowFormat, RowLayout};
 pub use step::{Segment, SegmentRow, Step, StepLimits};

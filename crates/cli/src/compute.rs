@@ -29,6 +29,8 @@ pub struct Computer {
     pub backend: Box<dyn Backend>,
     /// Bytes; `None` where nobody says.
     pub memory_max: Option<usize>,
+    /// Tokens of a prompt that are best computed at once.
+    pub step_tokens: usize,
 }
 
 /// Opens the device for a model. To be called before any parallel work, and once: work besides the
@@ -49,7 +51,8 @@ pub fn open(compute: Compute, model: &File) -> Result<Computer> {
         Device::Cpu => open_cpu(count, model),
         Device::Reference => backend::open_reference(),
     };
-    Ok(Computer { backend, memory_max: machine::memory_available() })
+    let step_tokens = engine::OpenOptions::default().step_tokens;
+    Ok(Computer { backend, memory_max: machine::memory_available(), step_tokens })
 }
 
 fn open_cpu(count: usize, model: &File) -> Box<dyn Backend> {

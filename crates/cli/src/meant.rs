@@ -142,6 +142,10 @@ pub struct Quantize {
 #[derive(Debug)]
 pub struct Bench {
     pub model: Model,
+    /// A random model instead.
+    pub synthetic: Option<Synthetic>,
+    /// Whether kernels are timed.
+    pub profile: bool,
     /// Prompt lengths, ascending, none of them 0.
     pub prompts: Vec<usize>,
     /// Contexts to decode after, ascending; none if nothing is to be decoded.
@@ -154,6 +158,15 @@ pub struct Bench {
     pub compute: Compute,
     pub csv: Option<PathBuf>,
     pub json: bool,
+}
+
+/// A random model that is nowhere stored.
+#[derive(Clone, Debug)]
+pub struct Synthetic {
+    /// As it was typed.
+    pub name: String,
+    pub shape: Shape,
+    pub recipe: SynthRecipe,
 }
 
 /// Write a random model.
@@ -275,7 +288,9 @@ pub fn quantize(typed: typed::Quantize) -> Result<Quantize> {
 pub fn bench(typed: typed::Bench) -> Result<Bench> {
     let model = model(typed.model);
     let compute = compute(typed.compute.device, typed.compute.threads)?;
-    let typed::Bench { mut prompt, mut contexts, decode, repeat, seed, csv, json, .. } = typed;
+    let synthetic = typed.synthetic.map(|name| synthetic(name, typed.layers)).transpose()?;
+    let typed::Bench { mut prompt, mut contexts, decode, repeat, seed, csv, json, profile, .. } =
+        typed;
     if !(1..=REPEATS_MAX).contains(&repeat) {
         return Err(usage(format!("--repeat {repeat}: expected 1 to {REPEATS_MAX}")));
     }
@@ -288,7 +303,40 @@ pub fn bench(typed: typed::Bench) -> Result<Bench> {
     if prompt.is_empty() && contexts.is_empty() {
         return Err(usage("nothing to measure: allow --prompt or --decode more than 0"));
     }
-    Ok(Bench { model, prompts: prompt, contexts, decode, repeat, seed, compute, csv, json })
+    let prompts = prompt;
+    Ok(Bench {
+        model,
+        synthetic,
+        profile,
+        prompts,
+        contexts,
+        decode,
+        repeat,
+        seed,
+        compute,
+        csv,
+        json,
+    })
+}
+
+/// A shape and a recipe in one word, such as flash-q2.
+fn synthetic(name: String, layers: Option<usize>) -> Result<Synthetic> {
+    let expected = || usage(format!("--synthetic {name}: expected a shape and a recipe: flash-q2"));
+    let (shape, recipe) = name.split_once('-').ok_or_else(expected)?;
+    let shape = match shape {
+        "flash" => Shape::flash(),
+        "pro" => Shape::pro(),
+        _ => return Err(expected()),
+    };
+    let recipe = recipe.parse().map_err(|problem| usage(format!("--synthetic: {problem}")))?;
+    let shape = match at_least_one("--layers", layers)? {
+        Some(layers) if layers > shape.layers => {
+            return Err(usage(format!("--layers {layers}: {name} has {}", shape.layers)));
+        }
+        Some(layers) => shape.first_layers(layers),
+        None => shape,
+    };
+    Ok(Synthetic { name, shape, recipe })
 }
 
 /// `dwarfstar synth`.

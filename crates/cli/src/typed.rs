@@ -417,6 +417,18 @@ pub struct Bench {
     #[command(flatten)]
     pub model: Model,
 
+    /// Measure a random model that is nowhere stored, of this shape and recipe: flash-q2, pro-q4 ...
+    #[arg(long, value_name = "SHAPE-RECIPE", conflicts_with = "model")]
+    pub synthetic: Option<String>,
+
+    /// Only the first N layers of it
+    #[arg(long, value_name = "N", requires = "synthetic")]
+    pub layers: Option<usize>,
+
+    /// Time every kernel by itself, too (CUDA)
+    #[arg(long)]
+    pub profile: bool,
+
     /// Measure reading prompts of so many tokens: a number, or a list such as 128,512; 0 for none
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "512")]
     pub prompt: Vec<usize>,

@@ -137,6 +137,11 @@ impl Engine {
         self.backend.describe()
     }
 
+    /// Starts timing kernels, where a device can; the times since the last call.
+    pub fn profile(&mut self) -> Vec<backend::KernelTime> {
+        self.backend.profile()
+    }
+
     /// What it was opened with.
     pub fn options(&self) -> OpenOptions {
         self.options

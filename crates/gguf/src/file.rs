@@ -15,7 +15,7 @@ use crate::error::{Error, Subject};
 use crate::map::Source;
 use crate::read::{Header, read};
 use crate::split::{Split, shard_path};
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, TensorPlan};
 use crate::value::Metadata;
 
 /// An open model.
@@ -30,7 +30,12 @@ struct Model {
     tensors: Vec<Tensor>,
     index: HashMap<String, usize>,
     shards: Vec<(String, Arc<Source>)>,
+    /// Makes a tensor's bytes, in a model that is nowhere stored.
+    make: Option<Box<Make>>,
 }
+
+/// The bytes of a tensor.
+type Make = dyn Fn(&Tensor) -> Vec<u8> + Send + Sync;
 
 impl File {
     /// Opens the model at `path`. If the file is one of several, all are opened, whichever was
@@ -70,6 +75,31 @@ impl File {
         File::assemble(name.to_owned(), vec![part])
     }
 
+    /// A model that is nowhere stored: `make` gives a tensor's bytes whenever they are asked for, as
+    /// many as its format and dimensions need.
+    ///
+    /// # Panics
+    /// If two tensors have one name, or a row is no whole number of blocks.
+    pub fn made(
+        name: &str,
+        metadata: Metadata,
+        plans: Vec<TensorPlan>,
+        make: impl Fn(&Tensor) -> Vec<u8> + Send + Sync + 'static,
+    ) -> File {
+        let tensors = plans.into_iter().map(|TensorPlan { name, dims, format }| {
+            let row_bytes = format.row_bytes(dims[0]).expect("whole blocks");
+            let byte_count = row_bytes * dims[1..].iter().product::<usize>();
+            Tensor { name, dims, format, offset: 0, byte_count, shard: 0 }
+        });
+        let tensors: Vec<Tensor> = tensors.collect();
+        let index = tensors.iter().enumerate().map(|(at, tensor)| (tensor.name.clone(), at));
+        let index: HashMap<String, usize> = index.collect();
+        assert_eq!(index.len(), tensors.len(), "tensors of one name");
+        let shards = vec![(name.to_owned(), Arc::new(Source::Memory(Cow::Borrowed(&[]))))];
+        let (name, make) = (name.to_owned(), Some(Box::new(make) as Box<Make>));
+        File { model: Arc::new(Model { name, metadata, tensors, index, shards, make }) }
+    }
+
     /// The path as it was given, or the name.
     pub fn name(&self) -> &str {
         &self.model.name
@@ -101,6 +131,11 @@ impl File {
     ///
     /// If the tensor is not of this file and lies outside it.
     pub fn bytes(&self, tensor: &Tensor) -> Bytes {
+        if let Some(make) = &self.model.make {
+            let bytes = make(tensor);
+            assert_eq!(bytes.len(), tensor.byte_count, "bytes of {}", tensor.name);
+            return Bytes::from(bytes);
+        }
         let source = &self.model.shards[tensor.shard].1;
         let start = tensor.offset as usize;
         Bytes::of(Arc::clone(source), start..start + tensor.byte_count)
@@ -123,7 +158,8 @@ impl File {
             shards.push((name, Arc::new(source)));
         }
         let metadata = metadata.unwrap_or_default();
-        Ok(File { model: Arc::new(Model { name, metadata, tensors, index, shards }) })
+        let model = Model { name, metadata, tensors, index, shards, make: None };
+        Ok(File { model: Arc::new(model) })
     }
 }
 

@@ -12,10 +12,11 @@
 mod random;
 mod recipe;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use gguf::{Format, Metadata, TensorPlan, Writer};
+use gguf::{File, Format, Metadata, TensorPlan, Writer};
 use rayon::prelude::*;
 use spec::{Class, Shape, TensorSpec};
 
@@ -111,6 +112,15 @@ impl Synth {
         self.file_bytes
     }
 
+    /// The same model without a file: a tensor is made when its bytes are asked for.
+    pub fn into_file(self, name: &str) -> File {
+        let Synth { seed, metadata, tensors, .. } = self;
+        let plans = plans(&tensors);
+        let by_name: HashMap<String, SynthTensor> =
+            tensors.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect();
+        File::made(name, metadata, plans, move |tensor| by_name[&tensor.name].bytes(seed))
+    }
+
     /// Writes the file to `path`, replacing one that is there only if `overwrite` is set.
     ///
     /// `progress` is called after every piece of some megabytes; `cancel` is read as often.
@@ -151,6 +161,16 @@ impl Synth {
 impl SynthTensor {
     fn chunk_count(&self) -> usize {
         (self.byte_count as usize).div_ceil(self.content.chunk_bytes())
+    }
+
+    /// All bytes.
+    fn bytes(&self, seed: u64) -> Vec<u8> {
+        let mut bytes = vec![0; self.byte_count as usize];
+        let chunks = bytes.par_chunks_mut(self.content.chunk_bytes());
+        chunks.enumerate().for_each(|(chunk, out)| {
+            self.content.fill(&mut random::stream(seed, &self.name, chunk), out);
+        });
+        bytes
     }
 
     /// The bytes of the chunks from `first` on, as many as make a piece.

@@ -32,6 +32,10 @@ unsafe impl Sync for Function {}
 pub struct Launch {
     /// The kernel.
     pub function: Function,
+    /// Its unit and name, for people.
+    pub name: (&'static str, &'static str),
+    /// What the unit was compiled for.
+    pub variant: u32,
     /// Blocks.
     pub grid: [u32; 3],
     /// Threads of a block.
@@ -196,7 +200,7 @@ impl Gpu {
     /// # Errors
     /// The driver refuses it.
     pub fn launch(&self, launch: &Launch) -> Result<(), Error> {
-        let Launch { function, grid: [x, y, z], block, shared, ref args } = *launch;
+        let Launch { function, grid: [x, y, z], block, shared, ref args, .. } = *launch;
         let mut pointers = [std::ptr::null_mut(); 32];
         for (pointer, arg) in pointers.iter_mut().zip(args) {
             *pointer = std::ptr::from_ref(arg).cast_mut().cast();
@@ -210,6 +214,20 @@ impl Gpu {
             result::launch_kernel(function.0, size, (block, 1, 1), shared, stream, arguments)
         }
         .map_err(failed("starting a kernel"))
+    }
+
+    /// Seconds that some work on the stream takes.
+    ///
+    /// # Errors
+    /// Those of the work, or the device failed.
+    pub fn time(&self, work: impl FnOnce() -> Result<(), Error>) -> Result<f64, Error> {
+        let flags = Some(sys::CUevent_flags::CU_EVENT_DEFAULT);
+        let event = || self.stream.record_event(flags).map_err(failed("timing"));
+        let start = event()?;
+        work()?;
+        let end = event()?;
+        self.wait()?;
+        Ok(f64::from(start.elapsed_ms(&end).map_err(failed("timing"))?) / 1e3)
     }
 
     /// Records launches as a graph.

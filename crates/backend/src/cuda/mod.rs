@@ -14,6 +14,7 @@ pub mod nvrtc;
 pub mod units;
 pub mod weights;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use driver::{Address, Function, Gpu, Graph, Growing, Launch, Memory};
@@ -22,12 +23,22 @@ use weights::Stored;
 
 use crate::ops::linear::cuda::Rounded;
 use crate::ops::{attend, experts, hyper, index};
-use crate::{Backend, Buffer, Device, Element, Error, Pool, Reserved, Weight, WeightSource};
+use crate::{
+    Backend, Buffer, Device, Element, Error, KernelTime, Pool, Reserved, Weight, WeightSource,
+};
 
 /// Source that every unit begins with.
 pub const COMMON: &str = include_str!("common.cuh");
 /// Source of units that read or write KV rows.
 pub const ROWS: &str = include_str!("rows.cuh");
+
+/// How fast memory is.
+pub static READ: Unit = Unit {
+    name: "read",
+    source: &[COMMON, include_str!("read.cu")],
+    parameters: &[],
+    kernels: &["read"],
+};
 
 /// How to open a CUDA device.
 #[derive(Default)]
@@ -56,6 +67,8 @@ pub struct Cuda {
     pub(crate) experts: experts::cuda::Scratch,
     kernels: Kernels,
     failed: Option<Error>,
+    /// Times by kernel, if they are wanted.
+    times: Option<BTreeMap<String, (usize, f64)>>,
     gpu: Gpu,
 }
 
@@ -135,6 +148,7 @@ impl Cuda {
             experts: Default::default(),
             kernels: Kernels::new(options.cache, options.compiler),
             failed: None,
+            times: None,
             gpu,
         })
     }
@@ -199,7 +213,7 @@ impl Cuda {
     /// Records a launch: `grid` blocks of `block` threads.
     pub(crate) fn record(
         &mut self,
-        (unit, values, kernel): (&'static Unit, Values, &str),
+        (unit, values, kernel): (&'static Unit, Values, &'static str),
         grid: [usize; 3],
         block: u32,
         args: &[u64],
@@ -210,7 +224,7 @@ impl Cuda {
     /// Records a launch with dynamic shared memory.
     pub(crate) fn record_shared(
         &mut self,
-        (unit, values, kernel): (&'static Unit, Values, &str),
+        (unit, values, kernel): (&'static Unit, Values, &'static str),
         grid: [usize; 3],
         (block, shared): (u32, usize),
         args: &[u64],
@@ -225,7 +239,9 @@ impl Cuda {
                     return self.fail(error);
                 }
                 let (shared, args) = (shared as u32, args.to_vec());
-                self.recorded.push(Launch { function, grid, block, shared, args });
+                let (name, variant) = ((unit.name, kernel), values[0]);
+                let launch = Launch { function, name, variant, grid, block, shared, args };
+                self.recorded.push(launch);
             }
             Err(error) => self.fail(error),
         }
@@ -242,7 +258,19 @@ impl Cuda {
             self.recorded.clear();
             return Err(error);
         }
+        if self.recorded.is_empty() {
+            return Ok(());
+        }
         let launches = std::mem::take(&mut self.recorded);
+        if let Some(times) = &mut self.times {
+            for launch in &launches {
+                let seconds = self.gpu.time(|| self.gpu.launch(launch))?;
+                let (unit, kernel) = launch.name;
+                let time = times.entry(format!("{unit}.{kernel} {}", launch.variant)).or_default();
+                *time = (time.0 + 1, time.1 + seconds);
+            }
+            return Ok(());
+        }
         if let Some((_, graph)) = self.graphs.iter().find(|(known, _)| *known == launches) {
             return self.gpu.replay(graph);
         }
@@ -337,6 +365,33 @@ impl Device for Cuda {
             buffers: self.buffers.iter().map(|buffer| buffer.bytes).sum(),
             pools: self.pools.iter().map(|pool| pool.pages * pool.page_bytes).sum(),
         }
+    }
+
+    fn read_speed(&mut self) -> Result<Option<f64>, Error> {
+        const BYTES: usize = 1 << 30;
+        const TIMES: usize = 8;
+        self.flush()?;
+        let memory = self.gpu.allocate(BYTES + 256, "measuring memory")?;
+        let out = memory.address + BYTES as Address;
+        let args = words![memory.address, BYTES / 16, out];
+        let grid = [8 * self.processors(), 1, 1];
+        let mut best = f64::INFINITY;
+        for _ in 0..TIMES {
+            self.record((&READ, values(&[]), "read"), grid, 512, args);
+            let launches = std::mem::take(&mut self.recorded);
+            let run = || launches.iter().try_for_each(|launch| self.gpu.launch(launch));
+            best = best.min(self.gpu.time(run)?);
+        }
+        match self.failed.take() {
+            Some(error) => Err(error),
+            None => Ok(Some(BYTES as f64 / best)),
+        }
+    }
+
+    fn profile(&mut self) -> Vec<KernelTime> {
+        let times = self.times.replace(BTreeMap::new()).unwrap_or_default();
+        let time = |(name, (count, seconds))| KernelTime { name, count, seconds };
+        times.into_iter().map(time).collect()
     }
 
     fn submit(&mut self) -> Result<(), Error> {

@@ -20,6 +20,7 @@ const INDEXERS: [[usize; 5]; 3] = [[1, 1, 1, 64, 64], [1, 0, 1, 64, 64], [1, 0, 
 pub fn units() -> Vec<(&'static Unit, Values)> {
     let mut all = Vec::new();
     for unit in [
+        &super::READ,
         &ops::linear::cuda::ROUND,
         &ops::norm::cuda::NORM,
         &ops::rope::cuda::ROPE,

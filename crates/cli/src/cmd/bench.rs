@@ -23,25 +23,33 @@ use crate::exit::{Exit, say, usage};
 use crate::interrupt;
 use crate::json;
 use crate::machine;
-use crate::meant::Bench;
+use crate::meant::{Bench, Synthetic};
 use crate::open;
 use crate::progress::Progress;
 use crate::terminal::Terminal;
 use crate::whole::WholeFile;
 use course::Course;
+use memory::Memory;
+use quantizer::{Synth, SynthOptions};
 use report::Report;
 
 /// Measures, and prints the figures.
 pub fn bench(meant: &Bench, terminal: &Terminal) -> Result<Exit> {
-    let file = open::model(&meant.model)?;
+    let file = match &meant.synthetic {
+        Some(synthetic) => made(synthetic)?,
+        None => open::model(&meant.model)?,
+    };
     let shape = model::read_shape(&file)?;
     let context = context(meant, &shape)?;
     interrupt::listen(terminal);
     let csv = meant.csv.as_ref().map(|path| WholeFile::create(path, "csv")).transpose()?;
     // Opened first: with the device comes the number of threads that measure memory.
-    let Computer { backend, memory_max } = compute::open(meant.compute, &file)?;
-    let memory = memory::measure(machine::memory_available());
-    let options = OpenOptions { context, memory_max, ..OpenOptions::default() };
+    let Computer { mut backend, memory_max, step_tokens } = compute::open(meant.compute, &file)?;
+    let memory = match backend.read_speed()? {
+        Some(speed) => Memory::of_device(speed),
+        None => memory::measure(machine::memory_available()),
+    };
+    let options = OpenOptions { context, memory_max, step_tokens, ..OpenOptions::default() };
     let engine = opened(file, backend, options)?;
     let mut report = Report::new(&engine, memory, meant);
     report.weights_in_memory = fit(engine.file());
@@ -64,6 +72,13 @@ pub fn bench(meant: &Bench, terminal: &Terminal) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// A random model, made piece by piece while it is loaded.
+fn made(synthetic: &Synthetic) -> Result<File> {
+    let Synthetic { name, shape, recipe } = synthetic.clone();
+    let options = SynthOptions { shape, recipe, seed: 0, name: name.clone(), tokenizer: None };
+    Ok(Synth::new(options)?.into_file(&name))
+}
+
 /// Whether memory can hold all weights. What the system keeps of the file counts as available.
 fn fit(file: &File) -> bool {
     let weights: usize = file.tensors().iter().map(|tensor| tensor.byte_count).sum();
@@ -72,7 +87,9 @@ fn fit(file: &File) -> bool {
 
 /// Fills the report; `false` if Ctrl+C ended it early.
 fn measure(engine: Engine, meant: &Bench, report: &mut Report, shown: bool) -> Result<bool> {
-    if report.weights_in_memory {
+    // What was made or copied to a device is where it belongs.
+    let mapped = meant.synthetic.is_none() && report.memory.threads > 0;
+    if report.weights_in_memory && mapped {
         let weights = engine.file().tensors().iter().map(|tensor| tensor.byte_count as u64).sum();
         if !memory::touch(engine.file(), &Progress::bytes("loading", weights, shown)) {
             return Ok(false);
@@ -87,6 +104,9 @@ fn measure(engine: Engine, meant: &Bench, report: &mut Report, shown: bool) -> R
     for &context in &meant.contexts {
         let Some(figures) = course.decode(context)? else { return Ok(false) };
         report.add_decode(figures);
+    }
+    if meant.profile {
+        report.kernels = course.profile(meant)?;
     }
     Ok(true)
 }

@@ -29,7 +29,7 @@ pub fn logits(meant: &Logits, terminal: &Terminal) -> Result<Exit> {
     interrupt::listen(terminal);
     let array = NpyFile::create(out)?;
     let default = OpenOptions::default();
-    let Computer { backend, memory_max } = compute::open(*compute, &file)?;
+    let Computer { backend, memory_max, .. } = compute::open(*compute, &file)?;
     let mut engine = Engine::from_file(
         file,
         backend,

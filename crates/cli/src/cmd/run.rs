@@ -43,8 +43,9 @@ pub fn run(mut run: Run, terminal: &Terminal) -> Result<Exit> {
         say(NANO_ANSWERS);
     }
     let checkpoint = prompt::checkpoint(&file);
-    let Computer { backend, memory_max } = compute::open(run.compute, &file)?;
-    let options = OpenOptions { rows: run.rows, context, memory_max, ..OpenOptions::default() };
+    let Computer { backend, memory_max, step_tokens } = compute::open(run.compute, &file)?;
+    let (rows, default) = (run.rows, OpenOptions::default());
+    let options = OpenOptions { rows, context, memory_max, step_tokens, ..default };
     let mut engine = Engine::from_file(file, backend, options)?;
     let tokenizer = engine.tokenizer()?;
     let prompt = prompt::prompt(&tokenizer, &run.ask, checkpoint)?;

@@ -13,6 +13,9 @@ use super::Computer;
 use crate::exit::say;
 use crate::human;
 
+/// Enough tokens that reading the weights is nothing beside computing with them.
+const STEP_TOKENS: usize = 4096;
+
 /// Opens device `ordinal` for a model.
 ///
 /// # Errors
@@ -32,7 +35,8 @@ pub fn open(ordinal: usize, model: &File) -> Result<Computer> {
             human::bytes(total as u64)
         );
     }
-    Ok(Computer { backend: Box::new(cuda), memory_max: Some((free - weights) / 16 * 15) })
+    let memory_max = Some((free - weights) / 16 * 15);
+    Ok(Computer { backend: Box::new(cuda), memory_max, step_tokens: STEP_TOKENS })
 }
 
 /// The first device if it can be used. Where there is none nothing is said; why one that is there

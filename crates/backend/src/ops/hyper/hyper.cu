@@ -34,6 +34,26 @@ DEVICE void sinkhorn(float *c, u32 n, u32 iterations, float eps) {
     }
 }
 
+// The same for four streams, by sixteen lanes of a warp: lane 4 j + k has c[j][k].
+DEVICE float sinkhorn_of_four(float c, u32 iterations, float eps) {
+    const u32 lanes = 0xffffffff;
+    float max = fmaxf(c, __shfl_xor_sync(lanes, c, 1));
+    max = fmaxf(max, __shfl_xor_sync(lanes, max, 2));
+    c = expf(c - max);
+    for (u32 i = 0; i <= iterations; i++) {
+        // Rows; the first time without eps, which is added to the values instead.
+        float row = c + __shfl_xor_sync(lanes, c, 1);
+        row += __shfl_xor_sync(lanes, row, 2);
+        if (i == 0) c = c / row + eps;
+        if (i > 1) c /= row + eps;
+        if (i == 0) continue;
+        float column = c + __shfl_xor_sync(lanes, c, 4);
+        column += __shfl_xor_sync(lanes, column, 8);
+        c /= column + eps;
+    }
+    return c;
+}
+
 // x[t] = sum of weights[i] * h[i].
 DEVICE void read_streams(const float *weights, const float *h, float *x, u32 n, u32 d) {
     for (u32 i = threadIdx.x; i < d; i += blockDim.x) {
@@ -58,7 +78,15 @@ extern "C" __global__ void hyper_mix(const float *m, const float *base, const fl
     if (i < n) gates[i] = 2.0f * sigmoid(m[n + i] * rms * scale[1] + base[n + i]);
     if (i < n * n) c[i] = m[2 * n + i] * rms * scale[2] + base[2 * n + i];
     __syncthreads();
-    if (i == 0) sinkhorn(c, n, iterations, eps);
+    if (n == 4) {
+        // While the other warps go on to read the streams.
+        if (i < WARP) {
+            float value = sinkhorn_of_four(c[i % 16], iterations, eps);
+            if (i < 16) c[i] = value;
+        }
+    } else if (i == 0) {
+        sinkhorn(c, n, iterations, eps);
+    }
     read_streams(pre, h, x + (u64)t * d, n, d);
     __syncthreads();
     if (i < n * n) gates[n + i] = c[i];

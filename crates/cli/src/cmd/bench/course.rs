@@ -8,6 +8,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use backend::KernelTime;
 use engine::{Engine, Flow, Session};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
@@ -30,7 +31,7 @@ pub struct Course<'a> {
 
 /// Tokens of the longest session, with the one that a prompt must leave room for.
 pub fn context(meant: &Bench) -> usize {
-    let prompts = meant.prompts.iter().map(|tokens| tokens.saturating_add(1));
+    let prompts = meant.prompts.iter().map(|tokens| tokens.saturating_add(8));
     let decoded = meant.decode.saturating_mul(meant.repeat + 1);
     let contexts = meant.contexts.iter().map(|context| context.saturating_add(decoded));
     // A context is read as a prompt is.
@@ -108,6 +109,21 @@ impl<'a> Course<'a> {
         Ok(Some(Decode { context, tokens, tokens_per_second, share_of_bound: 0.0, logits_hash }))
     }
 
+    /// What every kernel takes while a prompt is read (the longest that was measured), and then
+    /// while tokens are written behind it.
+    pub fn profile(&mut self, meant: &Bench) -> Result<Vec<(&'static str, Vec<KernelTime>)>> {
+        let prompt = meant.prompts.iter().chain(&meant.contexts).max().copied().unwrap_or(0);
+        let mut session = self.engine.open_session()?;
+        self.engine.profile();
+        self.read(&mut session, prompt.max(1))?;
+        let reading = self.engine.profile();
+        for position in 0..4 {
+            self.engine.step(&mut session, self.ids[position])?;
+        }
+        let writing = self.engine.profile();
+        Ok(vec![("reading the longest prompt", reading), ("writing 4 tokens behind it", writing)])
+    }
+
     /// Reads the first `tokens` tokens; `false` if Ctrl+C ended it early.
     fn read(&mut self, session: &mut Session, tokens: usize) -> Result<bool> {
         let mut before = 0;
@@ -155,6 +171,8 @@ mod tests {
     fn meant(prompts: &[usize], contexts: &[usize], decode: usize, repeat: usize) -> Bench {
         Bench {
             model: Model::BuiltIn,
+            synthetic: None,
+            profile: false,
             prompts: prompts.to_vec(),
             contexts: contexts.to_vec(),
             decode,

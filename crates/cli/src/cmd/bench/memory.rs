@@ -30,10 +30,18 @@ const TIMES: usize = 7;
 pub struct Memory {
     /// Bytes of the buffer.
     pub buffer_bytes: usize,
-    /// Threads that read it.
+    /// Threads that read it; 0 for the memory of a device.
     pub threads: usize,
     /// How fast they did.
     pub bytes_per_second: Spread,
+}
+
+impl Memory {
+    /// Of a device, as it says.
+    pub fn of_device(speed: f64) -> Memory {
+        let bytes_per_second = Spread { median: speed, min: speed, max: speed };
+        Memory { buffer_bytes: 1 << 30, threads: 0, bytes_per_second }
+    }
 }
 
 /// Measures, with at most a quarter of the available bytes.

@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
+use backend::KernelTime;
 use engine::Engine;
 use serde::Serialize;
 
@@ -38,6 +39,9 @@ pub struct Report {
     pub bound_tokens_per_second: f64,
     pub prefill: Vec<Prefill>,
     pub decode: Vec<Decode>,
+    /// Times by kernel, if they were asked for.
+    #[serde(skip)]
+    pub kernels: Vec<(&'static str, Vec<KernelTime>)>,
     /// Ctrl+C did not end it early.
     pub complete: bool,
 }
@@ -104,6 +108,7 @@ impl Report {
             weights_in_memory: false,
             prefill: Vec::new(),
             decode: Vec::new(),
+            kernels: Vec::new(),
             complete: false,
         }
     }
@@ -122,10 +127,13 @@ impl Report {
         writeln!(out, "  {}", self.device)?;
         let Spread { median, min, max } = self.memory.bytes_per_second;
         let size = |value: f64| bytes(value as u64);
-        let threads = self.memory.threads;
+        let by = match self.memory.threads {
+            0 => "the device".to_owned(),
+            threads => format!("{threads} threads"),
+        };
         writeln!(
             out,
-            "  memory: {}/s read by {threads} threads ({} to {})",
+            "  memory: {}/s read by {by} ({} to {})",
             size(median),
             size(min),
             size(max)
@@ -141,6 +149,7 @@ impl Report {
         }
         self.show_prefill(out, terminal)?;
         self.show_decode(out, terminal)?;
+        self.show_kernels(out, terminal)?;
         out.flush()
     }
 
@@ -188,6 +197,22 @@ impl Report {
             let context = exact(figures.context);
             let cells = [&context, &median, &min, &max, &share, &figures.logits_hash];
             writeln!(out, "{}", row(cells.map(String::as_str)))?;
+        }
+        Ok(())
+    }
+
+    fn show_kernels(&self, out: &mut impl Write, terminal: &Terminal) -> io::Result<()> {
+        for (what, times) in &self.kernels {
+            let mut times: Vec<_> = times.iter().collect();
+            times.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+            let all: f64 = times.iter().map(|time| time.seconds).sum();
+            let title = format!("Kernels, {what}: {:.3} ms", all * 1e3);
+            writeln!(out, "\n{}", terminal.heading(&title))?;
+            for KernelTime { name, count, seconds } in times {
+                let (ms, share) = (seconds * 1e3, 100.0 * seconds / all);
+                let each = seconds * 1e6 / *count as f64;
+                writeln!(out, "  {ms:>10.3} ms {share:>5.1} % {count:>7} x {each:>9.2} us  {name}")?;
+            }
         }
         Ok(())
     }
