@@ -12,7 +12,6 @@
 mod buffer;
 pub mod conformance;
 mod cpu;
-#[cfg(any(target_os = "linux", windows))]
 pub mod cuda;
 mod device;
 mod error;

@@ -5,10 +5,6 @@
 //! two threads of a core the second is used only when all cores have one. Elsewhere, and where the
 //! system does not tell, threads are not pinned.
 
-#[cfg(any(target_os = "linux", windows))]
-mod cuda;
-#[cfg(not(any(target_os = "linux", windows)))]
-#[path = "compute/no_cuda.rs"]
 mod cuda;
 
 use std::collections::BTreeMap;

@@ -417,7 +417,7 @@ pub struct Bench {
     #[command(flatten)]
     pub model: Model,
 
-    /// Measure a random model that is nowhere stored, of this shape and recipe: flash-q2, pro-q4 ...
+    /// Measure a random model that is nowhere stored, of a shape and a recipe: flash-q2, pro-q4
     #[arg(long, value_name = "SHAPE-RECIPE", conflicts_with = "model")]
     pub synthetic: Option<String>,
 

@@ -75,8 +75,8 @@ impl File {
         File::assemble(name.to_owned(), vec![part])
     }
 
-    /// A model that is nowhere stored: `make` gives a tensor's bytes whenever they are asked for, as
-    /// many as its format and dimensions need.
+    /// A model that is nowhere stored: `make` gives a tensor's bytes whenever they are asked for,
+    /// as many as its format and dimensions need.
     ///
     /// # Panics
     /// If two tensors have one name, or a row is no whole number of blocks.

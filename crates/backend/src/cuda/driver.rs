@@ -1,8 +1,9 @@
-//! The CUDA driver, as far as this crate needs it: one device, one stream, memory, launches, graphs.
+//! The CUDA driver, as far as this crate needs it: one device, one stream, memory, launches,
+//! graphs.
 //!
-//! The only file that calls the driver. Memory is plain device memory; growing pools reserve a range
-//! of addresses once and map memory into it as they grow, so that no page ever moves and a recorded
-//! graph stays valid.
+//! The only file that calls the driver. Memory is plain device memory; growing pools reserve a
+//! range of addresses once and map memory into it as they grow, so that no page ever moves and a
+//! recorded graph stays valid.
 
 #![allow(unsafe_code)]
 

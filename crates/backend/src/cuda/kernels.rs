@@ -9,10 +9,10 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use super::driver::{Function, Gpu};
-use super::weights::IQ2_XXS;
 use super::COMMON;
+use super::driver::{Function, Gpu};
 use super::nvrtc::Nvrtc;
+use super::weights::IQ2_XXS;
 use crate::Error;
 
 /// Most parameters of a unit.

@@ -1,10 +1,10 @@
 //! Plumbing of the CUDA backend: memory, recorded launches, graphs. Arithmetic is in
 //! `ops/*/cuda.rs` (what is launched) and `ops/*/*.cu` (the kernels).
 //!
-//! Operations append launches to a list. [`Device::submit`] runs it: a list that was seen before, equal in
-//! every argument, is replayed as one graph, which costs the host a single call. That works because
-//! everything that changes from step to step lies in device buffers, so a decoding session repeats
-//! its list token after token.
+//! Operations append launches to a list. [`Device::submit`] runs it: a list that was seen before,
+//! equal in every argument, is replayed as one graph, which costs the host a single call. That
+//! works because everything that changes from step to step lies in device buffers, so a decoding
+//! session repeats its list token after token.
 //!
 //! An error inside a step is kept and reported by `submit`; what follows it is not launched.
 
@@ -188,7 +188,7 @@ impl Cuda {
         (pool.memory.as_ref().map_or(0, |memory| memory.address), pool.page_bytes)
     }
 
-    /// Memory besides buffers: `what` of at least `bytes` bytes, which replaces smaller memory. What was
+    /// Memory besides buffers, of at least `bytes` bytes, which replaces smaller memory. What was
     /// in it is lost.
     pub(crate) fn scratch(&mut self, memory: &mut Option<Memory>, bytes: usize) -> Address {
         if memory.as_ref().is_none_or(|memory| memory.bytes < bytes) {

@@ -13,11 +13,8 @@ use libloading::Library;
 use crate::Error;
 
 /// Names of the library, newest first; a loader looks for them where it always does.
-const NAMES: &[&str] = if cfg!(windows) {
-    &["nvrtc64_130_0.dll", "nvrtc64_120_0.dll"]
-} else {
-    &["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"]
-};
+const NAMES: [&str; 5] =
+    ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so", "nvrtc64_130_0.dll", "nvrtc64_120_0.dll"];
 
 /// The compiler.
 pub struct Nvrtc {
@@ -26,6 +23,8 @@ pub struct Nvrtc {
 }
 
 type Program = *mut c_void;
+// SAFETY: the signatures, here and below, are those of NVRTC's header; functions are called with
+// places and strings that are valid for the time of the call.
 type Create = unsafe extern "C" fn(
     *mut Program,
     *const c_char,
@@ -34,10 +33,15 @@ type Create = unsafe extern "C" fn(
     *const *const c_char,
     *const *const c_char,
 ) -> c_int;
+// SAFETY: see `Create`.
 type Compile = unsafe extern "C" fn(Program, c_int, *const *const c_char) -> c_int;
+// SAFETY: see `Create`.
 type Size = unsafe extern "C" fn(Program, *mut usize) -> c_int;
+// SAFETY: see `Create`.
 type Bytes = unsafe extern "C" fn(Program, *mut c_char) -> c_int;
+// SAFETY: see `Create`.
 type Destroy = unsafe extern "C" fn(*mut Program) -> c_int;
+// SAFETY: see `Create`.
 type Version = unsafe extern "C" fn(*mut c_int, *mut c_int) -> c_int;
 
 impl Nvrtc {

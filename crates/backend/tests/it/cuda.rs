@@ -24,7 +24,8 @@ fn every_kernel_compiles_for_every_architecture() {
         Ok(compiler) => compiler,
         Err(error) => return println!("skipped: {error}"),
     };
-    let work: Vec<_> = ARCHITECTURES.iter().flat_map(|a| units().into_iter().map(|u| (*a, u))).collect();
+    let work: Vec<_> =
+        ARCHITECTURES.iter().flat_map(|a| units().into_iter().map(|u| (*a, u))).collect();
     let failures: Vec<String> = work
         .par_iter()
         .filter_map(|(architecture, (unit, values))| {

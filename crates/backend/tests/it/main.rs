@@ -5,7 +5,6 @@
 //! with another program's number types.
 
 mod conformance;
-#[cfg(any(target_os = "linux", windows))]
 mod cuda;
 mod fast;
 mod rounding;

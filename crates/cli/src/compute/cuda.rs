@@ -60,11 +60,8 @@ pub fn open_if_any(model: &File) -> Option<Computer> {
 /// Where this user's programs keep what can be made again.
 fn cache_folder() -> Option<PathBuf> {
     let variable = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    let base = if cfg!(windows) {
-        variable("LOCALAPPDATA")
-    } else {
-        variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")))
-    };
+    let cache = || Some(variable("HOME")?.join(".cache"));
+    let base = variable("XDG_CACHE_HOME").or_else(cache).or_else(|| variable("LOCALAPPDATA"));
     Some(base?.join("dwarfstar").join("kernels"))
 }
 

@@ -1,4 +1,7 @@
 //! Attention on CUDA: parts of what a token sees, then their union.
+//!
+//! How many parts is decided from the reserved context, never from positions, so that a decoding
+//! step is the same list of launches every time. Parts beyond what a token sees end at once.
 
 use super::{Attend, Beyond, Visible};
 use crate::cuda::driver::Memory;
@@ -17,13 +20,23 @@ pub static ATTEND: Unit = Unit {
 
 /// Heads of a block.
 const HEADS: usize = 8;
-/// Most bytes of partial results that are kept at once.
-const PARTIAL_MAX: usize = 1 << 30;
+/// Fewest keys of a part: each costs a row of results.
+const KEYS_MIN: usize = 32;
 
 /// Memory of the family.
 #[derive(Default)]
 pub struct Scratch {
     partial: Option<Memory>,
+}
+
+impl Cuda {
+    /// How many keys a part has, and how many parts `most` keys make: as many as fill the device
+    /// with `blocks` blocks each. Many tokens fill it by themselves.
+    fn parts(&self, most: usize, blocks: usize) -> (usize, usize) {
+        let wanted = (4 * self.processors() / blocks).max(1);
+        let keys = most.div_ceil(wanted).next_multiple_of(16).max(KEYS_MIN);
+        (keys, most.div_ceil(keys))
+    }
 }
 
 impl Attend for Cuda {
@@ -38,7 +51,7 @@ impl Attend for Cuda {
     ) {
         let Visible { fresh, ring, beyond } = visible;
         let (heads, width, rows) = (sinks.width, fresh.layout.width(), step.rows);
-        assert!(width.is_multiple_of(32), "rows of {width} channels");
+        assert!(width.is_multiple_of(32), "{width} channels");
         let context = step.page_table.width * PAGE_TOKENS;
         let (paged, picks, top_k, beyond) = match beyond {
             Beyond::Nothing => (None, 0, 0, 0u32),
@@ -47,20 +60,11 @@ impl Attend for Cuda {
         };
         let (offset, ratio) = paged.map_or((0, 1), |paged| (paged.offset as u64, paged.ratio));
         // The most that any token of this or a later step may see.
-        let compressed = match beyond {
-            0 => 0,
-            1 => context / ratio,
-            _ => top_k.min(context / ratio),
-        };
-        let most = ring.rows + compressed;
-        // Many tokens fill the device by themselves.
-        let bytes = |parts: usize| rows * heads * parts * (width + 2) * 4;
-        let wanted = (4 * self.processors() / (rows * heads.div_ceil(HEADS))).max(1);
-        let keys = most.div_ceil(wanted).next_multiple_of(16).max(32);
-        let parts = most.div_ceil(keys);
-        assert!(bytes(parts) <= PARTIAL_MAX.max(bytes(1)), "{parts} parts");
+        let closed = context / ratio;
+        let compressed = [0, closed, top_k.min(closed)][beyond as usize];
+        let (keys, parts) = self.parts(ring.rows + compressed, rows * heads.div_ceil(HEADS));
         let mut partial = self.attend.partial.take();
-        let at = self.scratch(&mut partial, bytes(parts));
+        let at = self.scratch(&mut partial, rows * heads * parts * (width + 2) * 4);
         self.attend.partial = partial;
 
         let (slots, slot_bytes) = self.pages(&kv.slots);
@@ -72,9 +76,29 @@ impl Attend for Cuda {
         let (q, ring_offset) = (self.at(q), ring.offset as u64);
         let layout = layout_values(fresh.layout);
         let args = words![
-            q, positions, owners, segments, table, table_width, bytes, fresh.rows, slots,
-            slot_bytes, ring_offset, ring.rows, pages, page_bytes, offset, ratio, picks, top_k,
-            beyond, heads, keys, parts, at
+            q,
+            positions,
+            owners,
+            segments,
+            table,
+            table_width,
+            bytes,
+            fresh.rows,
+            slots,
+            slot_bytes,
+            ring_offset,
+            ring.rows,
+            pages,
+            page_bytes,
+            offset,
+            ratio,
+            picks,
+            top_k,
+            beyond,
+            heads,
+            keys,
+            parts,
+            at
         ];
         let grid = [rows, heads.div_ceil(HEADS), parts];
         self.record((&ATTEND, layout, "attend"), grid, 256, args);

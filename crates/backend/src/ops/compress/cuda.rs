@@ -36,15 +36,30 @@ impl Compress for Cuda {
         let (segments, table) = (self.at(&step.segment_table), self.at(&step.page_table));
         let table_width = step.page_table.width;
         let args = words![
-            values, gates, ape, norm, frequencies, compressor.rms_eps, segments, table, table_width,
-            slots, slot_bytes, pages, page_bytes, frontier, rows, ratio, overlap, pairs
+            values,
+            gates,
+            ape,
+            norm,
+            frequencies,
+            compressor.rms_eps,
+            segments,
+            table,
+            table_width,
+            slots,
+            slot_bytes,
+            pages,
+            page_bytes,
+            frontier,
+            rows,
+            ratio,
+            overlap,
+            pairs
         ];
         // One window more than tokens fill: the first may have been begun before.
         let grid = [step.rows / ratio + 1, step.segments, 1];
         self.record((&COMPRESS, layout, "compress"), grid, 128, args);
-        let args = words![
-            values, gates, ape, segments, slots, slot_bytes, frontier, ratio, overlap
-        ];
+        let args =
+            words![values, gates, ape, segments, slots, slot_bytes, frontier, ratio, overlap];
         let grid = [(ratio * overlap).min(step.rows), step.segments, 1];
         self.record((&COMPRESS, layout, "keep_frontier"), grid, 256, args);
     }

@@ -1,4 +1,7 @@
 //! The experts on CUDA: every (token, expert) pair by itself.
+//!
+//! That is right for the few tokens of a decoding step, where no two tokens share much. Inner rows
+//! are rounded to 8 bits between the two products, as the fast CPU path does.
 
 use super::{ExpertWeights, Experts};
 use crate::cuda::driver::Memory;
@@ -67,8 +70,8 @@ impl Experts for Cuda {
         let ([ga, gb, gc], [ua, ub, uc]) = (planes(self, gate), planes(self, up));
         let code = self.stored(gate).code() as usize;
         let args = words![
-            ga, gb, gc, ua, ub, uc, codes, steps, halves, floats, picks, shares, inner_at, inner, d,
-            used, clamp
+            ga, gb, gc, ua, ub, uc, codes, steps, halves, floats, picks, shares, inner_at, inner,
+            d, used, clamp
         ];
         let unit = (&INNER, values(&[code]), "expert_inner");
         self.record(unit, [inner.div_ceil(8), pairs, 1], 256, args);

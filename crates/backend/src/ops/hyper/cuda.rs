@@ -1,4 +1,7 @@
-//! Hyper-connections on CUDA.
+//! Hyper-connections on CUDA: one product for the coefficients, one block of threads per token.
+//!
+//! The product is taken with the raw streams; the norm is a factor per token, which the second
+//! kernel finds while it has the streams in hand.
 
 use super::{Hyper, HyperMix, HyperSettings};
 use crate::cuda::driver::{Address, Memory};

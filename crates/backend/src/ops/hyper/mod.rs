@@ -19,7 +19,6 @@
 mod cases;
 mod cpu;
 pub(crate) mod cpu_simd;
-#[cfg(any(target_os = "linux", windows))]
 pub(crate) mod cuda;
 
 pub use cases::cases;

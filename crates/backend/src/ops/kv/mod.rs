@@ -16,7 +16,6 @@ mod cases;
 pub(crate) mod cpu;
 pub(crate) mod cpu_rows;
 pub(crate) mod cpu_simd;
-#[cfg(any(target_os = "linux", windows))]
 pub(crate) mod cuda;
 pub mod layout;
 pub mod round;

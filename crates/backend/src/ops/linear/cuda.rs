@@ -1,4 +1,7 @@
 //! Matrix products on CUDA: activations are rounded to 8 bits once per buffer, then multiplied.
+//!
+//! The arithmetic is that of `panel.rs`, so the two fast backends differ by the order of sums only.
+//! Weights are read once per eight tokens.
 
 use gguf::Format;
 
@@ -122,9 +125,8 @@ impl Cuda {
         let wanted = 16 * 8 * self.processors();
         let split = [1, 2, 4].into_iter().find(|split| rows * split >= wanted / 2).unwrap_or(8);
         let grid = [rows.div_ceil(8 / split), tokens.div_ceil(tile), 1];
-        let args = words![
-            a, b, c, codes, steps, halves, floats, out, rows, cols, groups, tokens, split
-        ];
+        let args =
+            words![a, b, c, codes, steps, halves, floats, out, rows, cols, groups, tokens, split];
         self.record((&GEMV, values(&[format as usize]), kernel), grid, 256, args);
     }
 }

@@ -7,7 +7,6 @@ mod cases;
 pub(crate) mod coding;
 pub(crate) mod cpu;
 pub(crate) mod cpu_simd;
-#[cfg(any(target_os = "linux", windows))]
 pub(crate) mod cuda;
 pub(crate) mod packed;
 pub(crate) mod panel;

@@ -4,7 +4,6 @@
 mod cases;
 pub(crate) mod cpu;
 pub(crate) mod cpu_simd;
-#[cfg(any(target_os = "linux", windows))]
 pub(crate) mod cuda;
 
 pub use cases::cases;

@@ -8,7 +8,6 @@
 mod cases;
 pub(crate) mod cpu;
 mod cpu_simd;
-#[cfg(any(target_os = "linux", windows))]
 pub(crate) mod cuda;
 
 pub use cases::cases;

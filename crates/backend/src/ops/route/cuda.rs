@@ -34,9 +34,7 @@ impl Route for Cuda {
         };
         let (logits, tokens) = (self.at(logits), self.at(&step.tokens));
         let (picks, shares) = (self.edit(picks), self.edit(shares));
-        let args = words![
-            logits, tokens, table, bias, picks, shares, experts, used, scale, rows
-        ];
+        let args = words![logits, tokens, table, bias, picks, shares, experts, used, scale, rows];
         self.record((&ROUTE, values(&[]), "route"), [rows.div_ceil(4), 1, 1], 128, args);
     }
 }

@@ -10,7 +10,6 @@
 mod cases;
 mod cpu;
 mod cpu_simd;
-#[cfg(any(target_os = "linux", windows))]
 pub(crate) mod cuda;
 
 pub use cases::cases;

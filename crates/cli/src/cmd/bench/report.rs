@@ -211,7 +211,10 @@ impl Report {
             for KernelTime { name, count, seconds } in times {
                 let (ms, share) = (seconds * 1e3, 100.0 * seconds / all);
                 let each = seconds * 1e6 / *count as f64;
-                writeln!(out, "  {ms:>10.3} ms {share:>5.1} % {count:>7} x {each:>9.2} us  {name}")?;
+                writeln!(
+                    out,
+                    "  {ms:>10.3} ms {share:>5.1} % {count:>7} x {each:>9.2} us  {name}"
+                )?;
             }
         }
         Ok(())
@@ -291,6 +294,7 @@ mod tests {
                 repeatable: true,
                 logits_hash: "ab".into(),
             }],
+            kernels: Vec::new(),
             decode: Vec::new(),
             complete: true,
         };
