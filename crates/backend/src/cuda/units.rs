@@ -7,9 +7,13 @@ use crate::ops;
 
 /// Weights as they are stored; its unit has a parameter `FORMAT`.
 pub const WEIGHTS: &str = include_str!("weights.cuh");
+/// Tiles on tensor cores, for a quantized `FORMAT`.
+pub const TILE: &str = include_str!("tile.cuh");
 
 /// Stored formats, by the number that kernels know them by.
 const FORMATS: [usize; 8] = [0, 1, 8, 10, 12, 16, 30, 39];
+/// Those of float precision.
+const FLOATS: [usize; 3] = [0, 1, 30];
 /// Row layouts: kind, packed, rounded, plain, rotary.
 const LAYOUTS: [[usize; 5]; 4] =
     [[0, 1, 1, 448, 64], [0, 0, 1, 448, 64], [0, 0, 0, 448, 64], [0, 1, 1, 128, 64]];
@@ -27,6 +31,7 @@ pub fn units() -> Vec<(&'static Unit, Values)> {
         &ops::hyper::cuda::HYPER,
         &ops::route::cuda::ROUTE,
         &ops::experts::cuda::ELEMENTS,
+        &ops::experts::cuda::ARRANGE,
         &ops::index::cuda::PICK,
     ] {
         all.push((unit, values(&[])));
@@ -36,6 +41,12 @@ pub fn units() -> Vec<(&'static Unit, Values)> {
         all.push((&ops::embed::cuda::EMBED, values(&[format])));
         all.push((&ops::experts::cuda::INNER, values(&[format])));
         all.push((&ops::experts::cuda::DOWN, values(&[format])));
+        if FLOATS.contains(&format) {
+            all.push((&ops::linear::cuda::SGEMM, values(&[format])));
+        } else {
+            all.push((&ops::linear::cuda::GEMM, values(&[format])));
+            all.push((&ops::experts::cuda::GROUPED, values(&[format])));
+        }
     }
     for layout in LAYOUTS {
         all.push((&ops::attend::cuda::ATTEND, values(&layout)));

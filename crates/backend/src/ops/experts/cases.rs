@@ -20,6 +20,27 @@ fn experts(kit: &mut Kit, gate: Format, down: Format) -> Vec<f32> {
     kit.read(&y, ROWS)
 }
 
+/// Many tokens, enough for more than one tile of an expert that most choose; others are chosen by a
+/// few, one by nobody.
+fn many(kit: &mut Kit, gate: Format, down: Format) -> Vec<f32> {
+    const ROWS: usize = 150;
+    let weights = ExpertWeights {
+        gate: kit.weight(gate, 7, 256, 512),
+        up: kit.weight(gate, 7, 256, 512),
+        down: kit.weight(down, 7, 512, 256),
+    };
+    let choose = |t: usize| match t % 25 {
+        0 => [6, 4, 0],
+        3 | 8 | 9 => [1, 4, 2],
+        _ => [2, [0, 1, 4][t % 3], 6],
+    };
+    let picks: Vec<u32> = (0..ROWS).flat_map(choose).collect();
+    let (x, picks) = (kit.buffer(ROWS, 512), kit.filled(ROWS, 3, &picks));
+    let (shares, mut y) = (kit.buffer(ROWS, 3), kit.empty(ROWS, 512));
+    kit.b.experts(&weights, 0.5, &x, &picks, &shares, &mut y, ROWS);
+    kit.read(&y, ROWS)
+}
+
 /// The published recipes; the shared expert's parts.
 pub fn cases() -> Vec<Case> {
     let recipes = [
@@ -32,7 +53,12 @@ pub fn cases() -> Vec<Case> {
         let name = format!("experts {} {}", gate.name(), down.name());
         Case::new(name, 1e-5, move |kit: &mut Kit| experts(kit, gate, down)).rounded(1e-2)
     };
+    let many = |(gate, down): (Format, Format)| {
+        let name = format!("experts {} {} x150", gate.name(), down.name());
+        Case::new(name, 1e-5, move |kit: &mut Kit| many(kit, gate, down)).rounded(1e-2)
+    };
     let mut cases: Vec<Case> = recipes.into_iter().map(case).collect();
+    cases.extend(recipes.into_iter().map(many));
     cases.push(Case::new("swiglu and add", 1e-6, |kit| {
         let big = |v: Vec<f32>| v.into_iter().map(|v| v * 20.0).collect::<Vec<_>>();
         let (gate, up) = (big(kit.numbers(4 * 96)), big(kit.numbers(4 * 96)));

@@ -1,14 +1,17 @@
-//! The experts on CUDA: every (token, expert) pair by itself.
+//! The experts on CUDA: every (token, expert) pair by itself, or, for many tokens, all pairs with
+//! one expert together.
 //!
-//! That is right for the few tokens of a decoding step, where no two tokens share much. Inner rows
-//! are rounded to 8 bits between the two products, as the fast CPU path does.
+//! The first is right for the few tokens of a decoding step, where no two tokens share much. Inner
+//! rows are rounded to 8 bits between the two products, as the fast CPU path does.
 
 use super::{ExpertWeights, Experts};
-use crate::cuda::driver::Memory;
+use crate::Buffer;
+use crate::cuda::driver::{Address, Memory};
 use crate::cuda::kernels::Unit;
 use crate::cuda::{COMMON, Cuda, units, values, words};
-use crate::ops::linear::cuda::{Activations, is_float, rounded_bytes};
-use crate::{Buffer, Weight};
+use crate::ops::linear::cuda::{
+    Activations, FEW_TOKENS, TILE_ROWS, is_float, rounded_bytes, tile_bytes,
+};
 
 /// The activation and the sum.
 pub static ELEMENTS: Unit = Unit {
@@ -34,6 +37,27 @@ pub static DOWN: Unit = Unit {
     kernels: &["expert_down"],
 };
 
+/// The order of pairs, and the sum over a token's pairs.
+pub static ARRANGE: Unit = Unit {
+    name: "arrange",
+    source: &[COMMON, include_str!("arrange.cu")],
+    parameters: &[],
+    kernels: &["count_pairs", "place_pairs", "sum_pairs"],
+};
+
+/// Products of all pairs with one expert together.
+pub static GROUPED: Unit = Unit {
+    name: "grouped",
+    source: &[COMMON, units::WEIGHTS, units::TILE, include_str!("grouped.cu")],
+    parameters: &["FORMAT"],
+    kernels: &["grouped_inner", "grouped_down"],
+};
+
+/// Pairs of a tile; see grouped.cu.
+const TILE_PAIRS: usize = 64;
+/// Memory for what the experts of many tokens give, before it is summed.
+const PARTS_BYTES: usize = 1 << 30;
+
 /// Memory of the family.
 #[derive(Default)]
 pub struct Scratch {
@@ -41,6 +65,116 @@ pub struct Scratch {
     inner: Option<Memory>,
     /// The same, rounded to 8 bits.
     rounded: Option<Memory>,
+    /// Tiles, counts of experts, and the order of pairs.
+    order: Option<Memory>,
+    /// What every pair gives, `[T · K, D]`.
+    parts: Option<Memory>,
+}
+
+/// What is computed at once: tokens with their activations, choices, and results.
+struct Tokens {
+    x: Activations,
+    picks: Address,
+    shares: Address,
+    y: Address,
+    rows: usize,
+    /// Experts of a token.
+    used: usize,
+}
+
+impl Tokens {
+    /// Some of them.
+    fn part(&self, first: usize, rows: usize, d: usize) -> Tokens {
+        let at = |base: Address, bytes: usize| base + (first * bytes) as Address;
+        let x = Activations {
+            codes: at(self.x.codes, d),
+            steps: at(self.x.steps, d / 32 * 4),
+            halves: at(self.x.halves, d / 32 * 8),
+            floats: at(self.x.floats, d * 4),
+        };
+        let (picks, shares) = (at(self.picks, self.used * 4), at(self.shares, self.used * 4));
+        Tokens { x, picks, shares, y: at(self.y, d * 4), rows, used: self.used }
+    }
+}
+
+impl Cuda {
+    /// Every (token, expert) pair by itself.
+    fn experts_by_pair(&mut self, weights: &ExpertWeights, clamp: f32, tokens: &Tokens) {
+        let ExpertWeights { gate, up, down } = weights;
+        let &Tokens { x, picks, shares, y, rows, used } = tokens;
+        let (inner, d, pairs) = (gate.rows, gate.cols, rows * used);
+        let mut scratch = std::mem::take(&mut self.experts);
+        let inner_at = self.scratch(&mut scratch.inner, pairs * inner * 4);
+        let rounded_at = self.scratch(&mut scratch.rounded, rounded_bytes(pairs, inner));
+        self.experts = scratch;
+
+        let ([ga, gb, gc], [ua, ub, uc]) = (self.stored(gate).planes, self.stored(up).planes);
+        let code = self.stored(gate).code() as usize;
+        let Activations { codes, steps, halves, floats } = x;
+        let args = words![
+            ga, gb, gc, ua, ub, uc, codes, steps, halves, floats, picks, shares, inner_at, inner,
+            d, used, clamp
+        ];
+        let unit = (&INNER, values(&[code]), "expert_inner");
+        self.record(unit, [inner.div_ceil(8), pairs, 1], 256, args);
+
+        let stored = self.stored(down);
+        let ([a, b, c], code) = (stored.planes, stored.code() as usize);
+        let rounds = !is_float(stored.format);
+        let x = self.round(inner_at, rounded_at, pairs, inner, rounds);
+        let Activations { codes, steps, halves, floats } = x;
+        let args = words![a, b, c, codes, steps, halves, floats, picks, y, d, inner, used];
+        let unit = (&DOWN, values(&[code]), "expert_down");
+        self.record(unit, [d.div_ceil(8), rows, 1], 256, args);
+    }
+
+    /// All pairs with one expert together, on tensor cores. Which pairs those are only the device
+    /// knows: there are as many blocks as there can be tiles, and some have nothing to do.
+    fn experts_grouped(&mut self, weights: &ExpertWeights, clamp: f32, tokens: &Tokens) {
+        let ExpertWeights { gate, up, down } = weights;
+        let &Tokens { x, picks, shares, y, rows, used } = tokens;
+        let (inner, d, count, pairs) = (gate.rows, gate.cols, gate.count, rows * used);
+        // Every expert has at most one tile that is not full.
+        let tiles = pairs / TILE_PAIRS + count.min(pairs);
+        let mut scratch = std::mem::take(&mut self.experts);
+        let inner_at = self.scratch(&mut scratch.inner, pairs * inner * 4);
+        let rounded_at = self.scratch(&mut scratch.rounded, rounded_bytes(pairs, inner));
+        let tiles_at = self.scratch(&mut scratch.order, tiles * 16 + (count + pairs) * 4);
+        let parts_at = self.scratch(&mut scratch.parts, pairs * d * 4);
+        self.experts = scratch;
+        let counts_at = tiles_at + (tiles * 16) as Address;
+        let order_at = counts_at + (count * 4) as Address;
+
+        let arrange = |kernel| (&ARRANGE, values(&[]), kernel);
+        self.record(arrange("count_pairs"), [count, 1, 1], 1024, words![picks, counts_at, pairs]);
+        let args = words![picks, counts_at, order_at, tiles_at, count, pairs, TILE_PAIRS, tiles];
+        self.record(arrange("place_pairs"), [count, 1, 1], 1024, args);
+
+        let stored = self.stored(gate);
+        let (format, code) = (stored.format, stored.code() as usize);
+        let ([ga, gb, gc], [ua, ub, uc]) = (stored.planes, self.stored(up).planes);
+        let Activations { codes, steps, halves, .. } = x;
+        let args = words![
+            ga, gb, gc, ua, ub, uc, codes, steps, halves, shares, order_at, tiles_at, inner_at,
+            inner, d, used, clamp
+        ];
+        let unit = (&GROUPED, values(&[code]), "grouped_inner");
+        let grid = [inner.div_ceil(TILE_ROWS / 2), tiles, 1];
+        self.record_shared(unit, grid, (256, tile_bytes(format, TILE_PAIRS)), args);
+
+        let x = self.round(inner_at, rounded_at, pairs, inner, true);
+        let stored = self.stored(down);
+        let (format, code, [a, b, c]) = (stored.format, stored.code() as usize, stored.planes);
+        let Activations { codes, steps, halves, .. } = x;
+        let args = words![a, b, c, codes, steps, halves, order_at, tiles_at, parts_at, d, inner];
+        let unit = (&GROUPED, values(&[code]), "grouped_down");
+        let grid = [d.div_ceil(TILE_ROWS), tiles, 1];
+        self.record_shared(unit, grid, (256, tile_bytes(format, TILE_PAIRS)), args);
+
+        let (fours, all) = (d / 4, rows * d / 4);
+        let args = words![parts_at, y, fours, used, all];
+        self.record(arrange("sum_pairs"), [all.div_ceil(256), 1, 1], 256, args);
+    }
 }
 
 impl Experts for Cuda {
@@ -55,36 +189,22 @@ impl Experts for Cuda {
         rows: usize,
     ) {
         let ExpertWeights { gate, up, down } = weights;
-        let (used, inner, d) = (picks.width, gate.rows, gate.cols);
-        let pairs = rows * used;
-        let mut scratch = std::mem::take(&mut self.experts);
-        let inner_at = self.scratch(&mut scratch.inner, pairs * inner * 4);
-        let rounded_at = self.scratch(&mut scratch.rounded, rounded_bytes(pairs, inner));
-        self.experts = scratch;
-
-        let (picks, shares) = (self.at(picks), self.at(shares));
-        let format = self.stored(gate).format;
+        let (used, d) = (picks.width, gate.cols);
+        let (format, last) = (self.stored(gate).format, self.stored(down).format);
         assert_eq!(format, self.stored(up).format, "gate and up have one format");
-        let Activations { codes, steps, halves, floats } = self.activations(x, rows, d, format);
-        let planes = |cuda: &Cuda, weight: &Weight| cuda.stored(weight).planes;
-        let ([ga, gb, gc], [ua, ub, uc]) = (planes(self, gate), planes(self, up));
-        let code = self.stored(gate).code() as usize;
-        let args = words![
-            ga, gb, gc, ua, ub, uc, codes, steps, halves, floats, picks, shares, inner_at, inner,
-            d, used, clamp
-        ];
-        let unit = (&INNER, values(&[code]), "expert_inner");
-        self.record(unit, [inner.div_ceil(8), pairs, 1], 256, args);
-
-        let stored = self.stored(down);
-        let ([a, b, c], code) = (stored.planes, stored.code() as usize);
-        let rounds = !is_float(stored.format);
-        let x = self.round(inner_at, rounded_at, pairs, inner, rounds);
-        let Activations { codes, steps, halves, floats } = x;
-        let y = self.edit(y);
-        let args = words![a, b, c, codes, steps, halves, floats, picks, y, d, inner, used];
-        let unit = (&DOWN, values(&[code]), "expert_down");
-        self.record(unit, [d.div_ceil(8), rows, 1], 256, args);
+        let x = self.activations(x, rows, d, format);
+        let (picks, shares, y) = (self.at(picks), self.at(shares), self.edit(y));
+        let tokens = Tokens { x, picks, shares, y, rows, used };
+        // Fewer pairs than experts share few weights.
+        let few = rows <= FEW_TOKENS || rows * used < gate.count;
+        if few || is_float(format) || is_float(last) {
+            return self.experts_by_pair(weights, clamp, &tokens);
+        }
+        let step = (PARTS_BYTES / (used * d * 4)).max(1);
+        for first in (0..rows).step_by(step) {
+            let part = tokens.part(first, step.min(rows - first), d);
+            self.experts_grouped(weights, clamp, &part);
+        }
     }
 
     fn swiglu_raw(

@@ -27,6 +27,34 @@ pub static GEMV: Unit = Unit {
     kernels: &["gemv1", "gemv2", "gemv4", "gemv8"],
 };
 
+/// Products for many tokens with quantized weights.
+pub static GEMM: Unit = Unit {
+    name: "gemm",
+    source: &[COMMON, units::WEIGHTS, units::TILE, include_str!("gemm.cu")],
+    parameters: &["FORMAT"],
+    kernels: &["gemm64", "gemm128"],
+};
+
+/// Products for many tokens with weights of float precision.
+pub static SGEMM: Unit = Unit {
+    name: "sgemm",
+    source: &[COMMON, units::WEIGHTS, include_str!("sgemm.cu")],
+    parameters: &["FORMAT"],
+    kernels: &["sgemm"],
+};
+
+/// More tokens than this are multiplied in tiles.
+pub(crate) const FEW_TOKENS: usize = 16;
+/// Weight rows of a tile on tensor cores, and of one in floats; see tile.cuh and sgemm.cu.
+pub(crate) const TILE_ROWS: usize = 128;
+const FLOAT_TILE: usize = 64;
+
+/// Dynamic shared memory of a tile with so many tokens: two stages and a lattice; see tile.cuh.
+pub(crate) fn tile_bytes(format: Format, tokens: usize) -> usize {
+    let line = 144 + 4 * 4 + if matches!(format, Format::Q2K | Format::Q4K) { 4 * 8 } else { 0 };
+    2 * (TILE_ROWS + tokens) * line + if format == Format::Iq2Xxs { 256 * 8 } else { 0 }
+}
+
 /// Rounded activations of one buffer, used until the buffer changes.
 #[derive(Default)]
 pub struct Rounded {
@@ -104,6 +132,67 @@ impl Cuda {
 
     /// `out[t] = W x[t]` by groups, from activations that are ready.
     pub(crate) fn multiply(
+        &mut self,
+        weight: &Weight,
+        groups: usize,
+        x: Activations,
+        out: Address,
+        tokens: usize,
+    ) {
+        let float = is_float(self.stored(weight).format);
+        let tile = if float { FLOAT_TILE } else { TILE_ROWS };
+        // A tile must not reach into another group.
+        if tokens <= FEW_TOKENS || groups > 1 && !(weight.rows / groups).is_multiple_of(tile) {
+            self.multiply_few(weight, groups, x, out, tokens);
+        } else if float {
+            self.multiply_floats(weight, groups, x, out, tokens);
+        } else {
+            self.multiply_tiles(weight, groups, x, out, tokens);
+        }
+    }
+
+    /// The same on tensor cores.
+    fn multiply_tiles(
+        &mut self,
+        weight: &Weight,
+        groups: usize,
+        x: Activations,
+        out: Address,
+        tokens: usize,
+    ) {
+        let stored = self.stored(weight);
+        let ([a, b, c], format, code) = (stored.planes, stored.format, stored.code() as usize);
+        let (rows, cols) = (weight.rows, weight.cols);
+        let Activations { codes, steps, halves, .. } = x;
+        let row_tiles = rows.div_ceil(TILE_ROWS);
+        // Large tiles decode weights less often, if there are enough of them for every processor.
+        let large = row_tiles * tokens.div_ceil(128) >= 2 * self.processors();
+        let (kernel, tile) = if large { ("gemm128", 128) } else { ("gemm64", 64) };
+        let grid = [tokens.div_ceil(tile), row_tiles, 1];
+        let shared = tile_bytes(format, tile);
+        let args = words![a, b, c, codes, steps, halves, out, rows, cols, groups, tokens];
+        self.record_shared((&GEMM, values(&[code]), kernel), grid, (256, shared), args);
+    }
+
+    /// The same in floats.
+    fn multiply_floats(
+        &mut self,
+        weight: &Weight,
+        groups: usize,
+        x: Activations,
+        out: Address,
+        tokens: usize,
+    ) {
+        let stored = self.stored(weight);
+        let ([a, b, c], code) = (stored.planes, stored.code() as usize);
+        let (rows, cols) = (weight.rows, weight.cols);
+        let grid = [tokens.div_ceil(FLOAT_TILE), rows.div_ceil(FLOAT_TILE), 1];
+        let args = words![a, b, c, x.floats, out, rows, cols, groups, tokens];
+        self.record((&SGEMM, values(&[code]), "sgemm"), grid, 256, args);
+    }
+
+    /// The same for a few tokens: every weight is read once for eight of them.
+    fn multiply_few(
         &mut self,
         weight: &Weight,
         groups: usize,

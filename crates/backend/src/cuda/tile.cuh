@@ -1,0 +1,301 @@
+// Products of a tile of weight rows with a tile of tokens, on tensor cores. A unit that includes this
+// comes after weights.cuh and is compiled for one quantized FORMAT.
+//
+// A block of 256 threads takes 128 weight rows and TOKENS tokens, through the columns in stages of 128.
+// Every stage has its weights decoded to whole numbers of 8 bits in shared memory, once for all tokens,
+// beside the tokens' rounded activations. Blocks of 32 columns are summed exactly by
+// mma.m16n8k32 and accumulated as floats with their scales: the arithmetic of `dot`, see panel.rs.
+//
+// Memory is hidden twice: weights of the next stage wait in registers while this one is multiplied,
+// and activations are copied asynchronously into the other half of shared memory. So one barrier per
+// stage is enough.
+
+#define TILE_ROWS 128
+#define TILE_THREADS 256
+#define STAGE 128
+// Rows are padded so that eight of them, 16 bytes of each, are in different banks.
+#define STRIDE (STAGE + 16)
+#define BLOCKS (STAGE / 32)
+#define HELD (STAGE / 2 / CHUNK)
+#define HAS_MINIMA (FORMAT == 10 || FORMAT == 12)
+// 1.5 * 2^23 as float bits: a whole number below 2^22 added to them is added to the float.
+#define SHIFTED 0x4b400000
+
+// What a stage has in shared memory.
+template <int TOKENS>
+struct Stage {
+    i8 *weights;     // [TILE_ROWS][STRIDE]
+    i8 *codes;       // [TOKENS][STRIDE]
+    float *scales;   // [BLOCKS][TILE_ROWS]
+    float *steps;    // [BLOCKS][TOKENS]
+    float *minima;   // [2 BLOCKS][TILE_ROWS], negative
+    float2 *halves;  // [BLOCKS][TOKENS]
+
+    static const u32 BYTES = (TILE_ROWS + TOKENS) * (STRIDE + BLOCKS * 4)
+                           + HAS_MINIMA * (TILE_ROWS + TOKENS) * BLOCKS * 8;
+
+    __device__ __forceinline__ Stage(u8 *pool, u32 which) {
+        weights = (i8 *)pool + which * BYTES;
+        codes = weights + TILE_ROWS * STRIDE;
+        scales = (float *)(codes + TOKENS * STRIDE);
+        steps = scales + BLOCKS * TILE_ROWS;
+        minima = steps + BLOCKS * TOKENS;
+        halves = (float2 *)(minima + 2 * BLOCKS * TILE_ROWS);
+    }
+};
+
+DEVICE u32 shared_address(const void *at) { return (u32)__cvta_generic_to_shared(at); }
+
+// Asynchronous copies to shared memory; zeros if the source is not `there`.
+DEVICE void copy16(void *to, const void *from, bool there) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+                 :: "r"(shared_address(to)), "l"(from), "r"(there ? 16 : 0) : "memory");
+}
+DEVICE void copy8(void *to, const void *from, bool there) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;"
+                 :: "r"(shared_address(to)), "l"(from), "r"(there ? 8 : 0) : "memory");
+}
+DEVICE void copy4(void *to, const void *from, bool there) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;"
+                 :: "r"(shared_address(to)), "l"(from), "r"(there ? 4 : 0) : "memory");
+}
+DEVICE void copies_done() {
+    asm volatile("cp.async.wait_all;" ::: "memory");
+}
+
+// Four matrices of eight rows of 16 bytes; lane i names a row of matrix i / 8.
+DEVICE void matrices(u32 (&to)[4], const i8 *row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "r"(shared_address(row)) : "memory");
+}
+
+// Sixteen rows times eight tokens over 32 columns, as floats that are larger by SHIFTED's.
+DEVICE void multiply(u32 (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+        "{%8, %9}, {%10, %10, %10, %10};"
+        : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "r"(SHIFTED));
+}
+DEVICE float unshifted(u32 bits) { return __uint_as_float(bits) - __uint_as_float(SHIFTED); }
+
+// `expand` writes chunk `c` of a row's stage: codes, scales of blocks, minima of halves of blocks.
+// `scales` and `minima` are the row's, TILE_ROWS apart.
+#if FORMAT == 8
+DEVICE void expand(const Chunk &k, u32 c, bool there, i8 *row, float *scales, float *, const uint2 *) {
+    *(int4 *)(row + c * 16) = k.w;
+    if (c % 2 == 0) scales[c / 2 * TILE_ROWS] = there ? half_to_float(k.scale) : 0.0f;
+}
+#elif FORMAT == 10
+DEVICE void expand(const Chunk &k, u32 c, bool there, i8 *row, float *scales, float *minima,
+                   const uint2 *) {
+    float d = half_to_float((u16)k.d), dmin = half_to_float((u16)(k.d >> 16));
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        int scale = k.scales >> (8 * i) & 15;
+        // At most 45 in every byte: no carries.
+        int4 v = field16(k.w, 2 * i, 0x03030303);
+        *(int4 *)(row + 32 * i + 16 * c) =
+            make_int4(v.x * scale, v.y * scale, v.z * scale, v.w * scale);
+        if (c == 0) scales[i * TILE_ROWS] = there ? d : 0.0f;
+        float minimum = dmin * (float)(k.scales >> (8 * i + 4) & 15);
+        minima[(2 * i + c) * TILE_ROWS] = there ? -minimum : 0.0f;
+    }
+}
+#elif FORMAT == 12
+DEVICE void expand(const Chunk &k, u32 c, bool there, i8 *row, float *scales, float *minima,
+                   const uint2 *, u32 in_block) {
+    u32 words[3] = {k.head.y, k.head.z, k.head.w};
+    float d = half_to_float((u16)k.head.x), dmin = half_to_float((u16)(k.head.x >> 16));
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        *(int4 *)(row + c / 2 * 64 + 32 * i + c % 2 * 16) = field16(k.w, 4 * i, 0x0f0f0f0f);
+        if (c % 2 == 0) {
+            u32 scale, minimum;
+            scale_of(words, in_block / 2 * 2 + i, scale, minimum);
+            scales[(c / 2 * 2 + i) * TILE_ROWS] = there ? d * (float)scale : 0.0f;
+            minima[(c / 2 * 2 + i) * TILE_ROWS] = there ? -dmin * (float)minimum : 0.0f;
+        }
+    }
+}
+#elif FORMAT == 16
+DEVICE u32 negated(u32 magnitudes, u32 signs) {
+    u32 mask = sign_mask(signs);
+    // Magnitudes are not zero: no carries.
+    return (magnitudes ^ mask) + (mask & 0x01010101u);
+}
+DEVICE void expand(const Chunk &k, u32 c, bool there, i8 *row, float *scales, float *,
+                   const uint2 *grid) {
+#pragma unroll
+    for (int i = 0; i < 4; i += 2) {
+        uint2 a = grid[k.w.x >> (8 * i) & 0xff], b = grid[k.w.x >> (8 * i + 8) & 0xff];
+        u32 s = signs_of(k.w.y >> (7 * i) & 127), t = signs_of(k.w.y >> (7 * i + 7) & 127);
+        *(uint4 *)(row + c * 32 + 8 * i) = make_uint4(negated(a.x, s & 15), negated(a.y, s >> 4),
+                                                      negated(b.x, t & 15), negated(b.y, t >> 4));
+    }
+    float scale = half_to_float(k.d) * (0.5f + (float)(k.w.y >> 28)) * 0.25f;
+    scales[c * TILE_ROWS] = there ? scale : 0.0f;
+}
+#elif FORMAT == 39
+DEVICE void expand(const Chunk &k, u32 c, bool there, i8 *row, float *scales, float *, const uint2 *) {
+    int4 l, h;
+    twice(k.w.x, l.x, h.x);
+    twice(k.w.y, l.y, h.y);
+    twice(k.w.z, l.z, h.z);
+    twice(k.w.w, l.w, h.w);
+    *(int4 *)(row + c * 32) = l;
+    *(int4 *)(row + c * 32 + 16) = h;
+    scales[c * TILE_ROWS] = there ? half_factor(k.exponent) : 0.0f;
+}
+#endif
+
+// The part of a row that one thread decodes: half a stage of row threadIdx.x / 2 of the tile.
+struct Part {
+    Planes planes;
+    u64 row;
+    u32 cols;
+    Chunk held[HELD];
+
+    __device__ __forceinline__ void fetch(u32 stage) {
+        u32 chunks = cols / CHUNK, first = stage * (STAGE / CHUNK) + threadIdx.x % 2 * HELD;
+#pragma unroll
+        for (int i = 0; i < HELD; i++)
+            load(held[i], planes, row, cols, first + i < chunks ? first + i : 0);
+    }
+
+    template <int TOKENS>
+    __device__ __forceinline__ void put(const Stage<TOKENS> &to, u32 stage, const uint2 *grid) const {
+        u32 chunks = cols / CHUNK, at = threadIdx.x / 2, first = threadIdx.x % 2 * HELD;
+#pragma unroll
+        for (int i = 0; i < HELD; i++) {
+            u32 c = first + i, whole = stage * (STAGE / CHUNK) + c;
+#if FORMAT == 12
+            expand(held[i], c, whole < chunks, to.weights + at * STRIDE, to.scales + at,
+                   to.minima + at, grid, whole % 8);
+#else
+            expand(held[i], c, whole < chunks, to.weights + at * STRIDE, to.scales + at,
+                   to.minima + at, grid);
+#endif
+        }
+    }
+};
+
+// Begins to copy a stage's activations of `count` tokens, whose rows of `x` are `lines`.
+template <int TOKENS>
+DEVICE void fetch_tokens(const Stage<TOKENS> &to, const Token &x, const u32 *lines, u32 count,
+                         u32 cols, u32 stage) {
+    for (u32 i = threadIdx.x; i < TOKENS * (STAGE / 16); i += TILE_THREADS) {
+        u32 t = i / (STAGE / 16), piece = i % (STAGE / 16) * 16, column = stage * STAGE + piece;
+        bool there = t < count && column < cols;
+        copy16(to.codes + t * STRIDE + piece, x.codes + (there ? (u64)lines[t] * cols + column : 0),
+               there);
+    }
+    for (u32 i = threadIdx.x; i < TOKENS * BLOCKS; i += TILE_THREADS) {
+        u32 t = i / BLOCKS, k = i % BLOCKS, block = stage * BLOCKS + k;
+        bool there = t < count && block < cols / 32;
+        u64 at = there ? (u64)lines[t] * (cols / 32) + block : 0;
+        copy4(to.steps + k * TOKENS + t, x.steps + at, there);
+        if (HAS_MINIMA) copy8(to.halves + k * TOKENS + t, x.halves + at, there);
+    }
+}
+
+// A warp's sums: 32 rows, as two times sixteen, and PAIRS times two times eight tokens. Where a sum
+// belongs is said by `row_of` and `token_of`.
+template <int PAIRS>
+struct Sums {
+    float of[2][PAIRS][2][4];
+};
+
+// Row in the tile of sum `e` of rows `m`; warps 0 to 3, and 4 to 7, share the rows.
+DEVICE u32 row_of(u32 m, u32 e) {
+    return threadIdx.x / WARP % 4 * 32 + m * 16 + threadIdx.x % WARP / 4 + e / 2 * 8;
+}
+// The first token of pair `j`: pairs go to the two halves of the warps in turn, so that both have
+// work when tokens are few.
+DEVICE u32 pair_of(u32 j) { return (2 * j + threadIdx.x / WARP / 4) * 16; }
+DEVICE u32 token_of(u32 j, u32 n, u32 e) { return pair_of(j) + n * 8 + threadIdx.x % 4 * 2 + e % 2; }
+
+template <int PAIRS>
+DEVICE void multiply_stage(Sums<PAIRS> &sums, const Stage<PAIRS * 32> &s, u32 count) {
+    const u32 tokens = PAIRS * 32;
+    u32 lane = threadIdx.x % WARP, row = row_of(0, 0) - lane / 4;
+    // Twice at once where registers allow it.
+#pragma unroll(PAIRS > 2 ? 1 : 2)
+    for (u32 k = 0; k < BLOCKS; k++) {
+        u32 a[2][4];
+        float scales[2][2];
+#pragma unroll
+        for (int m = 0; m < 2; m++) {
+            matrices(a[m], s.weights + (row + m * 16 + lane % 16) * STRIDE + k * 32 + lane / 16 * 16);
+            scales[m][0] = s.scales[k * TILE_ROWS + row_of(m, 0)];
+            scales[m][1] = s.scales[k * TILE_ROWS + row_of(m, 2)];
+        }
+#pragma unroll
+        for (int j = 0; j < PAIRS; j++) {
+            if (pair_of(j) >= count) break;
+            u32 b[4];
+            matrices(b, s.codes + (pair_of(j) + lane / 16 * 8 + lane % 8) * STRIDE + k * 32
+                            + lane / 8 % 2 * 16);
+#pragma unroll
+            for (int n = 0; n < 2; n++) {
+                float2 step = *(const float2 *)(s.steps + k * tokens + token_of(j, n, 0));
+#pragma unroll
+                for (int m = 0; m < 2; m++) {
+                    u32 d[4];
+                    multiply(d, a[m], b[2 * n], b[2 * n + 1]);
+                    float *to = sums.of[m][j][n];
+#pragma unroll
+                    for (int e = 0; e < 4; e++)
+                        to[e] += unshifted(d[e]) * (scales[m][e / 2] * (e % 2 ? step.y : step.x));
+                }
+#if HAS_MINIMA
+                float4 halves = *(const float4 *)(s.halves + k * tokens + token_of(j, n, 0));
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    float *to = sums.of[i / 2][j][n] + i % 2 * 2;
+#if FORMAT == 10
+                    float first = s.minima[2 * k * TILE_ROWS + row_of(i / 2, i % 2 * 2)];
+                    float other = s.minima[(2 * k + 1) * TILE_ROWS + row_of(i / 2, i % 2 * 2)];
+                    to[0] += first * halves.x;
+                    to[0] += other * halves.y;
+                    to[1] += first * halves.z;
+                    to[1] += other * halves.w;
+#else
+                    float minimum = s.minima[k * TILE_ROWS + row_of(i / 2, i % 2 * 2)];
+                    to[0] += minimum * (halves.x + halves.y);
+                    to[1] += minimum * (halves.z + halves.w);
+#endif
+                }
+#endif
+            }
+        }
+    }
+}
+
+// All stages. `part.planes` and `part.row` are what this thread decodes; `lines` in shared memory.
+template <int PAIRS>
+DEVICE void multiply_tile(Sums<PAIRS> &sums, Part &part, const Token &x, const u32 *lines, u32 count,
+                          u8 *pool) {
+    typedef Stage<PAIRS * 32> Here;
+    uint2 *grid = (uint2 *)(pool + 2 * Here::BYTES);
+#if FORMAT == 16
+    grid[threadIdx.x] = GRID[threadIdx.x];
+#endif
+    sums = {};
+    // The grid and the lines are there.
+    __syncthreads();
+    u32 cols = part.cols, stages = (cols + STAGE - 1) / STAGE;
+    part.fetch(0);
+    fetch_tokens(Here(pool, 0), x, lines, count, cols, 0);
+    for (u32 stage = 0; stage < stages; stage++) {
+        Here here(pool, stage % 2);
+        part.put(here, stage, grid);
+        copies_done();
+        __syncthreads();
+        if (stage + 1 < stages) {
+            part.fetch(stage + 1);
+            fetch_tokens(Here(pool, (stage + 1) % 2), x, lines, count, cols, stage + 1);
+        }
+        multiply_stage(sums, here, count);
+    }
+}

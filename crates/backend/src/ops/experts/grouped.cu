@@ -1,0 +1,73 @@
+// Products of experts with many tokens: pairs of one expert are computed together; see tile.cuh, and
+// arrange.cu for the order of pairs and the tiles. FORMAT is that of the matrices.
+//
+// Blocks: rows (x), tiles of pairs (y), so that the tiles of one expert find its weights in the caches.
+
+#define PAIRS 2
+
+struct Tile {
+    u32 expert, first, count, unused;
+};
+
+extern __shared__ __align__(16) u8 pool[];
+
+DEVICE float activate(float gate, float up, float clamp) {
+    gate = gate > clamp ? clamp : gate;
+    up = up > clamp ? clamp : up < -clamp ? -clamp : up;
+    return gate / (1.0f + expf(-gate)) * up;
+}
+
+// out[i] = the inner row of pair order[i]. A tile has 64 rows of both matrices: every warp sixteen of
+// each, so that a thread holds both values of an activation.
+extern "C" __global__ void __launch_bounds__(TILE_THREADS, 2)
+    grouped_inner(const u8 *ga, const u8 *gb, const u8 *gc, const u8 *ua, const u8 *ub, const u8 *uc,
+                  const i8 *codes, const float *steps, const float2 *halves, const float *shares,
+                  const u32 *order, const Tile *tiles, float *out, u32 inner, u32 cols, u32 used,
+                  float clamp) {
+    __shared__ u32 lines[PAIRS * 32];
+    Tile tile = tiles[blockIdx.y];
+    if (tile.count == 0) return;
+    order += tile.first;
+    if (threadIdx.x < tile.count) lines[threadIdx.x] = order[threadIdx.x] / used;
+    u32 at = threadIdx.x / 2, first_row = blockIdx.x * (TILE_ROWS / 2);
+    u32 row = min(first_row + at / 32 * 16 + at % 16, inner - 1);
+    Part part;
+    part.planes = at / 16 % 2 ? Planes{ua, ub, uc} : Planes{ga, gb, gc};
+    part.row = (u64)tile.expert * inner + row;
+    part.cols = cols;
+    Sums<PAIRS> sums;
+    multiply_tile(sums, part, {codes, steps, halves, 0}, lines, tile.count, pool);
+#pragma unroll
+    for (u32 i = 0; i < PAIRS * 2 * 4; i++) {
+        u32 j = i % PAIRS, n = i / PAIRS % 2, e = i / PAIRS / 2;
+        u32 t = token_of(j, n, e), in_tile = row_of(0, e), row = first_row + in_tile / 32 * 16 + in_tile % 32;
+        if (t >= tile.count || row >= inner) continue;
+        float value = activate(sums.of[0][j][n][e], sums.of[1][j][n][e], clamp);
+        out[(u64)(tile.first + t) * inner + row] = shares[order[t]] * value;
+    }
+}
+
+// out[order[i]] = down . x[i].
+extern "C" __global__ void __launch_bounds__(TILE_THREADS, 2)
+    grouped_down(const u8 *a, const u8 *b, const u8 *c, const i8 *codes, const float *steps,
+                 const float2 *halves, const u32 *order, const Tile *tiles, float *out, u32 rows,
+                 u32 cols) {
+    __shared__ u32 lines[PAIRS * 32];
+    Tile tile = tiles[blockIdx.y];
+    if (tile.count == 0) return;
+    if (threadIdx.x < tile.count) lines[threadIdx.x] = tile.first + threadIdx.x;
+    u32 first_row = blockIdx.x * TILE_ROWS;
+    Part part;
+    part.planes = {a, b, c};
+    part.row = (u64)tile.expert * rows + min(first_row + threadIdx.x / 2, rows - 1);
+    part.cols = cols;
+    Sums<PAIRS> sums;
+    multiply_tile(sums, part, {codes, steps, halves, 0}, lines, tile.count, pool);
+#pragma unroll
+    for (u32 i = 0; i < 2 * PAIRS * 2 * 4; i++) {
+        u32 m = i % 2, j = i / 2 % PAIRS, n = i / 2 / PAIRS % 2, e = i / 4 / PAIRS;
+        u32 t = token_of(j, n, e), row = first_row + row_of(m, e);
+        if (t < tile.count && row < rows)
+            out[(u64)order[tile.first + t] * rows + row] = sums.of[m][j][n][e];
+    }
+}
