@@ -1,7 +1,7 @@
 //! Matrix products on CUDA: activations are rounded to 8 bits once per buffer, then multiplied.
 //!
 //! The arithmetic is that of `panel.rs`, so the two fast backends differ by the order of sums only.
-//! Weights are read once per eight tokens.
+//! Few tokens read the weights once per eight of them; many go through tensor cores, tile by tile.
 
 use gguf::Format;
 
