@@ -16,6 +16,7 @@ use anyhow::{Context, Result, anyhow};
 use backend::Backend;
 use engine::{Engine, OpenOptions};
 use gguf::File;
+use quantizer::{Synth, SynthOptions};
 use spec::Shape;
 
 use crate::compute::{self, Computer};
@@ -30,7 +31,6 @@ use crate::terminal::Terminal;
 use crate::whole::WholeFile;
 use course::Course;
 use memory::Memory;
-use quantizer::{Synth, SynthOptions};
 use report::Report;
 
 /// Measures, and prints the figures.
@@ -52,7 +52,8 @@ pub fn bench(meant: &Bench, terminal: &Terminal) -> Result<Exit> {
     let options = OpenOptions { context, memory_max, step_tokens, ..OpenOptions::default() };
     let engine = opened(file, backend, options)?;
     let mut report = Report::new(&engine, memory, meant);
-    report.weights_in_memory = fit(engine.file());
+    // A device that could not hold them would not have been opened.
+    report.weights_in_memory = report.memory.is_device() || fit(engine.file());
     report.complete = measure(engine, meant, &mut report, terminal.messages)?;
     if meant.json {
         json::print_pretty(&report)?;
@@ -88,7 +89,7 @@ fn fit(file: &File) -> bool {
 /// Fills the report; `false` if Ctrl+C ended it early.
 fn measure(engine: Engine, meant: &Bench, report: &mut Report, shown: bool) -> Result<bool> {
     // What was made or copied to a device is where it belongs.
-    let mapped = meant.synthetic.is_none() && report.memory.threads > 0;
+    let mapped = meant.synthetic.is_none() && !report.memory.is_device();
     if report.weights_in_memory && mapped {
         let weights = engine.file().tensors().iter().map(|tensor| tensor.byte_count as u64).sum();
         if !memory::touch(engine.file(), &Progress::bytes("loading", weights, shown)) {
@@ -106,7 +107,8 @@ fn measure(engine: Engine, meant: &Bench, report: &mut Report, shown: bool) -> R
         report.add_decode(figures);
     }
     if meant.profile {
-        report.kernels = course.profile(meant)?;
+        let Some(kernels) = course.profile(meant)? else { return Ok(false) };
+        report.kernels = kernels;
     }
     Ok(true)
 }

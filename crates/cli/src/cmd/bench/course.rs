@@ -8,13 +8,12 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use backend::KernelTime;
 use engine::{Engine, Flow, Session};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use spec::TokenId;
 
-use super::report::{Decode, Prefill, Spread};
+use super::report::{Decode, Prefill, Profile, Spread};
 use crate::interrupt;
 use crate::meant::Bench;
 use crate::progress::Progress;
@@ -29,13 +28,17 @@ pub struct Course<'a> {
     progress: &'a Progress,
 }
 
+/// Tokens that are written while kernels are timed.
+const PROFILE_TOKENS: usize = 4;
+
 /// Tokens of the longest session, with the one that a prompt must leave room for.
 pub fn context(meant: &Bench) -> usize {
-    let prompts = meant.prompts.iter().map(|tokens| tokens.saturating_add(8));
+    let room = if meant.profile { PROFILE_TOKENS } else { 1 };
+    let prompts = meant.prompts.iter().map(|tokens| tokens.saturating_add(room));
     let decoded = meant.decode.saturating_mul(meant.repeat + 1);
     let contexts = meant.contexts.iter().map(|context| context.saturating_add(decoded));
     // A context is read as a prompt is.
-    let read = meant.contexts.iter().map(|context| context.saturating_add(1));
+    let read = meant.contexts.iter().map(|context| context.saturating_add(room));
     prompts.chain(contexts).chain(read).max().unwrap_or(1)
 }
 
@@ -110,18 +113,22 @@ impl<'a> Course<'a> {
     }
 
     /// What every kernel takes while a prompt is read (the longest that was measured), and then
-    /// while tokens are written behind it.
-    pub fn profile(&mut self, meant: &Bench) -> Result<Vec<(&'static str, Vec<KernelTime>)>> {
-        let prompt = meant.prompts.iter().chain(&meant.contexts).max().copied().unwrap_or(0);
+    /// while tokens are written behind it. `None`: Ctrl+C.
+    pub fn profile(&mut self, meant: &Bench) -> Result<Option<Profile>> {
+        let prompt = meant.prompts.iter().chain(&meant.contexts).max().copied().unwrap_or(0).max(1);
         let mut session = self.engine.open_session()?;
         self.engine.profile();
-        self.read(&mut session, prompt.max(1))?;
+        if !self.read(&mut session, prompt)? {
+            return Ok(None);
+        }
         let reading = self.engine.profile();
-        for position in 0..4 {
+        for position in prompt..prompt + PROFILE_TOKENS {
             self.engine.step(&mut session, self.ids[position])?;
         }
         let writing = self.engine.profile();
-        Ok(vec![("reading the longest prompt", reading), ("writing 4 tokens behind it", writing)])
+        self.engine.close_session(session);
+        let writing_what = format!("writing {PROFILE_TOKENS} tokens behind it");
+        Ok(Some(vec![("reading the longest prompt".to_owned(), reading), (writing_what, writing)]))
     }
 
     /// Reads the first `tokens` tokens; `false` if Ctrl+C ended it early.

@@ -40,7 +40,12 @@ impl Memory {
     /// Of a device, as it says.
     pub fn of_device(speed: f64) -> Memory {
         let bytes_per_second = Spread { median: speed, min: speed, max: speed };
-        Memory { buffer_bytes: 1 << 30, threads: 0, bytes_per_second }
+        Memory { buffer_bytes: BUFFER_BYTES, threads: 0, bytes_per_second }
+    }
+
+    /// Whether it is not the processor's.
+    pub fn is_device(&self) -> bool {
+        self.threads == 0
     }
 }
 

@@ -41,7 +41,7 @@ pub struct Report {
     pub decode: Vec<Decode>,
     /// Times by kernel, if they were asked for.
     #[serde(skip)]
-    pub kernels: Vec<(&'static str, Vec<KernelTime>)>,
+    pub kernels: Profile,
     /// Ctrl+C did not end it early.
     pub complete: bool,
 }
@@ -76,6 +76,9 @@ pub struct Decode {
     /// Of the logits after the first `tokens` tokens behind the context.
     pub logits_hash: String,
 }
+
+/// Times by kernel, for each thing that was done.
+pub type Profile = Vec<(String, Vec<KernelTime>)>;
 
 impl Spread {
     /// Of at least one measurement.
