@@ -36,7 +36,8 @@ DEVICE u16 float_to_bf16(float value) {
     return (u16)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
-DEVICE float warp_sum(float value) {
+template <typename T>
+DEVICE T warp_sum(T value) {
     for (int distance = WARP / 2; distance > 0; distance /= 2)
         value += __shfl_xor_sync(0xffffffff, value, distance);
     return value;
@@ -49,13 +50,14 @@ DEVICE float warp_max(float value) {
 }
 
 // The sum over a block of at most 1024 threads, in every thread.
-DEVICE float block_sum(float value) {
-    __shared__ float parts[WARP];
+template <typename T>
+DEVICE T block_sum(T value) {
+    __shared__ T parts[WARP];
     value = warp_sum(value);
     __syncthreads();
     if (threadIdx.x % WARP == 0) parts[threadIdx.x / WARP] = value;
     __syncthreads();
-    float sum = 0;
+    T sum = 0;
     for (u32 warp = 0; warp < (blockDim.x + WARP - 1) / WARP; warp++) sum += parts[warp];
     return sum;
 }
@@ -64,6 +66,19 @@ DEVICE float block_sum(float value) {
 DEVICE float exponent_scale(u32 exponent) {
     if (exponent == 255) return NOT_A_NUMBER;
     return exponent == 0 ? __uint_as_float(1u << 22) : __uint_as_float(exponent << 23);
+}
+
+// (cos, sin) of position times frequency. The product is rounded to a float; its sine and cosine are
+// taken in double precision.
+DEVICE float2 angle_of(u32 position, float frequency) {
+    double sine, cosine;
+    sincos((double)__fmul_rn((float)position, frequency), &sine, &cosine);
+    return make_float2((float)cosine, (float)sine);
+}
+
+// A pair of channels, turned.
+DEVICE float2 turned(float2 v, float2 angle) {
+    return make_float2(v.x * angle.x - v.y * angle.y, v.x * angle.y + v.y * angle.x);
 }
 
 DEVICE float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }

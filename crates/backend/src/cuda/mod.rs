@@ -14,7 +14,7 @@ pub mod nvrtc;
 pub mod units;
 pub mod weights;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use driver::{Address, Function, Gpu, Graph, Growing, Launch, Memory};
@@ -22,7 +22,6 @@ use kernels::{CodeCache, Kernels, Unit, Values};
 use weights::Stored;
 
 use crate::ops::linear::cuda::Rounded;
-use crate::ops::{attend, experts, hyper, index};
 use crate::{
     Backend, Buffer, Device, Element, Error, KernelTime, Pool, Reserved, Weight, WeightSource,
 };
@@ -61,10 +60,8 @@ pub struct Cuda {
     weights: Vec<Stored>,
     pools: Vec<PagePool>,
     pub(crate) rounded: Rounded,
-    pub(crate) hyper: hyper::cuda::Scratch,
-    pub(crate) index: index::cuda::Scratch,
-    pub(crate) attend: attend::cuda::Scratch,
-    pub(crate) experts: experts::cuda::Scratch,
+    /// Memory that operations compute in, by what for.
+    scratch: HashMap<&'static str, Memory>,
     kernels: Kernels,
     failed: Option<Error>,
     /// Times by kernel, if they are wanted.
@@ -142,10 +139,7 @@ impl Cuda {
             weights: Vec::new(),
             pools: Vec::new(),
             rounded: Rounded::default(),
-            hyper: Default::default(),
-            index: Default::default(),
-            attend: Default::default(),
-            experts: Default::default(),
+            scratch: HashMap::new(),
             kernels: Kernels::new(options.cache, options.compiler),
             failed: None,
             times: None,
@@ -188,22 +182,25 @@ impl Cuda {
         (pool.memory.as_ref().map_or(0, |memory| memory.address), pool.page_bytes)
     }
 
-    /// Memory besides buffers, of at least `bytes` bytes, which replaces smaller memory. What was
-    /// in it is lost.
-    pub(crate) fn scratch(&mut self, memory: &mut Option<Memory>, bytes: usize) -> Address {
-        if memory.as_ref().is_none_or(|memory| memory.bytes < bytes) {
-            // Launches that name the old memory must be done before it goes.
-            let done = self.submit();
-            self.graphs.clear();
-            self.last.clear();
-            *memory = None;
-            let bytes = bytes.next_power_of_two();
-            match done.and_then(|()| self.gpu.allocate(bytes, "work buffers")) {
-                Ok(new) => *memory = Some(new),
-                Err(error) => self.fail(error),
+    /// Memory besides buffers, at least `bytes` bytes for each `purpose`, used again and again.
+    /// Larger memory replaces smaller, and what was in it is lost.
+    pub(crate) fn scratch(&mut self, purpose: &'static str, bytes: usize) -> Address {
+        if let Some(memory) = self.scratch.get(purpose).filter(|memory| memory.bytes >= bytes) {
+            return memory.address;
+        }
+        // Launches that name the old memory must be done before it goes.
+        let done = self.submit();
+        self.graphs.clear();
+        self.last.clear();
+        self.scratch.remove(purpose);
+        let bytes = bytes.next_power_of_two();
+        match done.and_then(|()| self.gpu.allocate(bytes, "work buffers")) {
+            Ok(memory) => self.scratch.entry(purpose).insert_entry(memory).get().address,
+            Err(error) => {
+                self.fail(error);
+                0
             }
         }
-        memory.as_ref().map_or(0, |memory| memory.address)
     }
 
     fn fail(&mut self, error: Error) {
@@ -308,17 +305,11 @@ impl Device for Cuda {
 
     fn upload_bytes(&mut self, id: usize, offset: usize, data: &[u8]) {
         self.rounded.forget(id);
-        let address = self.buffers[id].address + offset as Address;
-        if let Err(error) = self.flush().and_then(|()| self.gpu.upload(address, data)) {
-            self.fail(error);
-        }
+        self.put(self.buffers[id].address + offset as Address, data);
     }
 
     fn download_bytes(&mut self, id: usize, offset: usize, out: &mut [u8]) {
-        let address = self.buffers[id].address + offset as Address;
-        if let Err(error) = self.flush().and_then(|()| self.gpu.download(address, out)) {
-            self.fail(error);
-        }
+        self.get(self.buffers[id].address + offset as Address, out);
     }
 
     fn load_weight(&mut self, source: WeightSource) -> Result<usize, Error> {
@@ -346,17 +337,11 @@ impl Device for Cuda {
     }
 
     fn read_page(&mut self, id: usize, page: u32, offset: usize, out: &mut [u8]) {
-        let address = self.page_at(id, page, offset);
-        if let Err(error) = self.flush().and_then(|()| self.gpu.download(address, out)) {
-            self.fail(error);
-        }
+        self.get(self.page_at(id, page, offset), out);
     }
 
     fn write_page(&mut self, id: usize, page: u32, offset: usize, data: &[u8]) {
-        let address = self.page_at(id, page, offset);
-        if let Err(error) = self.flush().and_then(|()| self.gpu.upload(address, data)) {
-            self.fail(error);
-        }
+        self.put(self.page_at(id, page, offset), data);
     }
 
     fn reserved(&self) -> Reserved {
@@ -401,6 +386,20 @@ impl Device for Cuda {
 }
 
 impl Cuda {
+    /// Copies to the device, after what was recorded.
+    fn put(&mut self, to: Address, data: &[u8]) {
+        if let Err(error) = self.flush().and_then(|()| self.gpu.upload(to, data)) {
+            self.fail(error);
+        }
+    }
+
+    /// Copies from the device, after what was recorded.
+    fn get(&mut self, from: Address, out: &mut [u8]) {
+        if let Err(error) = self.flush().and_then(|()| self.gpu.download(from, out)) {
+            self.fail(error);
+        }
+    }
+
     fn page_at(&self, id: usize, page: u32, offset: usize) -> Address {
         let pool = &self.pools[id];
         assert!((page as usize) < pool.pages, "page {page} of {}", pool.pages);

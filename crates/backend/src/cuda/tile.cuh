@@ -299,3 +299,17 @@ DEVICE void multiply_tile(Sums<PAIRS> &sums, Part &part, const Token &x, const u
         multiply_stage(sums, here, count);
     }
 }
+
+// out[first + t][first_row + row] = the sums of a tile of `count` tokens; or out[order[first + t]].
+template <int PAIRS>
+DEVICE void store_sums(const Sums<PAIRS> &sums, float *out, const u32 *order, u32 first, u32 count,
+                       u32 first_row, u32 rows) {
+#pragma unroll
+    for (u32 i = 0; i < 2 * PAIRS * 2 * 4; i++) {
+        u32 m = i % 2, j = i / 2 % PAIRS, n = i / 2 / PAIRS % 2, e = i / 4 / PAIRS;
+        u32 t = token_of(j, n, e), row = first_row + row_of(m, e);
+        if (t >= count || row >= rows) continue;
+        u64 line = order ? order[first + t] : first + t;
+        out[line * rows + row] = sums.of[m][j][n][e];
+    }
+}

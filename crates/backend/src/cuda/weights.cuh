@@ -16,6 +16,12 @@ struct Token {
     const float *floats;
 };
 
+// Row `at` of the activations that all of `x` are.
+DEVICE Token token_at(const Token &x, u64 at, u32 cols) {
+    return {x.codes + at * cols, x.steps + at * (cols / 32), x.halves + at * (cols / 32),
+            x.floats + at * cols};
+}
+
 DEVICE int dot16(int4 w, int4 x, int sum) {
     sum = __dp4a(w.x, x.x, sum);
     sum = __dp4a(w.y, x.y, sum);

@@ -14,6 +14,9 @@
 //! `R` counts the rows of all matrices of a stack. Formats that no published file uses for a matrix
 //! are decoded to F32 here.
 
+use std::borrow::Cow;
+use std::ops::Range;
+
 use gguf::Format;
 use rayon::prelude::*;
 
@@ -21,7 +24,7 @@ use super::driver::{Address, Gpu, Memory};
 use crate::{Error, WeightSource};
 
 /// What kernels know IQ2_XXS by: its number in GGUF, as for all quantized formats.
-pub const IQ2_XXS: u32 = 16;
+pub const IQ2_XXS: usize = 16;
 
 /// A weight on the device.
 pub struct Stored {
@@ -29,32 +32,30 @@ pub struct Stored {
     pub format: Format,
     /// Where planes begin; 0 beyond the last.
     pub planes: [Address; 3],
-    /// Output width of one matrix.
-    pub rows: usize,
     /// Bytes of all planes.
     pub bytes: usize,
     _memory: Memory,
 }
 
-/// Bytes of a block that go to each plane, as ranges in it.
-type Parts = &'static [&'static [(usize, usize)]];
+/// The bytes of a block that go to each plane, as a range.
+type Parts = &'static [(usize, usize)];
 
-/// How a format is taken apart: bytes per block, columns per block, parts.
+/// How a format is taken apart, if there are kernels for it.
 fn parts(format: Format) -> Option<Parts> {
     Some(match format {
-        Format::F32 => &[&[(0, 4)]],
-        Format::F16 | Format::Bf16 => &[&[(0, 2)]],
-        Format::Q8_0 => &[&[(2, 34)], &[(0, 2)]],
-        Format::Q2K => &[&[(16, 80)], &[(0, 16)], &[(80, 84)]],
-        Format::Q4K => &[&[(16, 144)], &[(0, 16)]],
-        Format::Iq2Xxs => &[&[(2, 66)], &[(0, 2)]],
-        Format::Mxfp4 => &[&[(1, 17)], &[(0, 1)]],
+        Format::F32 => &[(0, 4)],
+        Format::F16 | Format::Bf16 => &[(0, 2)],
+        Format::Q8_0 => &[(2, 34), (0, 2)],
+        Format::Q2K => &[(16, 80), (0, 16), (80, 84)],
+        Format::Q4K => &[(16, 144), (0, 16)],
+        Format::Iq2Xxs => &[(2, 66), (0, 2)],
+        Format::Mxfp4 => &[(1, 17), (0, 1)],
         _ => return None,
     })
 }
 
-/// Bytes that are taken apart at once.
-const CHUNK_BYTES: usize = 32 << 20;
+/// Values that are taken apart at once: 32 MiB as floats, and whole blocks of every format.
+const CHUNK_VALUES: usize = 8 << 20;
 
 impl Stored {
     /// Copies a weight to the device.
@@ -64,62 +65,31 @@ impl Stored {
     pub fn load(gpu: &Gpu, source: &WeightSource) -> Result<Stored, Error> {
         let format = if parts(source.format).is_some() { source.format } else { Format::F32 };
         let parts = parts(format).expect("F32 has parts");
-        let block = format.block_bytes();
         let values = source.count * source.rows * source.cols;
-        let blocks = values / format.block_values();
-        let width = |plane: usize| parts[plane].iter().map(|(from, to)| to - from).sum::<usize>();
         let mut offsets = [0; 4];
-        for plane in 0..parts.len() {
-            offsets[plane + 1] = (offsets[plane] + blocks * width(plane)).next_multiple_of(256);
+        for (plane, (from, to)) in parts.iter().enumerate() {
+            let end = offsets[plane] + values / format.block_values() * (to - from);
+            offsets[plane + 1] = end.next_multiple_of(256);
         }
         let bytes = offsets[parts.len()];
         let memory = gpu.allocate(bytes, "a weight")?;
-        let source_block = source.format.block_bytes();
-        let source_values = source.format.block_values();
-        let step = CHUNK_BYTES / source_block.max(block) * source_values.max(256) / 256;
-        let mut first = 0;
-        while first < blocks * format.block_values() {
-            let count = (step * 256).min(values - first);
-            let from = first / source_values * source_block;
-            let bytes = &source.bytes[from..from + count / source_values * source_block];
-            let decoded;
-            let bytes = if source.format == format {
-                bytes
-            } else {
-                let mut floats = vec![0.0f32; count];
-                source.format.decode(bytes, &mut floats);
-                decoded = floats;
-                bytemuck::cast_slice(&decoded)
-            };
-            for (plane, parts) in parts.iter().enumerate() {
-                let width = width(plane);
-                let at = memory.address
-                    + (offsets[plane] + first / format.block_values() * width) as Address;
-                if width == block {
-                    gpu.upload(at, bytes)?;
-                    continue;
-                }
-                let mut out = vec![0; bytes.len() / block * width];
-                out.par_chunks_mut(width).zip(bytes.par_chunks(block)).for_each(|(out, block)| {
-                    let mut at = 0;
-                    for &(from, to) in *parts {
-                        out[at..at + to - from].copy_from_slice(&block[from..to]);
-                        at += to - from;
-                    }
-                });
-                gpu.upload(at, &out)?;
-            }
-            first += count;
-        }
         let mut planes = [0; 3];
-        for (plane, address) in planes.iter_mut().enumerate().take(parts.len()) {
-            *address = memory.address + offsets[plane] as Address;
+        for (plane, offset) in planes.iter_mut().zip(offsets).take(parts.len()) {
+            *plane = memory.address + offset as Address;
         }
-        Ok(Stored { format, planes, rows: source.rows, bytes, _memory: memory })
+        for first in (0..values).step_by(CHUNK_VALUES) {
+            let blocks = blocks(source, format, first, CHUNK_VALUES.min(values - first));
+            let first_block = first / format.block_values();
+            for (plane, &(from, to)) in planes.iter().zip(parts) {
+                let at = plane + (first_block * (to - from)) as Address;
+                gpu.upload(at, &part(&blocks, format.block_bytes(), from..to))?;
+            }
+        }
+        Ok(Stored { format, planes, bytes, _memory: memory })
     }
 
     /// The number that kernels know the format by.
-    pub fn code(&self) -> u32 {
+    pub fn code(&self) -> usize {
         match self.format {
             Format::F32 => 0,
             Format::F16 => 1,
@@ -132,4 +102,27 @@ impl Stored {
             other => unreachable!("{other} is stored as F32"),
         }
     }
+}
+
+/// `count` values of a source from value `first` on, as blocks of `format`: its own, or F32.
+fn blocks(source: &WeightSource, format: Format, first: usize, count: usize) -> Cow<'_, [u8]> {
+    let at = |value: usize| value / source.format.block_values() * source.format.block_bytes();
+    let bytes = &source.bytes[at(first)..at(first + count)];
+    if source.format == format {
+        return Cow::Borrowed(bytes);
+    }
+    let mut floats = vec![0.0f32; count];
+    source.format.decode(bytes, &mut floats);
+    Cow::Owned(bytemuck::cast_slice(&floats).to_vec())
+}
+
+/// A range of every block, side by side.
+fn part(blocks: &[u8], block: usize, range: Range<usize>) -> Cow<'_, [u8]> {
+    if range.len() == block {
+        return Cow::Borrowed(blocks);
+    }
+    let mut out = vec![0; blocks.len() / block * range.len()];
+    let pairs = out.par_chunks_mut(range.len()).zip(blocks.par_chunks(block));
+    pairs.for_each(|(out, block)| out.copy_from_slice(&block[range.clone()]));
+    Cow::Owned(out)
 }

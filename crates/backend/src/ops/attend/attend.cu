@@ -22,7 +22,15 @@ struct Seen {
     const u32 *table, *picks;
 };
 
-// `beyond`: 0 nothing, 1 every compressed row, 2 the picks [T, top_k].
+// How many compressed rows a query sees; `picks` are its own. `beyond`: 0 nothing, 1 every closed row,
+// 2 the picks.
+DEVICE u32 compressed_of(u32 position, const u32 *picks, u32 top_k, u32 beyond, u32 ratio) {
+    u32 closed = beyond ? (position + 1) / ratio : 0;
+    if (beyond != 2) return closed;
+    // Scores that are not numbers leave one pick, which says so.
+    return closed && picks[0] == DAMAGED ? 1 : min(closed, top_k);
+}
+
 DEVICE Seen seen(const Step &step, const u32 *picks, u32 top_k, u32 beyond, u32 ratio, u32 ring, u32 t) {
     Seen s;
     u32 owner = step.owners[t];
@@ -31,11 +39,8 @@ DEVICE Seen seen(const Step &step, const u32 *picks, u32 top_k, u32 beyond, u32 
     s.table = step.page_table + (u64)owner * step.table_width;
     s.window_first = s.position + 1 > ring ? s.position + 1 - ring : 0;
     s.window = s.position + 1 - s.window_first;
-    u32 closed = beyond ? (s.position + 1) / ratio : 0;
     s.picks = picks + (u64)t * top_k;
-    s.compressed = beyond == 2 ? min(closed, top_k) : closed;
-    // Scores that are not numbers leave one pick, which says so.
-    if (beyond == 2 && closed && s.picks[0] == DAMAGED) s.compressed = 1;
+    s.compressed = compressed_of(s.position, s.picks, top_k, beyond, ratio);
     return s;
 }
 
@@ -104,9 +109,7 @@ extern "C" __global__ void merge(const float *partial, const float *sinks, const
                                  const u32 *picks, u32 ratio, u32 ring, u32 top_k, u32 beyond,
                                  u32 heads, u32 keys, u32 parts, float *out) {
     u32 t = blockIdx.x, head = blockIdx.y, position = positions[t];
-    u32 closed = beyond ? (position + 1) / ratio : 0;
-    u32 compressed = beyond == 2 ? min(closed, top_k) : closed;
-    if (beyond == 2 && closed && picks[(u64)t * top_k] == DAMAGED) compressed = 1;
+    u32 compressed = compressed_of(position, picks + (u64)t * top_k, top_k, beyond, ratio);
     u32 used = (min(position + 1, ring) + compressed + keys - 1) / keys;
     partial += ((u64)t * heads + head) * parts * (WIDTH + 2);
     float max = sinks[head], sum;

@@ -4,7 +4,6 @@
 //! step is the same list of launches every time. Parts beyond what a token sees end at once.
 
 use super::{Attend, Beyond, Visible};
-use crate::cuda::driver::Memory;
 use crate::cuda::kernels::Unit;
 use crate::cuda::{COMMON, Cuda, ROWS, words};
 use crate::ops::kv::cuda::{LAYOUT, layout_values};
@@ -22,12 +21,6 @@ pub static ATTEND: Unit = Unit {
 const HEADS: usize = 8;
 /// Fewest keys of a part: each costs a row of results.
 const KEYS_MIN: usize = 32;
-
-/// Memory of the family.
-#[derive(Default)]
-pub struct Scratch {
-    partial: Option<Memory>,
-}
 
 impl Cuda {
     /// How many keys a part has, and how many parts `most` keys make: as many as fill the device
@@ -63,9 +56,7 @@ impl Attend for Cuda {
         let closed = context / ratio;
         let compressed = [0, closed, top_k.min(closed)][beyond as usize];
         let (keys, parts) = self.parts(ring.rows + compressed, rows * heads.div_ceil(HEADS));
-        let mut partial = self.attend.partial.take();
-        let at = self.scratch(&mut partial, rows * heads * parts * (width + 2) * 4);
-        self.attend.partial = partial;
+        let at = self.scratch("attention parts", rows * heads * parts * (width + 2) * 4);
 
         let (slots, slot_bytes) = self.pages(&kv.slots);
         let (pages, page_bytes) = self.pages(&kv.pages);

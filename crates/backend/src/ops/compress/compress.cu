@@ -1,11 +1,5 @@
 // The compressors; see mod.rs. Rows are all computed before the frontier is overwritten: two kernels.
 
-struct Place {
-    u64 frontier; // byte offset in a slot page
-    u64 rows;     // byte offset in a row page
-    u32 ratio, overlap;
-};
-
 // Value and gate of the token at `position`, for a column: from the step's tokens, or the frontier.
 struct Entries {
     const float *values, *gates, *ape, *frontier;
@@ -30,7 +24,7 @@ extern "C" __global__ void compress(const float *values, const float *gates, con
                                     const Segment *segments, const u32 *page_table, u32 table_width,
                                     const u8 *slots, u64 slot_bytes, u8 *pages, u64 page_bytes,
                                     u64 frontier, u64 rows, u32 ratio, u32 overlap, u32 pairs) {
-    __shared__ float row[WIDTH];
+    __shared__ __align__(8) float row[WIDTH];
     Segment s = segments[blockIdx.y];
     u32 window = s.start / ratio + blockIdx.x;
     if (window >= (s.start + s.len) / ratio) return;
@@ -61,11 +55,8 @@ extern "C" __global__ void compress(const float *values, const float *gates, con
     for (u32 j = threadIdx.x; j < WIDTH; j += blockDim.x) row[j] *= scale * norm[j];
     __syncthreads();
     for (u32 i = threadIdx.x; i < pairs; i += blockDim.x) {
-        double theta = __fmul_rn((float)(window * ratio), frequencies[i]), sine, cosine;
-        sincos(theta, &sine, &cosine);
-        float *pair = row + WIDTH - 2 * pairs + 2 * i, a = pair[0], b = pair[1];
-        pair[0] = a * (float)cosine - b * (float)sine;
-        pair[1] = a * (float)sine + b * (float)cosine;
+        float2 *pair = (float2 *)(row + WIDTH - 2 * pairs) + i;
+        *pair = turned(*pair, angle_of(window * ratio, frequencies[i]));
     }
     __syncthreads();
     u32 per_page = 128 / ratio, page = page_table[blockIdx.y * table_width + window / per_page];

@@ -20,7 +20,7 @@ impl Embed for Cuda {
         let (cols, n) = (table.cols, streams.width / table.cols);
         let tokens = self.at(&step.tokens);
         let args = words![a, b, c, tokens, self.edit(streams), cols, n];
-        let unit = (&EMBED, values(&[format as usize]), "embed");
+        let unit = (&EMBED, values(&[format]), "embed");
         self.record(unit, [step.rows, 1, 1], 256, args);
     }
 }

@@ -4,11 +4,6 @@
 // Blocks of `count_pairs` and `place_pairs`: one for each expert; all of them look through all picks,
 // which the caches hold.
 
-// A stretch of ordered pairs with one expert: what a block of a product takes.
-struct Tile {
-    u32 expert, first, count, unused;
-};
-
 #define THREADS 1024
 
 extern "C" __global__ void __launch_bounds__(THREADS)

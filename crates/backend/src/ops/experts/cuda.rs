@@ -6,17 +6,20 @@
 
 use super::{ExpertWeights, Experts};
 use crate::Buffer;
-use crate::cuda::driver::{Address, Memory};
+use crate::cuda::driver::Address;
 use crate::cuda::kernels::Unit;
 use crate::cuda::{COMMON, Cuda, units, values, words};
 use crate::ops::linear::cuda::{
     Activations, FEW_TOKENS, TILE_ROWS, is_float, rounded_bytes, tile_bytes,
 };
 
+/// What several units share.
+const EXPERTS: &str = include_str!("experts.cuh");
+
 /// The activation and the sum.
 pub static ELEMENTS: Unit = Unit {
     name: "elements",
-    source: &[COMMON, include_str!("elements.cu")],
+    source: &[COMMON, EXPERTS, include_str!("elements.cu")],
     parameters: &[],
     kernels: &["swiglu", "add"],
 };
@@ -24,7 +27,7 @@ pub static ELEMENTS: Unit = Unit {
 /// The first two matrices and the activation.
 pub static INNER: Unit = Unit {
     name: "inner",
-    source: &[COMMON, units::WEIGHTS, include_str!("inner.cu")],
+    source: &[COMMON, EXPERTS, units::WEIGHTS, include_str!("inner.cu")],
     parameters: &["FORMAT"],
     kernels: &["expert_inner"],
 };
@@ -40,7 +43,7 @@ pub static DOWN: Unit = Unit {
 /// The order of pairs, and the sum over a token's pairs.
 pub static ARRANGE: Unit = Unit {
     name: "arrange",
-    source: &[COMMON, include_str!("arrange.cu")],
+    source: &[COMMON, EXPERTS, include_str!("arrange.cu")],
     parameters: &[],
     kernels: &["count_pairs", "place_pairs", "sum_pairs"],
 };
@@ -48,7 +51,7 @@ pub static ARRANGE: Unit = Unit {
 /// Products of all pairs with one expert together.
 pub static GROUPED: Unit = Unit {
     name: "grouped",
-    source: &[COMMON, units::WEIGHTS, units::TILE, include_str!("grouped.cu")],
+    source: &[COMMON, EXPERTS, units::WEIGHTS, units::TILE, include_str!("grouped.cu")],
     parameters: &["FORMAT"],
     kernels: &["grouped_inner", "grouped_down"],
 };
@@ -57,19 +60,6 @@ pub static GROUPED: Unit = Unit {
 const TILE_PAIRS: usize = 64;
 /// Memory for what the experts of many tokens give, before it is summed.
 const PARTS_BYTES: usize = 1 << 30;
-
-/// Memory of the family.
-#[derive(Default)]
-pub struct Scratch {
-    /// Inner rows, `[T · K, F]`.
-    inner: Option<Memory>,
-    /// The same, rounded to 8 bits.
-    rounded: Option<Memory>,
-    /// Tiles, counts of experts, and the order of pairs.
-    order: Option<Memory>,
-    /// What every pair gives, `[T · K, D]`.
-    parts: Option<Memory>,
-}
 
 /// What is computed at once: tokens with their activations, choices, and results.
 struct Tokens {
@@ -103,13 +93,11 @@ impl Cuda {
         let ExpertWeights { gate, up, down } = weights;
         let &Tokens { x, picks, shares, y, rows, used } = tokens;
         let (inner, d, pairs) = (gate.rows, gate.cols, rows * used);
-        let mut scratch = std::mem::take(&mut self.experts);
-        let inner_at = self.scratch(&mut scratch.inner, pairs * inner * 4);
-        let rounded_at = self.scratch(&mut scratch.rounded, rounded_bytes(pairs, inner));
-        self.experts = scratch;
+        let inner_at = self.scratch("inner rows", pairs * inner * 4);
+        let rounded_at = self.scratch("rounded inner rows", rounded_bytes(pairs, inner));
 
         let ([ga, gb, gc], [ua, ub, uc]) = (self.stored(gate).planes, self.stored(up).planes);
-        let code = self.stored(gate).code() as usize;
+        let code = self.stored(gate).code();
         let Activations { codes, steps, halves, floats } = x;
         let args = words![
             ga, gb, gc, ua, ub, uc, codes, steps, halves, floats, picks, shares, inner_at, inner,
@@ -119,7 +107,7 @@ impl Cuda {
         self.record(unit, [inner.div_ceil(8), pairs, 1], 256, args);
 
         let stored = self.stored(down);
-        let ([a, b, c], code) = (stored.planes, stored.code() as usize);
+        let ([a, b, c], code) = (stored.planes, stored.code());
         let rounds = !is_float(stored.format);
         let x = self.round(inner_at, rounded_at, pairs, inner, rounds);
         let Activations { codes, steps, halves, floats } = x;
@@ -136,12 +124,10 @@ impl Cuda {
         let (inner, d, count, pairs) = (gate.rows, gate.cols, gate.count, rows * used);
         // Every expert has at most one tile that is not full.
         let tiles = pairs / TILE_PAIRS + count.min(pairs);
-        let mut scratch = std::mem::take(&mut self.experts);
-        let inner_at = self.scratch(&mut scratch.inner, pairs * inner * 4);
-        let rounded_at = self.scratch(&mut scratch.rounded, rounded_bytes(pairs, inner));
-        let tiles_at = self.scratch(&mut scratch.order, tiles * 16 + (count + pairs) * 4);
-        let parts_at = self.scratch(&mut scratch.parts, pairs * d * 4);
-        self.experts = scratch;
+        let inner_at = self.scratch("inner rows", pairs * inner * 4);
+        let rounded_at = self.scratch("rounded inner rows", rounded_bytes(pairs, inner));
+        let tiles_at = self.scratch("order of pairs", tiles * 16 + (count + pairs) * 4);
+        let parts_at = self.scratch("results of pairs", pairs * d * 4);
         let counts_at = tiles_at + (tiles * 16) as Address;
         let order_at = counts_at + (count * 4) as Address;
 
@@ -151,7 +137,7 @@ impl Cuda {
         self.record(arrange("place_pairs"), [count, 1, 1], 1024, args);
 
         let stored = self.stored(gate);
-        let (format, code) = (stored.format, stored.code() as usize);
+        let (format, code) = (stored.format, stored.code());
         let ([ga, gb, gc], [ua, ub, uc]) = (stored.planes, self.stored(up).planes);
         let Activations { codes, steps, halves, .. } = x;
         let args = words![
@@ -164,7 +150,7 @@ impl Cuda {
 
         let x = self.round(inner_at, rounded_at, pairs, inner, true);
         let stored = self.stored(down);
-        let (format, code, [a, b, c]) = (stored.format, stored.code() as usize, stored.planes);
+        let (format, code, [a, b, c]) = (stored.format, stored.code(), stored.planes);
         let Activations { codes, steps, halves, .. } = x;
         let args = words![a, b, c, codes, steps, halves, order_at, tiles_at, parts_at, d, inner];
         let unit = (&GROUPED, values(&[code]), "grouped_down");

@@ -17,7 +17,7 @@ extern "C" __global__ void __launch_bounds__(WARPS *WARP)
     for (u32 i = lane; i < used * chunks; i += WARP) {
         u32 k = i / chunks, at = i % chunks;
         u64 pair = (u64)t * used + k;
-        Token x = {codes + pair * cols, steps + pair * (cols / 32), halves + pair * (cols / 32), floats + pair * cols};
+        Token x = token_at({codes, steps, halves, floats}, pair, cols);
         Chunk chunk;
         load(chunk, {a, b, c}, (u64)picks[pair] * rows + row, cols, at);
         sum += dot(chunk, x, at);

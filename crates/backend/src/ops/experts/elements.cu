@@ -1,11 +1,5 @@
 // What is done number by number: the activation, the sum.
 
-DEVICE float activate(float gate, float up, float clamp) {
-    gate = gate > clamp ? clamp : gate;
-    up = up > clamp ? clamp : up < -clamp ? -clamp : up;
-    return gate / (1.0f + expf(-gate)) * up;
-}
-
 extern "C" __global__ void swiglu(const float *gate, const float *up, float *out, u32 count,
                                   float clamp) {
     u32 i = blockIdx.x * blockDim.x + threadIdx.x;

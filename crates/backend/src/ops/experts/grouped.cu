@@ -5,17 +5,7 @@
 
 #define PAIRS 2
 
-struct Tile {
-    u32 expert, first, count, unused;
-};
-
 extern __shared__ __align__(16) u8 pool[];
-
-DEVICE float activate(float gate, float up, float clamp) {
-    gate = gate > clamp ? clamp : gate;
-    up = up > clamp ? clamp : up < -clamp ? -clamp : up;
-    return gate / (1.0f + expf(-gate)) * up;
-}
 
 // out[i] = the inner row of pair order[i]. A tile has 64 rows of both matrices: every warp sixteen of
 // each, so that a thread holds both values of an activation.
@@ -63,11 +53,5 @@ extern "C" __global__ void __launch_bounds__(TILE_THREADS, 2)
     part.cols = cols;
     Sums<PAIRS> sums;
     multiply_tile(sums, part, {codes, steps, halves, 0}, lines, tile.count, pool);
-#pragma unroll
-    for (u32 i = 0; i < 2 * PAIRS * 2 * 4; i++) {
-        u32 m = i % 2, j = i / 2 % PAIRS, n = i / 2 / PAIRS % 2, e = i / 4 / PAIRS;
-        u32 t = token_of(j, n, e), row = first_row + row_of(m, e);
-        if (t < tile.count && row < rows)
-            out[(u64)order[tile.first + t] * rows + row] = sums.of[m][j][n][e];
-    }
+    store_sums(sums, out, order, tile.first, tile.count, first_row, rows);
 }

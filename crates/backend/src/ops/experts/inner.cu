@@ -6,12 +6,6 @@
 #define WARPS 8
 #define AHEAD 2
 
-DEVICE float activate(float gate, float up, float clamp) {
-    gate = gate > clamp ? clamp : gate;
-    up = up > clamp ? clamp : up < -clamp ? -clamp : up;
-    return gate / (1.0f + expf(-gate)) * up;
-}
-
 extern "C" __global__ void __launch_bounds__(WARPS *WARP)
     expert_inner(const u8 *ga, const u8 *gb, const u8 *gc, const u8 *ua, const u8 *ub, const u8 *uc,
                  const i8 *codes, const float *steps, const float2 *halves, const float *floats,
@@ -19,8 +13,8 @@ extern "C" __global__ void __launch_bounds__(WARPS *WARP)
                  float clamp) {
     u32 lane = threadIdx.x % WARP, i = blockIdx.x * WARPS + threadIdx.x / WARP, pair = blockIdx.y;
     if (i >= inner) return;
-    u64 at = pair / used, row = (u64)picks[pair] * inner + i;
-    Token x = {codes + at * cols, steps + at * (cols / 32), halves + at * (cols / 32), floats + at * cols};
+    u64 row = (u64)picks[pair] * inner + i;
+    Token x = token_at({codes, steps, halves, floats}, pair / used, cols);
     float gate = 0, up = 0;
     u32 chunks = cols / CHUNK;
     for (u32 c = lane; c < chunks; c += AHEAD * WARP) {

@@ -4,10 +4,10 @@
 //! kernel finds while it has the streams in hand.
 
 use super::{Hyper, HyperMix, HyperSettings};
-use crate::cuda::driver::{Address, Memory};
+use crate::cuda::driver::Address;
 use crate::cuda::kernels::Unit;
 use crate::cuda::{COMMON, Cuda, values, words};
-use crate::ops::linear::cuda::{Activations, is_float, rounded_bytes};
+use crate::ops::linear::cuda::{Activations, Product, is_float, rounded_bytes};
 use crate::{Buffer, Step};
 
 /// Hyper-connections.
@@ -21,31 +21,18 @@ pub static HYPER: Unit = Unit {
 /// Most streams that the kernels have room for.
 const STREAMS_MAX: usize = 8;
 
-/// Memory of the family.
-#[derive(Default)]
-pub struct Scratch {
-    /// Products with the raw streams.
-    products: Option<Memory>,
-    /// Streams of the rows that want logits.
-    gathered: Option<Memory>,
-    /// Streams rounded to 8 bits, for a mix in a quantized format.
-    rounded: Option<Memory>,
-}
-
 impl Cuda {
     /// `W h` for raw streams at `h`; where the products are.
     fn coefficients(&mut self, mix: &HyperMix, h: Address, rows: usize) -> Address {
         let (out_width, width) = (mix.matrix.rows, mix.matrix.cols);
-        let mut scratch = std::mem::take(&mut self.hyper);
-        let out = self.scratch(&mut scratch.products, rows * out_width * 4);
+        let out = self.scratch("stream products", rows * out_width * 4);
         let x = if is_float(self.stored(&mix.matrix).format) {
             Activations { floats: h, ..Activations::default() }
         } else {
-            let at = self.scratch(&mut scratch.rounded, rounded_bytes(rows, width));
+            let at = self.scratch("rounded streams", rounded_bytes(rows, width));
             self.round(h, at, rows, width, true)
         };
-        self.hyper = scratch;
-        self.multiply(&mix.matrix, 1, x, out, rows);
+        self.multiply(Product { weight: &mix.matrix, groups: 1, x, out, tokens: rows });
         out
     }
 }
@@ -96,9 +83,7 @@ impl Hyper for Cuda {
         let HyperSettings { streams: n, eps, rms_eps, .. } = settings;
         assert!(n <= STREAMS_MAX, "{n} streams");
         let (rows, width) = (step.outputs, streams.width);
-        let mut gathered = self.hyper.gathered.take();
-        let h = self.scratch(&mut gathered, rows * width * 4);
-        self.hyper.gathered = gathered;
+        let h = self.scratch("gathered streams", rows * width * 4);
         let args = words![self.at(streams), self.at(&step.output_rows), h, width];
         self.record((&HYPER, values(&[]), "hyper_gather"), [rows, 1, 1], 1024, args);
         let m = self.coefficients(mix, h, rows);

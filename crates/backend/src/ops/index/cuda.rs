@@ -1,7 +1,6 @@
 //! The indexer on CUDA: scores for a stretch of tokens, then the selection.
 
 use super::Index;
-use crate::cuda::driver::Memory;
 use crate::cuda::kernels::Unit;
 use crate::cuda::{COMMON, Cuda, ROWS, values, words};
 use crate::ops::kv::cuda::{KV, LAYOUT, layout_values};
@@ -29,12 +28,6 @@ const SCORES_MAX: usize = 256 << 20;
 /// Rows of a block of the score kernel.
 const BLOCK_ROWS: usize = 32;
 
-/// Memory of the family.
-#[derive(Default)]
-pub struct Scratch {
-    scores: Option<Memory>,
-}
-
 impl Index for Cuda {
     fn round_queries_raw(&mut self, layout: RowLayout, q: &mut Buffer<f32>, rows: usize) {
         if layout.format == RowFormat::ExactF32 {
@@ -58,9 +51,7 @@ impl Index for Cuda {
         let scale = 1.0 / ((heads * paged.layout.width()) as f32).sqrt();
         let stride = step.page_table.width * PAGE_TOKENS / ratio;
         let at_once = (SCORES_MAX / (4 * stride)).clamp(1, step.rows);
-        let mut scores = self.index.scores.take();
-        let at = self.scratch(&mut scores, at_once * stride * 4);
-        self.index.scores = scores;
+        let at = self.scratch("scores", at_once * stride * 4);
         let (pages, page_bytes) = self.pages(&kv.pages);
         let (page_bytes, offset) = (page_bytes as u64, paged.offset as u64);
         let (positions, owners) = (self.at(&step.positions), self.at(&step.owners));

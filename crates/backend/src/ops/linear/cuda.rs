@@ -6,7 +6,7 @@
 use gguf::Format;
 
 use super::Linear;
-use crate::cuda::driver::{Address, Memory};
+use crate::cuda::driver::Address;
 use crate::cuda::kernels::Unit;
 use crate::cuda::{COMMON, Cuda, units, values, words};
 use crate::{Buffer, Weight};
@@ -55,12 +55,11 @@ pub(crate) fn tile_bytes(format: Format, tokens: usize) -> usize {
     2 * (TILE_ROWS + tokens) * line + if format == Format::Iq2Xxs { 256 * 8 } else { 0 }
 }
 
-/// Rounded activations of one buffer, used until the buffer changes.
+/// Which activations are rounded: those of one buffer, until the buffer changes.
 #[derive(Default)]
 pub struct Rounded {
     /// Buffer, rows, columns.
     source: Option<(usize, usize, usize)>,
-    memory: Option<Memory>,
 }
 
 impl Rounded {
@@ -77,6 +76,16 @@ pub(crate) struct Activations {
     pub steps: Address,
     pub halves: Address,
     pub floats: Address,
+}
+
+/// `out[t] = W x[t]` by groups, from activations that are ready.
+#[derive(Clone, Copy)]
+pub(crate) struct Product<'a> {
+    pub weight: &'a Weight,
+    pub groups: usize,
+    pub x: Activations,
+    pub out: Address,
+    pub tokens: usize,
 }
 
 /// Whether products with a format take activations as they are.
@@ -102,9 +111,7 @@ impl Cuda {
         if is_float(format) {
             return Activations { floats, ..Activations::default() };
         }
-        let mut memory = self.rounded.memory.take();
-        let at = self.scratch(&mut memory, rounded_bytes(rows, cols));
-        self.rounded.memory = memory;
+        let at = self.scratch("rounded activations", rounded_bytes(rows, cols));
         let source = Some((x.id, rows, cols));
         let known = self.rounded.source == source;
         self.rounded.source = source;
@@ -130,39 +137,26 @@ impl Cuda {
         Activations { codes: at, steps, halves, floats: x }
     }
 
-    /// `out[t] = W x[t]` by groups, from activations that are ready.
-    pub(crate) fn multiply(
-        &mut self,
-        weight: &Weight,
-        groups: usize,
-        x: Activations,
-        out: Address,
-        tokens: usize,
-    ) {
+    /// Computes a product.
+    pub(crate) fn multiply(&mut self, product: Product) {
+        let Product { weight, groups, tokens, .. } = product;
         let float = is_float(self.stored(weight).format);
         let tile = if float { FLOAT_TILE } else { TILE_ROWS };
         // A tile must not reach into another group.
         if tokens <= FEW_TOKENS || groups > 1 && !(weight.rows / groups).is_multiple_of(tile) {
-            self.multiply_few(weight, groups, x, out, tokens);
+            self.multiply_few(product);
         } else if float {
-            self.multiply_floats(weight, groups, x, out, tokens);
+            self.multiply_floats(product);
         } else {
-            self.multiply_tiles(weight, groups, x, out, tokens);
+            self.multiply_tiles(product);
         }
     }
 
     /// The same on tensor cores.
-    fn multiply_tiles(
-        &mut self,
-        weight: &Weight,
-        groups: usize,
-        x: Activations,
-        out: Address,
-        tokens: usize,
-    ) {
-        let stored = self.stored(weight);
-        let ([a, b, c], format, code) = (stored.planes, stored.format, stored.code() as usize);
-        let (rows, cols) = (weight.rows, weight.cols);
+    fn multiply_tiles(&mut self, product: Product) {
+        let Product { weight: &Weight { rows, cols, .. }, groups, x, out, tokens } = product;
+        let stored = self.stored(product.weight);
+        let ([a, b, c], format, code) = (stored.planes, stored.format, stored.code());
         let Activations { codes, steps, halves, .. } = x;
         let row_tiles = rows.div_ceil(TILE_ROWS);
         // Large tiles decode weights less often, if there are enough of them for every processor.
@@ -175,34 +169,20 @@ impl Cuda {
     }
 
     /// The same in floats.
-    fn multiply_floats(
-        &mut self,
-        weight: &Weight,
-        groups: usize,
-        x: Activations,
-        out: Address,
-        tokens: usize,
-    ) {
-        let stored = self.stored(weight);
-        let ([a, b, c], code) = (stored.planes, stored.code() as usize);
-        let (rows, cols) = (weight.rows, weight.cols);
+    fn multiply_floats(&mut self, product: Product) {
+        let Product { weight: &Weight { rows, cols, .. }, groups, x, out, tokens } = product;
+        let stored = self.stored(product.weight);
+        let ([a, b, c], code) = (stored.planes, stored.code());
         let grid = [tokens.div_ceil(FLOAT_TILE), rows.div_ceil(FLOAT_TILE), 1];
         let args = words![a, b, c, x.floats, out, rows, cols, groups, tokens];
         self.record((&SGEMM, values(&[code]), "sgemm"), grid, 256, args);
     }
 
     /// The same for a few tokens: every weight is read once for eight of them.
-    fn multiply_few(
-        &mut self,
-        weight: &Weight,
-        groups: usize,
-        x: Activations,
-        out: Address,
-        tokens: usize,
-    ) {
-        let stored = self.stored(weight);
-        let ([a, b, c], format) = (stored.planes, stored.code());
-        let (rows, cols) = (weight.rows, weight.cols);
+    fn multiply_few(&mut self, product: Product) {
+        let Product { weight: &Weight { rows, cols, .. }, groups, x, out, tokens } = product;
+        let stored = self.stored(product.weight);
+        let ([a, b, c], code) = (stored.planes, stored.code());
         let Activations { codes, steps, halves, floats } = x;
         let (kernel, tile) = match tokens {
             1 => ("gemv1", 1),
@@ -216,7 +196,7 @@ impl Cuda {
         let grid = [rows.div_ceil(8 / split), tokens.div_ceil(tile), 1];
         let args =
             words![a, b, c, codes, steps, halves, floats, out, rows, cols, groups, tokens, split];
-        self.record((&GEMV, values(&[format as usize]), kernel), grid, 256, args);
+        self.record((&GEMV, values(&[code]), kernel), grid, 256, args);
     }
 }
 
@@ -232,6 +212,6 @@ impl Linear for Cuda {
         let format = self.stored(weight).format;
         let x = self.activations(x, rows * groups, weight.cols, format);
         let out = self.edit(out);
-        self.multiply(weight, groups, x, out, rows);
+        self.multiply(Product { weight, groups, x, out, tokens: rows });
     }
 }

@@ -15,12 +15,7 @@ DEVICE void gemm(Planes w, Token x, float *out, u32 rows, u32 cols, u32 groups, 
     Part part = {w, min(first_row + threadIdx.x / 2, rows - 1), cols};
     Sums<PAIRS> sums;
     multiply_tile(sums, part, x, lines, count, pool);
-#pragma unroll
-    for (u32 i = 0; i < 2 * PAIRS * 2 * 4; i++) {
-        u32 m = i % 2, j = i / 2 % PAIRS, n = i / 2 / PAIRS % 2, e = i / 4 / PAIRS;
-        u32 t = token_of(j, n, e), row = first_row + row_of(m, e);
-        if (t < count && row < rows) out[(u64)(first + t) * rows + row] = sums.of[m][j][n][e];
-    }
+    store_sums(sums, out, 0, first, count, first_row, rows);
 }
 
 #define GEMM(TOKENS)                                                                               \

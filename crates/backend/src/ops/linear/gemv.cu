@@ -7,8 +7,7 @@
 #define AHEAD 4
 
 template <int TOKENS>
-DEVICE void gemv(Planes w, const i8 *codes, const float *steps, const float2 *halves,
-                 const float *floats, float *out, u32 rows, u32 cols, u32 groups, u32 tokens,
+DEVICE void gemv(Planes w, const Token &all, float *out, u32 rows, u32 cols, u32 groups, u32 tokens,
                  u32 split) {
     __shared__ float parts[WARPS][TOKENS];
     u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, part = warp % split;
@@ -21,9 +20,7 @@ DEVICE void gemv(Planes w, const i8 *codes, const float *steps, const float2 *ha
 #pragma unroll
         for (int t = 0; t < TOKENS; t++) {
             // Tokens beyond the last repeat it; nobody stores their results.
-            u64 at = (u64)min(first + t, tokens - 1) * groups + group;
-            x[t] = {codes + at * cols, steps + at * (cols / 32), halves + at * (cols / 32),
-                    floats + at * cols};
+            x[t] = token_at(all, (u64)min(first + t, tokens - 1) * groups + group, cols);
         }
         for (u32 c = part * WARP + lane; c < chunks; c += AHEAD * split * WARP) {
             Chunk loaded[AHEAD];
@@ -59,7 +56,7 @@ DEVICE void gemv(Planes w, const i8 *codes, const float *steps, const float2 *ha
         gemv##TOKENS(const u8 *a, const u8 *b, const u8 *c, const i8 *codes, const float *steps,   \
                      const float2 *halves, const float *floats, float *out, u32 rows, u32 cols,    \
                      u32 groups, u32 tokens, u32 split) {                                          \
-        gemv<TOKENS>({a, b, c}, codes, steps, halves, floats, out, rows, cols, groups, tokens,     \
+        gemv<TOKENS>({a, b, c}, {codes, steps, halves, floats}, out, rows, cols, groups, tokens,   \
                      split);                                                                       \
     }
 

@@ -1,21 +1,9 @@
 // The norms; see mod.rs. Squares are added in double precision: numbers may be very large or small.
 
-DEVICE double block_sum_double(double value) {
-    __shared__ double parts[WARP];
-    for (int distance = WARP / 2; distance > 0; distance /= 2)
-        value += __shfl_xor_sync(0xffffffff, value, distance);
-    __syncthreads();
-    if (threadIdx.x % WARP == 0) parts[threadIdx.x / WARP] = value;
-    __syncthreads();
-    double sum = 0;
-    for (u32 warp = 0; warp < blockDim.x / WARP; warp++) sum += parts[warp];
-    return sum;
-}
-
 DEVICE float rms_scale(const float *x, u32 width, float eps) {
     double sum = 0;
     for (u32 i = threadIdx.x; i < width; i += blockDim.x) sum += (double)x[i] * x[i];
-    return (float)(1.0 / sqrt(block_sum_double(sum) / width + (double)eps));
+    return (float)(1.0 / sqrt(block_sum(sum) / width + (double)eps));
 }
 
 // One block per row. x, out [rows, width], weight [width].

@@ -1,15 +1,11 @@
-// The rotation; see mod.rs. Position times frequency is rounded to a float, its sine and cosine are
-// taken in double precision.
+// The rotation; see mod.rs.
 
 // frequencies [pairs], positions [rows] -> out [rows, pairs] of (cos, sin).
 extern "C" __global__ void rope_angles(const float *frequencies, const u32 *positions, float2 *out,
                                        u32 pairs, u32 rows) {
     u32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= rows * pairs) return;
-    double theta = __fmul_rn((float)positions[i / pairs], frequencies[i % pairs]);
-    double sine, cosine;
-    sincos(theta, &sine, &cosine);
-    out[i] = make_float2((float)cosine, (float)sine);
+    out[i] = angle_of(positions[i / pairs], frequencies[i % pairs]);
 }
 
 // The last 2 * pairs channels of each head of x [rows, heads * dim], in place.
@@ -19,7 +15,6 @@ extern "C" __global__ void rotate(float *x, const float2 *angles, u32 heads, u32
     if (i >= rows * heads * pairs) return;
     u32 pair = i % pairs, head = i / pairs;
     float2 angle = angles[(u64)(head / heads) * pairs + pair];
-    float2 *at = (float2 *)(x + (u64)head * dim + dim - 2 * pairs) + pair, v = *at;
-    float sine = direction * angle.y;
-    *at = make_float2(v.x * angle.x - v.y * sine, v.x * sine + v.y * angle.x);
+    float2 *at = (float2 *)(x + (u64)head * dim + dim - 2 * pairs) + pair;
+    *at = turned(*at, make_float2(angle.x, direction * angle.y));
 }
