@@ -60,8 +60,12 @@ fn open_cpu(count: usize, model: &File) -> Box<dyn Backend> {
 
 /// Half of what memory has left when it holds the whole file.
 fn repack_bytes_max(model: &File) -> usize {
-    let weights: usize = model.tensors().iter().map(|tensor| tensor.byte_count).sum();
-    machine::memory_available().unwrap_or(0).saturating_sub(weights) / 2
+    machine::memory_available().unwrap_or(0).saturating_sub(weight_bytes(model)) / 2
+}
+
+/// Bytes of all tensors.
+pub fn weight_bytes(model: &File) -> usize {
+    model.tensors().iter().map(|tensor| tensor.byte_count).sum()
 }
 
 /// Processors that this process may use, in the order in which threads should take them.

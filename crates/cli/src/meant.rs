@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use backend::RowFormat;
+use clap::ValueEnum;
 use engine::Sampling;
 use quantizer::{Recipe, SynthRecipe};
 use spec::{Shape, TokenId};
@@ -323,20 +324,34 @@ pub fn bench(typed: typed::Bench) -> Result<Bench> {
 fn synthetic(name: String, layers: Option<usize>) -> Result<Synthetic> {
     let expected = || usage(format!("--synthetic {name}: expected a shape and a recipe: flash-q2"));
     let (shape, recipe) = name.split_once('-').ok_or_else(expected)?;
-    let shape = match shape {
-        "flash" => Shape::flash(),
-        "pro" => Shape::pro(),
-        _ => return Err(expected()),
-    };
+    let shape = ShapeName::from_str(shape, false).ok().and_then(published);
+    let (_, shape) = shape.ok_or_else(expected)?;
     let recipe = recipe.parse().map_err(|problem| usage(format!("--synthetic: {problem}")))?;
-    let shape = match at_least_one("--layers", layers)? {
-        Some(layers) if layers > shape.layers => {
-            return Err(usage(format!("--layers {layers}: {name} has {}", shape.layers)));
-        }
-        Some(layers) => shape.first_layers(layers),
-        None => shape,
-    };
+    let shape = first_layers(shape, at_least_one("--layers", layers)?, &name)?;
     Ok(Synthetic { name, shape, recipe })
+}
+
+/// A published shape and its name; Nano's is that of a file.
+fn published(name: ShapeName) -> Option<(&'static str, Shape)> {
+    match name {
+        ShapeName::Flash => Some(("Flash", Shape::flash())),
+        ShapeName::Pro => Some(("Pro", Shape::pro())),
+        ShapeName::Nano => None,
+    }
+}
+
+/// The first `layers` layers of a shape, or all of them.
+///
+/// # Errors
+/// It has fewer.
+pub fn first_layers(shape: Shape, layers: Option<usize>, name: &str) -> Result<Shape> {
+    match layers {
+        Some(layers) if layers > shape.layers => {
+            Err(usage(format!("--layers {layers}: {name} has {}", shape.layers)))
+        }
+        Some(layers) => Ok(shape.first_layers(layers)),
+        None => Ok(shape),
+    }
 }
 
 /// `dwarfstar synth`.
@@ -346,9 +361,10 @@ pub fn synth(typed: typed::Synth) -> Result<Synth> {
     let out = typed.out.filter(|_| !typed.dry_run);
     let origin = match (typed.like, typed.shape) {
         (Some(path), _) => Origin::Model(Model::File(path)),
-        (None, Some(ShapeName::Flash)) => Origin::Shape("Flash", Shape::flash().into()),
-        (None, Some(ShapeName::Pro)) => Origin::Shape("Pro", Shape::pro().into()),
-        (None, Some(ShapeName::Nano)) => Origin::Model(Model::BuiltIn),
+        (None, Some(name)) => match published(name) {
+            Some((name, shape)) => Origin::Shape(name, shape.into()),
+            None => Origin::Model(Model::BuiltIn),
+        },
         (None, None) => return Err(usage("which shape? say --shape flash, or --like FILE")),
     };
     let typed::Synth { seed, force: overwrite, json, .. } = typed;

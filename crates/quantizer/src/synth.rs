@@ -166,10 +166,7 @@ impl SynthTensor {
     /// All bytes.
     fn bytes(&self, seed: u64) -> Vec<u8> {
         let mut bytes = vec![0; self.byte_count as usize];
-        let chunks = bytes.par_chunks_mut(self.content.chunk_bytes());
-        chunks.enumerate().for_each(|(chunk, out)| {
-            self.content.fill(&mut random::stream(seed, &self.name, chunk), out);
-        });
+        self.fill_chunks(seed, 0, &mut bytes);
         bytes
     }
 
@@ -178,7 +175,12 @@ impl SynthTensor {
         let chunk_bytes = self.content.chunk_bytes();
         let left = self.byte_count as usize - first * chunk_bytes;
         piece.resize(left.min(PIECE_CHUNKS * chunk_bytes), 0);
-        piece.par_chunks_mut(chunk_bytes).enumerate().for_each(|(chunk, out)| {
+        self.fill_chunks(seed, first, piece);
+    }
+
+    /// The chunks from `first` on, as many as `out` holds.
+    fn fill_chunks(&self, seed: u64, first: usize, out: &mut [u8]) {
+        out.par_chunks_mut(self.content.chunk_bytes()).enumerate().for_each(|(chunk, out)| {
             let mut stream = random::stream(seed, &self.name, first + chunk);
             self.content.fill(&mut stream, out);
         });

@@ -82,7 +82,7 @@ fn made(synthetic: &Synthetic) -> Result<File> {
 
 /// Whether memory can hold all weights. What the system keeps of the file counts as available.
 fn fit(file: &File) -> bool {
-    let weights: usize = file.tensors().iter().map(|tensor| tensor.byte_count).sum();
+    let weights = compute::weight_bytes(file);
     machine::memory_available().is_none_or(|available| weights < available)
 }
 
@@ -91,7 +91,7 @@ fn measure(engine: Engine, meant: &Bench, report: &mut Report, shown: bool) -> R
     // What was made or copied to a device is where it belongs.
     let mapped = meant.synthetic.is_none() && !report.memory.is_device();
     if report.weights_in_memory && mapped {
-        let weights = engine.file().tensors().iter().map(|tensor| tensor.byte_count as u64).sum();
+        let weights = compute::weight_bytes(engine.file()) as u64;
         if !memory::touch(engine.file(), &Progress::bytes("loading", weights, shown)) {
             return Ok(false);
         }

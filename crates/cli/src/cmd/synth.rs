@@ -13,12 +13,12 @@ use serde_json::{Value, json};
 use spec::Shape;
 
 use crate::cmd::formats::Formats;
-use crate::exit::{Exit, say, usage};
+use crate::exit::{Exit, say};
 use crate::human;
 use crate::interrupt;
 use crate::json;
 use crate::machine;
-use crate::meant::{Origin, Synth};
+use crate::meant::{Origin, Synth, first_layers};
 use crate::open;
 use crate::progress::Progress;
 use crate::terminal::Terminal;
@@ -28,17 +28,14 @@ const DISK_RESERVE_BYTES: u64 = 64 << 20;
 
 /// Makes the file, or only the plan of it.
 pub fn synth(meant: &Synth, terminal: &Terminal) -> Result<Exit> {
-    let Model { mut shape, mut name, tokenizer } = model(&meant.origin)?;
-    if let Some(layers) = meant.layers {
-        let all = shape.layers;
-        if layers > all {
-            return Err(usage(format!("--layers {layers}: {name} has {all}")));
-        }
-        shape = shape.first_layers(layers);
-        name = if layers < all { format!("{name}, {layers} of {all} layers") } else { name };
+    let Model { shape, mut name, tokenizer } = model(&meant.origin)?;
+    let all = shape.layers;
+    let shape = first_layers(shape, meant.layers, &name)?;
+    let layers = shape.layers;
+    if layers < all {
+        name = format!("{name}, {layers} of {all} layers");
     }
     let (recipe, seed) = (meant.recipe, meant.seed);
-    let layers = shape.layers;
     let name = format!("{name} (random weights)");
     let plan = Plan::new(SynthOptions { shape, recipe, seed, name, tokenizer })?;
     if let Some(out) = &meant.out {

@@ -9,7 +9,7 @@ use backend::cuda::kernels::CodeCache;
 use backend::cuda::{Cuda, CudaOptions};
 use gguf::File;
 
-use super::Computer;
+use super::{Computer, weight_bytes};
 use crate::exit::say;
 use crate::human;
 
@@ -24,7 +24,7 @@ pub fn open(ordinal: usize, model: &File) -> Result<Computer> {
     let cache = cache_folder().map(|folder| Box::new(Folder(folder)) as Box<dyn CodeCache>);
     let cuda = Cuda::open(CudaOptions { ordinal, cache, compiler: None })?;
     let (free, total) = cuda.memory()?;
-    let weights: usize = model.tensors().iter().map(|tensor| tensor.byte_count).sum();
+    let weights = weight_bytes(model);
     if weights > free {
         bail!(
             "the weights of {} take {}, and the CUDA device has {} free of {}: use a smaller file, \

@@ -100,6 +100,22 @@ fn a_written_file_has_the_planned_size_and_finite_values_in_the_planned_formats(
     }
 }
 
+/// A model that is nowhere stored, and its file.
+#[test]
+fn what_is_made_is_what_is_written() {
+    for recipe in SynthRecipe::ALL {
+        let written = File::from_bytes("m", write(&plan(small(), recipe, 3))).unwrap();
+        let made = plan(small(), recipe, 3).into_file("m");
+        assert!(made.metadata().iter().eq(written.metadata().iter()), "{recipe}: keys");
+        assert_eq!(made.tensors().len(), written.tensors().len(), "{recipe}: tensors");
+        for tensor in written.tensors() {
+            let same = made.tensor(&tensor.name).expect(&tensor.name);
+            assert_eq!((&same.dims, same.format), (&tensor.dims, tensor.format), "{}", tensor.name);
+            assert!(made.bytes(same)[..] == written.bytes(tensor)[..], "{}", tensor.name);
+        }
+    }
+}
+
 #[test]
 fn the_same_seed_gives_the_same_bytes_on_any_number_of_threads() {
     let written = |threads: usize, seed| {
