@@ -221,8 +221,10 @@ impl<const DOT: bool> Simd for Neon<DOT> {
         }
     }
 
+    const SIGN_FLIP: u8 = 0x80;
+
     #[inline(always)]
-    fn block<const T: usize, const WIDE: bool>(
+    fn block<const T: usize, const SIGNED: bool>(
         codes: &Codes,
         x: [&[i8; BLOCK]; T],
         start: [i32; T],
@@ -235,7 +237,7 @@ impl<const DOT: bool> Simd for Neon<DOT> {
                 let at = x[t].as_ptr();
                 halves[t] = [vld1q_s8(at), vld1q_s8(at.add(16))];
                 // Products are signed: wide codes are made smaller by 128, and the sums larger.
-                let shift = if WIDE {
+                let shift = if SIGNED {
                     128 * i32::from(vaddlvq_s8(halves[t][0]) + vaddlvq_s8(halves[t][1]))
                 } else {
                     0
@@ -245,7 +247,7 @@ impl<const DOT: bool> Simd for Neon<DOT> {
             // Four rows at a time: their sums and all activations of eight tokens fit in registers.
             let mut sums = [[vdupq_n_s32(0); 4]; T];
             for four in 0..4 {
-                let codes = steps::<WIDE>(codes, four);
+                let codes = steps::<SIGNED>(codes, four);
                 let sums_four = if DOT {
                     dot_four(codes, halves, first)
                 } else {
@@ -260,10 +262,10 @@ impl<const DOT: bool> Simd for Neon<DOT> {
     }
 
     #[inline(always)]
-    fn interleave<const FLIP: u8>(rows: [&[u8; BLOCK]; PANEL_ROWS], out: &mut Codes) {
+    fn interleave<const SIGNED: bool>(rows: [&[u8; BLOCK]; PANEL_ROWS], out: &mut Codes) {
         for (four, rows) in rows.as_chunks::<4>().0.iter().enumerate() {
             for half in 0..2 {
-                let steps = quads::<FLIP>(rows.map(|row| &row.as_chunks::<16>().0[half]));
+                let steps = quads::<SIGNED>(rows.map(|row| &row.as_chunks::<16>().0[half]));
                 for (step, out) in steps.into_iter().zip(&mut out[4 * half..]) {
                     // SAFETY: NEON is there; the array is one vector.
                     unsafe { vst1q_u8(out.as_chunks_mut::<16>().0[four].as_mut_ptr(), step) }
@@ -337,13 +339,13 @@ fn widen(x: &[u8; LANES]) -> [uint32x4_t; 4] {
 
 /// The codes of rows `4 four` up, for each step; less 128 if they are wide.
 #[inline(always)]
-fn steps<const WIDE: bool>(codes: &Codes, four: usize) -> [int8x16_t; BLOCK / 4] {
+fn steps<const SIGNED: bool>(codes: &Codes, four: usize) -> [int8x16_t; BLOCK / 4] {
     // SAFETY: the callers have NEON; four rows of a step are one vector.
     unsafe {
         let mut steps = [vdupq_n_s8(0); BLOCK / 4];
         for (step, codes) in steps.iter_mut().zip(codes) {
             let codes = vld1q_u8(codes.as_chunks::<16>().0[four].as_ptr());
-            let codes = if WIDE { veorq_u8(codes, vdupq_n_u8(0x80)) } else { codes };
+            let codes = if SIGNED { veorq_u8(codes, vdupq_n_u8(0x80)) } else { codes };
             *step = vreinterpretq_s8_u8(codes);
         }
         steps
@@ -432,13 +434,13 @@ fn repeat(four: &[i8; 4]) -> int8x16_t {
 
 /// Four rows of sixteen columns, four columns at a time: `out[j][4 r ..][..4] = rows[r][4 j ..]`.
 #[inline(always)]
-fn quads<const FLIP: u8>(rows: [&[u8; 16]; 4]) -> [uint8x16_t; 4] {
+fn quads<const SIGNED: bool>(rows: [&[u8; 16]; 4]) -> [uint8x16_t; 4] {
     // SAFETY: the callers have NEON; a row is one vector.
     unsafe {
         let mut four = [vdupq_n_u32(0); 4];
         for (four, row) in four.iter_mut().zip(rows) {
             let row = vld1q_u8(row.as_ptr());
-            let row = if FLIP == 0 { row } else { veorq_u8(row, vdupq_n_u8(FLIP)) };
+            let row = if SIGNED { veorq_u8(row, vdupq_n_u8(0x80)) } else { row };
             *four = vreinterpretq_u32_u8(row);
         }
         let [a, b, c, d] = four;

@@ -90,22 +90,30 @@ pub(crate) trait Simd: Copy + 'static {
     /// The sum of the lanes: halves are added (lane `i` and `i + 8`), then quarters, and so on.
     fn sum(x: Self::F) -> f32;
 
+    /// What codes with a sign are combined with (`^`) before they are multiplied: 0x80 makes bytes
+    /// without sign, 128 more, for processors that multiply such bytes by signed ones; 0 leaves
+    /// them as they are.
+    const SIGN_FLIP: u8;
+
     /// For each of `T` tokens and each row: `start + Σ code · x` over the block, exact.
     ///
-    /// Codes are bytes without sign, at most 127 unless `WIDE`; activations are signed, at least
-    /// −127.
-    fn block<const T: usize, const WIDE: bool>(
+    /// Codes are bytes without sign, at most 127; or if `SIGNED` any bytes with a sign, combined
+    /// with [`Simd::SIGN_FLIP`]. Then the product is that of the combined bytes without sign, unless
+    /// the flip is 0. Activations are signed, at least −127.
+    fn block<const T: usize, const SIGNED: bool>(
         codes: &Codes,
         x: [&[i8; BLOCK]; T],
         start: [i32; T],
     ) -> [Self::I; T];
 
-    /// Rows side by side: `out[j][4 r ..][..4] = rows[r][4 j ..][..4] ^ FLIP`.
+    /// Rows side by side: `out[j][4 r ..][..4] = rows[r][4 j ..][..4]`, combined with
+    /// [`Simd::SIGN_FLIP`] if `SIGNED`.
     #[inline(always)]
-    fn interleave<const FLIP: u8>(rows: [&[u8; BLOCK]; PANEL_ROWS], out: &mut Codes) {
+    fn interleave<const SIGNED: bool>(rows: [&[u8; BLOCK]; PANEL_ROWS], out: &mut Codes) {
+        let flip = if SIGNED { Self::SIGN_FLIP } else { 0 };
         for (r, row) in rows.iter().enumerate() {
             for (out, four) in out.iter_mut().zip(row.as_chunks::<4>().0) {
-                out[4 * r..4 * r + 4].copy_from_slice(&four.map(|byte| byte ^ FLIP));
+                out[4 * r..4 * r + 4].copy_from_slice(&four.map(|byte| byte ^ flip));
             }
         }
     }

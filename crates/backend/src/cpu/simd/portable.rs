@@ -135,8 +135,10 @@ impl Simd for Portable {
         x[0]
     }
 
+    const SIGN_FLIP: u8 = 0x80;
+
     #[inline(always)]
-    fn block<const T: usize, const WIDE: bool>(
+    fn block<const T: usize, const SIGNED: bool>(
         codes: &Codes,
         x: [&[i8; BLOCK]; T],
         start: [i32; T],

@@ -311,7 +311,8 @@ fn conversions_are_the_same() {
     }
 }
 
-/// A block of codes, eight tokens, and where their sums start.
+/// A block of codes, eight tokens, and where their sums start. Codes with a sign are bytes in two's
+/// complement.
 struct Product {
     codes: Codes,
     x: [[i8; BLOCK]; 8],
@@ -319,9 +320,9 @@ struct Product {
 }
 
 #[derive(Clone, Copy)]
-struct Products<'a, const T: usize, const WIDE: bool>(&'a [Product]);
+struct Products<'a, const T: usize, const SIGNED: bool>(&'a [Product]);
 
-impl<const T: usize, const WIDE: bool> Kernel for Products<'_, T, WIDE> {
+impl<const T: usize, const SIGNED: bool> Kernel for Products<'_, T, SIGNED> {
     type Out = Vec<u32>;
 
     #[inline(always)]
@@ -329,11 +330,14 @@ impl<const T: usize, const WIDE: bool> Kernel for Products<'_, T, WIDE> {
         let mut out = Vec::new();
         for product in self.0 {
             let (mut x, mut start): ([&[i8; BLOCK]; T], _) = ([&[0; BLOCK]; T], [0; T]);
+            let flip = if SIGNED { S::SIGN_FLIP } else { 0 };
             for t in 0..T {
-                (x[t], start[t]) = (&product.x[t], product.start[t]);
+                let sum: i32 = product.x[t].iter().map(|x| i32::from(*x)).sum();
+                (x[t], start[t]) = (&product.x[t], product.start[t] - i32::from(flip) * sum);
             }
+            let codes = product.codes.map(|step| step.map(|code| code ^ flip));
             // Sums are below 2^24: exact as floats.
-            for sums in S::block::<T, WIDE>(&product.codes, x, start) {
+            for sums in S::block::<T, SIGNED>(&codes, x, start) {
                 push_exact::<S>(S::to_f(sums), &mut out);
             }
         }
@@ -344,7 +348,7 @@ impl<const T: usize, const WIDE: bool> Kernel for Products<'_, T, WIDE> {
 fn products(largest: u8) -> Vec<Product> {
     let mut random = Random(3);
     let mut products = Vec::new();
-    for codes in [0, 1, largest / 2, largest / 2 + 1, largest] {
+    for codes in [0, 1, 128 & largest, 127, largest] {
         for x in [-127, -1, 0, 1, 127] {
             let x = std::array::from_fn(|t| [if t % 2 == 0 { x } else { -x }; BLOCK]);
             products.push(Product { codes: [[codes; 64]; 8], x, start: [0; 8] });
@@ -376,12 +380,14 @@ fn products_are_the_same() {
     let extreme = (32 * 127 * 127) as f32;
     assert_eq!(out[24 * 8 * LANES], extreme.to_bits());
     assert_eq!(out[24 * 8 * LANES + LANES], (-extreme).to_bits());
-    let wide = products(255);
-    probe("wide block, one token", Products::<1, true>(&wide));
-    probe("wide block, two tokens", Products::<2, true>(&wide));
-    probe("wide block, four tokens", Products::<4, true>(&wide));
-    let out = probe("wide block, eight tokens", Products::<8, true>(&wide));
-    assert_eq!(out[24 * 8 * LANES], ((32 * 127 * 255) as f32).to_bits());
+    let signed = products(255);
+    probe("signed block, one token", Products::<1, true>(&signed));
+    probe("signed block, two tokens", Products::<2, true>(&signed));
+    probe("signed block, four tokens", Products::<4, true>(&signed));
+    let out = probe("signed block, eight tokens", Products::<8, true>(&signed));
+    // Codes −128 with activations −127; the last: codes −1, activations 127.
+    assert_eq!(out[10 * 8 * LANES], ((32 * 128 * 127) as f32).to_bits());
+    assert_eq!(out[24 * 8 * LANES], ((-32 * 127) as f32).to_bits());
 }
 
 #[derive(Clone, Copy)]
@@ -400,10 +406,13 @@ impl Kernel for Bytes<'_> {
                 *row = bytes;
             }
             let mut codes = [[0; 64]; 8];
-            S::interleave::<0>(rows, &mut codes);
+            S::interleave::<false>(rows, &mut codes);
             push_bytes(codes.as_flattened(), &mut out);
-            S::interleave::<0x80>(rows, &mut codes);
-            push_bytes(codes.as_flattened(), &mut out);
+            S::interleave::<true>(rows, &mut codes);
+            push_bytes(
+                codes.map(|step| step.map(|code| code ^ S::SIGN_FLIP)).as_flattened(),
+                &mut out,
+            );
 
             let mut transposed = [[0; 16]; 16];
             let square = bytes.as_chunks().0[..16].as_array().expect("sixteen");
@@ -443,7 +452,7 @@ fn bytes_are_moved_the_same() {
     // In the last: row 3, columns 8 to 11, and the same columns of row 4.
     let last = &out[out.len() / bytes.len() * (bytes.len() - 1)..];
     assert_eq!(last[2 * 64 + 12..][..5], [104, 105, 106, 107, 136]);
-    assert_eq!(last[512 + 2 * 64 + 12..][..5], [232, 233, 234, 235, 8]);
+    assert_eq!(last[512 + 2 * 64 + 12..][..5], [104, 105, 106, 107, 136], "its sign taken back");
     assert_eq!(last[1024 + 16 * 5 + 2], 16 * 2 + 5);
 }
 

@@ -232,8 +232,12 @@ impl Simd for Avx2 {
         unsafe { sum_eight(_mm256_add_ps(x[0], x[1])) }
     }
 
+    /// The multiplication takes bytes without sign times signed ones: the sign of a code moves to
+    /// the activation. Magnitudes up to 128 are fine: 128 · 127 · 2 fits 16 bits.
+    const SIGN_FLIP: u8 = 0;
+
     #[inline(always)]
-    fn block<const T: usize, const WIDE: bool>(
+    fn block<const T: usize, const SIGNED: bool>(
         codes: &Codes,
         x: [&[i8; BLOCK]; T],
         start: [i32; T],
@@ -241,28 +245,26 @@ impl Simd for Avx2 {
         // SAFETY: AVX2 is there; a step of codes is two vectors, four activations one integer.
         unsafe {
             let mut sums = [[_mm256_setzero_si256(); 2]; T];
-            for (sums, start) in sums.iter_mut().zip(start) {
-                *sums = [_mm256_set1_epi32(start); 2];
-            }
-            let (ones, limit) = (_mm256_set1_epi16(1), _mm256_set1_epi8(127));
-            for (j, codes) in codes.iter().enumerate() {
-                let at = codes.as_ptr().cast::<__m256i>();
-                let codes = [_mm256_loadu_si256(at), _mm256_loadu_si256(at.add(1))];
-                for (sums, x) in sums.iter_mut().zip(x) {
-                    let four = x.as_ptr().add(4 * j).cast::<i32>().read_unaligned();
-                    let four = _mm256_set1_epi32(four);
-                    for h in 0..2 {
-                        // Pairs of products are added in 16 bits, which saturate: 255 · 127 · 2 is
-                        // too much, so wide codes go in two parts, 127 at most and the rest.
-                        let low = if WIDE { _mm256_min_epu8(codes[h], limit) } else { codes[h] };
-                        let mut pairs = _mm256_madd_epi16(_mm256_maddubs_epi16(low, four), ones);
-                        if WIDE {
-                            let high = _mm256_subs_epu8(codes[h], limit);
-                            let more = _mm256_madd_epi16(_mm256_maddubs_epi16(high, four), ones);
-                            pairs = _mm256_add_epi32(pairs, more);
-                        }
-                        sums[h] = _mm256_add_epi32(sums[h], pairs);
+            let ones = _mm256_set1_epi16(1);
+            // Half by half: the sums of eight tokens must stay in sixteen registers.
+            for h in 0..2 {
+                let mut half = [_mm256_setzero_si256(); T];
+                for (sum, start) in half.iter_mut().zip(start) {
+                    *sum = _mm256_set1_epi32(start);
+                }
+                for (j, codes) in codes.iter().enumerate() {
+                    let codes = _mm256_loadu_si256(codes.as_ptr().cast::<__m256i>().add(h));
+                    let size = if SIGNED { _mm256_abs_epi8(codes) } else { codes };
+                    for (sum, x) in half.iter_mut().zip(x) {
+                        let four = x.as_ptr().add(4 * j).cast::<i32>().read_unaligned();
+                        let four = _mm256_set1_epi32(four);
+                        let four = if SIGNED { _mm256_sign_epi8(four, codes) } else { four };
+                        let pairs = _mm256_maddubs_epi16(size, four);
+                        *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones));
                     }
+                }
+                for (sums, half) in sums.iter_mut().zip(half) {
+                    sums[h] = half;
                 }
             }
             sums
@@ -270,15 +272,13 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn interleave<const FLIP: u8>(rows: [&[u8; BLOCK]; PANEL_ROWS], out: &mut Codes) {
+    fn interleave<const SIGNED: bool>(rows: [&[u8; BLOCK]; PANEL_ROWS], out: &mut Codes) {
         // SAFETY: AVX2 is there; a row is one vector, a step of the output two.
         unsafe {
-            let flip = _mm256_set1_epi8(FLIP as i8);
             for half in 0..2 {
                 let mut loaded = [_mm256_setzero_si256(); 8];
                 for (r, loaded) in loaded.iter_mut().enumerate() {
-                    let row = _mm256_loadu_si256(rows[8 * half + r].as_ptr().cast());
-                    *loaded = if FLIP == 0 { row } else { _mm256_xor_si256(row, flip) };
+                    *loaded = _mm256_loadu_si256(rows[8 * half + r].as_ptr().cast());
                 }
                 let mut quads = [_mm256_setzero_si256(); 8];
                 for four in 0..2 {
@@ -490,8 +490,10 @@ impl Simd for Avx512 {
         whole!(sum_eight(_mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps::<1>(x))))
     }
 
+    const SIGN_FLIP: u8 = 0x80;
+
     #[inline(always)]
-    fn block<const T: usize, const WIDE: bool>(
+    fn block<const T: usize, const SIGNED: bool>(
         codes: &Codes,
         x: [&[i8; BLOCK]; T],
         start: [i32; T],
@@ -515,17 +517,17 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn interleave<const FLIP: u8>(rows: [&[u8; BLOCK]; PANEL_ROWS], out: &mut Codes) {
+    fn interleave<const SIGNED: bool>(rows: [&[u8; BLOCK]; PANEL_ROWS], out: &mut Codes) {
         // SAFETY: AVX-512 is there; a row is half a vector, a step of the output a whole one.
         unsafe {
             // Rows r and r + 8 in the halves of one vector: two transpositions of 8 x 8 at once.
-            let flip = _mm512_set1_epi8(FLIP as i8);
+            let flip = _mm512_set1_epi8(Self::SIGN_FLIP as i8);
             let mut pairs = [_mm512_setzero_si512(); 8];
             for (r, pair) in pairs.iter_mut().enumerate() {
                 let low = _mm256_loadu_si256(rows[r].as_ptr().cast());
                 let high = _mm256_loadu_si256(rows[r + 8].as_ptr().cast());
                 let both = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high);
-                *pair = if FLIP == 0 { both } else { _mm512_xor_si512(both, flip) };
+                *pair = if SIGNED { _mm512_xor_si512(both, flip) } else { both };
             }
             let mut quads = [_mm512_setzero_si512(); 8];
             for four in 0..2 {

@@ -25,8 +25,8 @@ pub(super) struct Q5K;
 pub(super) struct Iq2Xxs;
 
 impl Coding for Q8_0 {
-    const ZERO: i32 = 128;
-    const WIDE: bool = true;
+    const ZERO: i32 = 0;
+    const SIGNED: bool = true;
     const MINIMA: bool = false;
 
     #[inline(always)]
@@ -48,7 +48,7 @@ fn decode_codes<S: Simd>(panel: &mut Panel, rows: &Rows, first: usize, count: us
             panel.halves[b][2 * r..2 * r + 2].copy_from_slice(&block[..2]);
             *codes = block[2..].as_array().expect("32 codes");
         }
-        S::interleave::<0x80>(codes, &mut panel.codes[b]);
+        S::interleave::<true>(codes, &mut panel.codes[b]);
     }
     convert_halves::<S>(panel, count);
 }
@@ -64,7 +64,7 @@ fn convert_halves<S: Simd>(panel: &mut Panel, count: usize) {
 
 impl Coding for Q4_0 {
     const ZERO: i32 = 8;
-    const WIDE: bool = false;
+    const SIGNED: bool = false;
     const MINIMA: bool = false;
 
     #[inline(always)]
@@ -79,7 +79,7 @@ impl Coding for Q4_0 {
                 panel.halves[b][2 * r..2 * r + 2].copy_from_slice(&block[..2]);
                 nibbles(block[2..].as_array().expect("sixteen bytes"), out);
             }
-            S::interleave::<0>(unpacked.each_ref(), &mut panel.codes[b]);
+            S::interleave::<false>(unpacked.each_ref(), &mut panel.codes[b]);
         }
         convert_halves::<S>(panel, count);
     }
@@ -106,7 +106,7 @@ pub(crate) const TWICE_E2M1_FROM_ZERO: [u8; 16] = {
 
 impl Coding for Mxfp4 {
     const ZERO: i32 = 12;
-    const WIDE: bool = false;
+    const SIGNED: bool = false;
     const MINIMA: bool = false;
 
     #[inline(always)]
@@ -122,14 +122,14 @@ impl Coding for Mxfp4 {
                 nibbles(block[1..].as_array().expect("sixteen bytes"), out);
                 S::translate(&TWICE_E2M1_FROM_ZERO, out);
             }
-            S::interleave::<0>(unpacked.each_ref(), &mut panel.codes[b]);
+            S::interleave::<false>(unpacked.each_ref(), &mut panel.codes[b]);
         }
     }
 }
 
 impl Coding for Q2K {
     const ZERO: i32 = 0;
-    const WIDE: bool = false;
+    const SIGNED: bool = false;
     const MINIMA: bool = true;
 
     /// Scales of 16 columns are in the codes.
@@ -154,7 +154,7 @@ impl Coding for Q2K {
 
 impl Coding for Q4K {
     const ZERO: i32 = 0;
-    const WIDE: bool = false;
+    const SIGNED: bool = false;
     const MINIMA: bool = true;
 
     #[inline(always)]
@@ -168,7 +168,7 @@ impl Coding for Q4K {
 
 impl Coding for Q5K {
     const ZERO: i32 = 0;
-    const WIDE: bool = false;
+    const SIGNED: bool = false;
     const MINIMA: bool = true;
 
     #[inline(always)]
@@ -194,7 +194,7 @@ fn scales_and_minima_of_32<S: Simd>(panel: &mut Panel, b: usize) {
 
 impl Coding for Iq2Xxs {
     const ZERO: i32 = 64;
-    const WIDE: bool = false;
+    const SIGNED: bool = false;
     const MINIMA: bool = false;
 
     #[inline(always)]
@@ -254,7 +254,7 @@ fn superblock<S: Simd, C: Superblocks<BYTES>, const BYTES: usize>(
         for (row, unpacked) in rows.iter_mut().zip(panel.rows.iter()) {
             *row = unpacked[32 * j..32 * j + 32].as_array().expect("32 codes");
         }
-        S::interleave::<0>(rows, &mut panel.codes[b + j]);
+        S::interleave::<false>(rows, &mut panel.codes[b + j]);
     }
 }
 

@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! panel    [K / 32] blocks     sixteen rows, the last panel's missing rows repeat the last one
-//! block    scales [16] F16, codes [8][16][4] bytes without sign (q + 128)
+//! block    scales [16] F16, codes [8][16][4] bytes q, as `Simd::block` takes them
 //! ```
 //!
 //! Products are those of the rows as they were, bit for bit.
@@ -84,7 +84,7 @@ impl Kernel for Pack<'_> {
                 scales[2 * r..2 * r + 2].copy_from_slice(&block[..2]);
                 *row = block[2..].as_array().expect("32 codes");
             }
-            S::interleave::<0x80>(rows, bytemuck::from_bytes_mut(codes));
+            S::interleave::<true>(rows, bytemuck::from_bytes_mut(codes));
         }
     }
 }

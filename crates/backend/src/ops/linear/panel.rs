@@ -99,13 +99,16 @@ fn round<S: Simd>(x: &[f32; BLOCK], out: &mut Rounded) {
     (out.step, out.sum) = (step, 0);
     for (h, codes) in out.codes.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
         // Without a finite step the codes are zero: 0 · x may be NaN, which converts to anything.
+        let mut sum = 0;
         if inverse == 0.0 {
             codes.fill(0);
         } else {
             let scaled = S::mul(S::load(vector(x, h * LANES)), S::splat(inverse));
-            S::store_bytes(S::nearest(scaled), codes);
+            let nearest = S::nearest(scaled);
+            S::store_bytes(nearest, codes);
+            // Exact: a sum of sixteen bytes.
+            sum = S::sum(S::to_f(nearest)) as i32;
         }
-        let sum: i32 = codes.iter().map(|code| i32::from(*code)).sum();
         out.sum += sum;
         out.halves[h] = step * sum as f32;
     }
@@ -174,10 +177,10 @@ impl<'a> Rows<'a> {
 
 /// A block format, as codes.
 pub(crate) trait Coding {
-    /// The code that stands for nothing.
+    /// The code that stands for nothing, before a level combines its sign.
     const ZERO: i32;
-    /// Whether codes reach beyond 127.
-    const WIDE: bool;
+    /// Whether codes are bytes with a sign; others are at most 127.
+    const SIGNED: bool;
     /// Whether there are minima.
     const MINIMA: bool;
 
@@ -354,13 +357,14 @@ fn multiply<S: Simd, C: Coding, B: Blocks, const T: usize>(
         rows[t] = x.part(members.row(m + t), first, count);
         sums[t] = S::load(vector(out, (m + t) * LANES));
     }
+    let zero = C::ZERO + if C::SIGNED { i32::from(S::SIGN_FLIP) } else { 0 };
     for b in 0..count {
         let (mut codes, mut start): ([&[i8; BLOCK]; T], _) = ([&[0; BLOCK]; T], [0; T]);
         for t in 0..T {
             codes[t] = &rows[t][b].codes;
-            start[t] = -C::ZERO * rows[t][b].sum;
+            start[t] = -zero * rows[t][b].sum;
         }
-        let products = match C::WIDE {
+        let products = match C::SIGNED {
             true => S::block::<T, true>(blocks.codes(b), codes, start),
             false => S::block::<T, false>(blocks.codes(b), codes, start),
         };
