@@ -98,8 +98,8 @@ pub(crate) trait Simd: Copy + 'static {
     /// For each of `T` tokens and each row: `start + Σ code · x` over the block, exact.
     ///
     /// Codes are bytes without sign, at most 127; or if `SIGNED` any bytes with a sign, combined
-    /// with [`Simd::SIGN_FLIP`]. Then the product is that of the combined bytes without sign, unless
-    /// the flip is 0. Activations are signed, at least −127.
+    /// with [`Simd::SIGN_FLIP`] and then, unless that is 0, taken as bytes without sign.
+    /// Activations are signed, at least −127.
     fn block<const T: usize, const SIGNED: bool>(
         codes: &Codes,
         x: [&[i8; BLOCK]; T],
@@ -138,6 +138,40 @@ pub(crate) trait Simd: Copy + 'static {
         coding::unpack_q2_k(scales, quants, out);
     }
 
+    /// Whether one token times sixteen rows is faster by the two operations below, which take the
+    /// codes as they are stored, than by interleaved codes.
+    const BY_ROWS: bool = false;
+
+    /// For each block of a superblock of sixteen rows of IQ2_XXS, and each row: `Σ w · x`, where
+    /// `w` is the magnitude with its sign; exact. And the scales of each row.
+    #[inline(always)]
+    fn sums_iq2_xxs(
+        rows: [&[u8; 64]; PANEL_ROWS],
+        scales: &mut [[u8; 16]; PANEL_ROWS],
+        x: [&[i8; BLOCK]; 8],
+    ) -> [Self::I; 8] {
+        let mut unpacked = [[0; 256]; PANEL_ROWS];
+        for ((groups, scales), out) in rows.into_iter().zip(scales).zip(&mut unpacked) {
+            Self::unpack_iq2_xxs(groups, scales, out);
+        }
+        interleaved_sums::<Self>(&unpacked, 64, x)
+    }
+
+    /// For each block of a superblock of sixteen rows of Q2_K, and each row: `Σ scale · code · x`,
+    /// exact. The lower halves of the bytes are the scales.
+    #[inline(always)]
+    fn sums_q2_k(
+        scales: [&[u8; 16]; PANEL_ROWS],
+        quants: [&[u8; 64]; PANEL_ROWS],
+        x: [&[i8; BLOCK]; 8],
+    ) -> [Self::I; 8] {
+        let mut unpacked = [[0; 256]; PANEL_ROWS];
+        for ((scales, quants), out) in scales.into_iter().zip(quants).zip(&mut unpacked) {
+            Self::unpack_q2_k(scales, quants, out);
+        }
+        interleaved_sums::<Self>(&unpacked, 0, x)
+    }
+
     /// `out[i][j] = bytes[j][i]`.
     #[inline(always)]
     fn transpose(bytes: &[[u8; 16]; 16], out: &mut [[u8; 16]; 16]) {
@@ -153,6 +187,27 @@ pub(crate) trait Simd: Copy + 'static {
     fn prefetch(_bytes: &[u8]) {}
 }
 
+/// For each block and row: `Σ (code − zero) · x`.
+#[inline(always)]
+fn interleaved_sums<S: Simd>(
+    codes: &[[u8; 256]; PANEL_ROWS],
+    zero: i32,
+    x: [&[i8; BLOCK]; 8],
+) -> [S::I; 8] {
+    let mut sums = S::block::<8, false>(&[[0; 64]; 8], x, [0; 8]);
+    for (j, (sums, x)) in sums.iter_mut().zip(x).enumerate() {
+        let mut rows: [&[u8; BLOCK]; PANEL_ROWS] = [&[0; BLOCK]; PANEL_ROWS];
+        for (row, codes) in rows.iter_mut().zip(codes) {
+            *row = codes[BLOCK * j..][..BLOCK].as_array().expect("32 codes");
+        }
+        let mut block = [[0; 4 * PANEL_ROWS]; BLOCK / 4];
+        S::interleave::<false>(rows, &mut block);
+        let sum: i32 = x.iter().map(|x| i32::from(*x)).sum();
+        [*sums] = S::block::<1, false>(&block, [x], [-zero * sum]);
+    }
+    sums
+}
+
 /// `Σ a[i] · b[i]`: lane `i mod 16` sums its products in order, then [`Simd::sum`], then the rest.
 #[inline(always)]
 pub(crate) fn dot<S: Simd>(a: &[f32], b: &[f32]) -> f32 {
@@ -166,7 +221,7 @@ pub(crate) fn dot<S: Simd>(a: &[f32], b: &[f32]) -> f32 {
 
 /// The products beyond the last whole vector.
 #[inline(always)]
-fn dot_rest(a: &[f32], b: &[f32]) -> f32 {
+pub(crate) fn dot_rest(a: &[f32], b: &[f32]) -> f32 {
     let mut rest = 0.0f32;
     for (a, b) in a.iter().zip(b) {
         rest = a.mul_add(*b, rest);

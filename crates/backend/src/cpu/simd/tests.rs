@@ -390,6 +390,71 @@ fn products_are_the_same() {
     assert_eq!(out[24 * 8 * LANES], ((-32 * 127) as f32).to_bits());
 }
 
+/// Bytes of a superblock of sixteen rows, and the activations of its blocks.
+struct Superblock {
+    rows: [[u8; 80]; PANEL_ROWS],
+    x: [[i8; BLOCK]; 8],
+}
+
+#[derive(Clone, Copy)]
+struct RowSums<'a>(&'a [Superblock]);
+
+impl Kernel for RowSums<'_> {
+    type Out = Vec<u32>;
+
+    #[inline(always)]
+    fn run<S: Simd>(self) -> Vec<u32> {
+        let mut out = Vec::new();
+        for Superblock { rows, x } in self.0 {
+            let (mut heads, mut tails) = ([&[0; 16]; PANEL_ROWS], [&[0; 64]; PANEL_ROWS]);
+            for ((head, tail), row) in heads.iter_mut().zip(&mut tails).zip(rows) {
+                *head = row[..16].as_array().expect("sixteen bytes");
+                *tail = row[16..].as_array().expect("64 bytes");
+            }
+            let mut blocks: [&[i8; BLOCK]; 8] = [&[0; BLOCK]; 8];
+            for (block, x) in blocks.iter_mut().zip(x) {
+                *block = x;
+            }
+            let mut scales = [[0; 16]; PANEL_ROWS];
+            // Sums are below 2^24: exact as floats.
+            for sums in S::sums_iq2_xxs(tails, &mut scales, blocks) {
+                push_exact::<S>(S::to_f(sums), &mut out);
+            }
+            for sums in S::sums_q2_k(heads, tails, blocks) {
+                push_exact::<S>(S::to_f(sums), &mut out);
+            }
+            for scales in scales {
+                push_bytes(&scales[..8], &mut out);
+            }
+        }
+        out
+    }
+}
+
+/// What plain Rust finds is the product of interleaved codes, so this is also one token against
+/// many.
+#[test]
+fn row_sums_are_the_same() {
+    let mut random = Random(7);
+    let mut superblocks = Vec::new();
+    for i in 0..200 {
+        let mut rows: [[u8; 80]; PANEL_ROWS] = std::array::from_fn(|_| random.bytes());
+        let mut x = [[0; BLOCK]; 8];
+        for x in x.as_flattened_mut() {
+            *x = (random.byte() as i8).max(-127);
+        }
+        if i % 4 == 0 {
+            // The largest sums: scales of 15 and codes of 3, and whole rows of one sign.
+            rows.as_flattened_mut().fill([255, 0, 127, 128][i / 4 % 4]);
+            x.as_flattened_mut().fill(if i % 8 == 0 { 127 } else { -127 });
+        }
+        superblocks.push(Superblock { rows, x });
+    }
+    let out = probe("row sums", RowSums(&superblocks));
+    // Q2_K of the first, which has all bits set: 32 · 3 · 15 · 127.
+    assert_eq!(out[8 * LANES], ((32 * 45 * 127) as f32).to_bits());
+}
+
 #[derive(Clone, Copy)]
 struct Bytes<'a>(&'a [[u8; 512]]);
 

@@ -131,23 +131,48 @@ impl Coding for Q2K {
     const ZERO: i32 = 0;
     const SIGNED: bool = false;
     const MINIMA: bool = true;
+    const BY_ROWS: bool = true;
 
     /// Scales of 16 columns are in the codes.
     #[inline(always)]
     fn decode<S: Simd>(panel: &mut Panel, rows: &Rows, first: usize, count: usize) {
         for b in (0..count).step_by(8) {
             superblock::<S, Self, 84>(panel, rows, first, b);
-            let (d, dmin) = (S::f16(&panel.facts.d), S::f16(&panel.facts.dmin));
-            let mut minima = [[0; PANEL_ROWS]; 16];
-            S::transpose(&panel.facts.bytes, &mut minima);
-            for j in 0..8 {
-                S::store(d, &mut panel.scales[b + j]);
-                for half in 0..2 {
-                    let minimum = minima[2 * j + half].map(|byte| byte >> 4);
-                    let minimum = S::mul(dmin, S::u8(&minimum));
-                    S::store(minimum, &mut panel.minima[b + j][half]);
-                }
-            }
+            scales_and_minima_of_16::<S>(panel, b);
+        }
+    }
+
+    #[inline(always)]
+    fn row_sums<S: Simd>(
+        panel: &mut Panel,
+        rows: &Rows,
+        first: usize,
+        x: [&[i8; BLOCK]; 8],
+    ) -> [S::I; 8] {
+        let (mut scales, mut quants) = ([&[0; 16]; PANEL_ROWS], [&[0; 64]; PANEL_ROWS]);
+        let at = first / 8 * 84;
+        look_ahead::<S, 84>(rows, at);
+        for (r, (scales, quants)) in scales.iter_mut().zip(&mut quants).enumerate() {
+            (*scales, *quants) = q2_k_parts(rows.block(r, at), &mut panel.facts, r);
+        }
+        let sums = S::sums_q2_k(scales, quants, x);
+        scales_and_minima_of_16::<S>(panel, 0);
+        sums
+    }
+}
+
+/// Of a superblock of Q2_K: scales of 16 columns are in the codes.
+#[inline(always)]
+fn scales_and_minima_of_16<S: Simd>(panel: &mut Panel, b: usize) {
+    let (d, dmin) = (S::f16(&panel.facts.d), S::f16(&panel.facts.dmin));
+    let mut minima = [[0; PANEL_ROWS]; 16];
+    S::transpose(&panel.facts.bytes, &mut minima);
+    for j in 0..8 {
+        S::store(d, &mut panel.scales[b + j]);
+        for half in 0..2 {
+            let minimum = minima[2 * j + half].map(|byte| byte >> 4);
+            let minimum = S::mul(dmin, S::u8(&minimum));
+            S::store(minimum, &mut panel.minima[b + j][half]);
         }
     }
 }
@@ -196,20 +221,47 @@ impl Coding for Iq2Xxs {
     const ZERO: i32 = 64;
     const SIGNED: bool = false;
     const MINIMA: bool = false;
+    const BY_ROWS: bool = true;
 
     #[inline(always)]
     fn decode<S: Simd>(panel: &mut Panel, rows: &Rows, first: usize, count: usize) {
         for b in (0..count).step_by(8) {
             superblock::<S, Self, 66>(panel, rows, first, b);
-            let d = S::f16(&panel.facts.d);
-            let mut scales = [[0; PANEL_ROWS]; 16];
-            S::transpose(&panel.facts.bytes, &mut scales);
-            for (j, scales) in scales[..8].iter().enumerate() {
-                let scale = S::add(S::u8(scales), S::splat(0.5));
-                let scale = S::mul(S::mul(d, scale), S::splat(0.25));
-                S::store(scale, &mut panel.scales[b + j]);
-            }
+            scales_of_32::<S>(panel, b);
         }
+    }
+
+    #[inline(always)]
+    fn row_sums<S: Simd>(
+        panel: &mut Panel,
+        rows: &Rows,
+        first: usize,
+        x: [&[i8; BLOCK]; 8],
+    ) -> [S::I; 8] {
+        let mut groups: [&[u8; 64]; PANEL_ROWS] = [&[0; 64]; PANEL_ROWS];
+        let at = first / 8 * 66;
+        look_ahead::<S, 66>(rows, at);
+        for (r, groups) in groups.iter_mut().enumerate() {
+            let block: &[u8; 66] = rows.block(r, at);
+            panel.facts.set_d(r, &block[..2]);
+            *groups = block[2..].as_array().expect("eight groups");
+        }
+        let sums = S::sums_iq2_xxs(groups, &mut panel.facts.bytes, x);
+        scales_of_32::<S>(panel, 0);
+        sums
+    }
+}
+
+/// Of a superblock of IQ2_XXS.
+#[inline(always)]
+fn scales_of_32<S: Simd>(panel: &mut Panel, b: usize) {
+    let d = S::f16(&panel.facts.d);
+    let mut scales = [[0; PANEL_ROWS]; 16];
+    S::transpose(&panel.facts.bytes, &mut scales);
+    for (j, scales) in scales[..8].iter().enumerate() {
+        let scale = S::add(S::u8(scales), S::splat(0.5));
+        let scale = S::mul(S::mul(d, scale), S::splat(0.25));
+        S::store(scale, &mut panel.scales[b + j]);
     }
 }
 
@@ -234,6 +286,14 @@ trait Superblocks<const BYTES: usize> {
     fn unpack<S: Simd>(block: &[u8; BYTES], out: &mut [u8; 256], facts: &mut Facts, r: usize);
 }
 
+/// Asks for what will follow the superblocks at byte `at` of every row.
+#[inline(always)]
+fn look_ahead<S: Simd, const BYTES: usize>(rows: &Rows, at: usize) {
+    for line in (0..BYTES).step_by(64) {
+        rows.look_ahead::<S>(at + line);
+    }
+}
+
 /// Unpacks a superblock of every row, and interleaves the codes.
 #[inline(always)]
 fn superblock<S: Simd, C: Superblocks<BYTES>, const BYTES: usize>(
@@ -243,9 +303,7 @@ fn superblock<S: Simd, C: Superblocks<BYTES>, const BYTES: usize>(
     b: usize,
 ) {
     let at = (first + b) / 8 * BYTES;
-    for line in (0..BYTES).step_by(64) {
-        rows.look_ahead::<S>(at + line);
-    }
+    look_ahead::<S, BYTES>(rows, at);
     for (r, out) in panel.rows.iter_mut().enumerate() {
         C::unpack::<S>(rows.block(r, at), out, &mut panel.facts, r);
     }
@@ -273,12 +331,23 @@ impl Facts {
 impl Superblocks<84> for Q2K {
     #[inline(always)]
     fn unpack<S: Simd>(block: &[u8; 84], out: &mut [u8; 256], facts: &mut Facts, r: usize) {
-        facts.set_d(r, &block[80..82]);
-        facts.set_dmin(r, &block[82..]);
-        facts.bytes[r] = *block[..16].as_array().expect("sixteen bytes");
-        let quants = block[16..80].as_array().expect("64 bytes");
-        S::unpack_q2_k(&facts.bytes[r], quants, out);
+        let (scales, quants) = q2_k_parts(block, facts, r);
+        S::unpack_q2_k(scales, quants, out);
     }
+}
+
+/// Notes what a superblock of Q2_K says; its scales and quants.
+#[inline(always)]
+fn q2_k_parts<'a>(
+    block: &'a [u8; 84],
+    facts: &mut Facts,
+    r: usize,
+) -> (&'a [u8; 16], &'a [u8; 64]) {
+    facts.set_d(r, &block[80..82]);
+    facts.set_dmin(r, &block[82..]);
+    let scales = block[..16].as_array().expect("sixteen bytes");
+    facts.bytes[r] = *scales;
+    (scales, block[16..80].as_array().expect("64 bytes"))
 }
 
 /// The codes of a superblock of Q2_K: two bits times the scale in the low half of `scales`.

@@ -12,7 +12,7 @@ use super::packed::{Packed, PackedProduct};
 use super::panel::{Activations, Members, Product, RoundRow, is_coded};
 use crate::cpu::MatrixView;
 use crate::cpu::fast::{CpuSimd, Workers};
-use crate::cpu::simd::{Kernel, LANES, PANEL_ROWS, Simd, dots};
+use crate::cpu::simd::{Kernel, LANES, PANEL_ROWS, Simd, dot_rest, dots};
 use crate::{Buffer, Weight};
 
 /// Memory of a product, used again and again, and the weights that were repacked.
@@ -110,6 +110,12 @@ impl Kernel for FloatProduct<'_> {
         let cols = rows.cols;
         decoded.resize(4 * cols, 0.0);
         let token = |t: usize| &x[t * stride + start..][..cols];
+        if tokens == 1 && matches!(rows.format, Format::F16 | Format::Bf16) {
+            return match rows.format {
+                Format::F16 => multiply_halves::<S, true>(rows, token(0), out),
+                _ => multiply_halves::<S, false>(rows, token(0), out),
+            };
+        }
         for four in (0..rows.rows).step_by(4) {
             for (r, decoded) in decoded.chunks_exact_mut(cols).enumerate() {
                 // Rows beyond the last repeat it; nobody reads their results.
@@ -133,6 +139,37 @@ impl Kernel for FloatProduct<'_> {
                     out[t * LANES + four + r] = products[r][0];
                 }
             }
+        }
+    }
+}
+
+/// One token times rows of F16, or of BF16, as they are read: what [`dots`] computes from decoded
+/// rows, bit for bit.
+#[inline(always)]
+fn multiply_halves<S: Simd, const F16: bool>(matrix: MatrixView, x: &[f32], out: &mut [f32]) {
+    let (wide, x_rest) = x.as_chunks::<LANES>();
+    for four in (0..matrix.rows).step_by(4) {
+        let (mut rows, mut rests): ([&[[u8; 2 * LANES]]; 4], [&[u8]; 4]) = ([&[]; 4], [&[]; 4]);
+        for r in 0..4 {
+            // Rows beyond the last repeat it; nobody reads their results.
+            let row = matrix.slice((four + r).min(matrix.rows - 1), 1).bytes;
+            (rows[r], rests[r]) = row.as_chunks();
+        }
+        let mut lanes = [S::splat(0.0); 4];
+        for (i, x) in wide.iter().enumerate() {
+            let x = S::load(x);
+            for r in 0..4 {
+                let w = if F16 { S::f16(&rows[r][i]) } else { S::bf16(&rows[r][i]) };
+                lanes[r] = S::fma(w, x, lanes[r]);
+            }
+        }
+        for r in 0..4 {
+            let mut rest = [0.0; LANES];
+            let rest = &mut rest[..x_rest.len()];
+            if !rest.is_empty() {
+                matrix.format.decode(rests[r], rest);
+            }
+            out[four + r] = S::sum(lanes[r]) + dot_rest(rest, x_rest);
         }
     }
 }

@@ -43,6 +43,10 @@ pub(crate) struct Rounded {
     halves: [f32; 2],
 }
 
+impl Rounded {
+    const NOTHING: Rounded = Rounded { codes: [0; BLOCK], step: 0.0, sum: 0, halves: [0.0; 2] };
+}
+
 /// Activations rounded to 8 bits, `[T, K]`; memory that is used again and again.
 #[derive(Default)]
 pub(crate) struct Activations {
@@ -184,8 +188,23 @@ pub(crate) trait Coding {
     /// Whether there are minima.
     const MINIMA: bool;
 
+    /// Whether there are [`Coding::row_sums`].
+    const BY_ROWS: bool = false;
+
     /// Fills `panel` with blocks `first..first + count` of sixteen rows.
     fn decode<S: Simd>(panel: &mut Panel, rows: &Rows, first: usize, count: usize);
+
+    /// `Σ (code − zero) · q` for the eight blocks of a superblock, from block `first` on, times one
+    /// token, without decoding: fills the first eight scales and minima of `panel` only.
+    #[inline(always)]
+    fn row_sums<S: Simd>(
+        _panel: &mut Panel,
+        _rows: &Rows,
+        _first: usize,
+        _x: [&[i8; BLOCK]; 8],
+    ) -> [S::I; 8] {
+        unreachable!("the format has no row sums")
+    }
 }
 
 /// `out[m][r] = W[r] · x[members[m]]` for up to sixteen rows of a weight.
@@ -274,6 +293,11 @@ impl<C: Coding> Kernel for Coded<'_, C> {
         }
         let rows = Rows { rows, row_bytes };
         let blocks = x.row_blocks;
+        if C::BY_ROWS && S::BY_ROWS && members.count() == 1 {
+            let x = x.part(members.row(0), 0, blocks);
+            let sums = multiply_rows::<S, C>(panel, &rows, x);
+            return S::store(sums, vector_mut(out, 0));
+        }
         let mut first = 0;
         while first < blocks {
             let count = STRETCH.min(blocks - first);
@@ -368,21 +392,55 @@ fn multiply<S: Simd, C: Coding, B: Blocks, const T: usize>(
             true => S::block::<T, true>(blocks.codes(b), codes, start),
             false => S::block::<T, false>(blocks.codes(b), codes, start),
         };
-        let scales = blocks.scales::<S>(b);
+        let mut x = [&Rounded::NOTHING; T];
         for t in 0..T {
-            let scale = S::mul(scales, S::splat(rows[t][b].step));
-            sums[t] = S::fma(S::to_f(products[t]), scale, sums[t]);
+            x[t] = &rows[t][b];
         }
-        if C::MINIMA {
-            for half in 0..2 {
-                let minimum = blocks.minimum::<S>(b, half);
-                for t in 0..T {
-                    sums[t] = S::fma(minimum, S::splat(-rows[t][b].halves[half]), sums[t]);
-                }
-            }
-        }
+        sums = accumulate::<S, C, B, T>(blocks, b, x, products, sums);
     }
     for (t, sum) in sums.into_iter().enumerate() {
         S::store(sum, vector_mut(out, (m + t) * LANES));
     }
+}
+
+/// The sums with block `b` added: the part in floats, the same for every way to the whole numbers.
+#[inline(always)]
+fn accumulate<S: Simd, C: Coding, B: Blocks, const T: usize>(
+    blocks: &B,
+    b: usize,
+    x: [&Rounded; T],
+    products: [S::I; T],
+    mut sums: [S::F; T],
+) -> [S::F; T] {
+    let scales = blocks.scales::<S>(b);
+    for t in 0..T {
+        let scale = S::mul(scales, S::splat(x[t].step));
+        sums[t] = S::fma(S::to_f(products[t]), scale, sums[t]);
+    }
+    if C::MINIMA {
+        for half in 0..2 {
+            let minimum = blocks.minimum::<S>(b, half);
+            for t in 0..T {
+                sums[t] = S::fma(minimum, S::splat(-x[t].halves[half]), sums[t]);
+            }
+        }
+    }
+    sums
+}
+
+/// Sixteen rows of whole superblocks times one token, as the rows are stored.
+#[inline(always)]
+fn multiply_rows<S: Simd, C: Coding>(panel: &mut Panel, rows: &Rows, x: &[Rounded]) -> S::F {
+    let mut sums = [S::splat(0.0)];
+    for (s, x) in x.as_chunks::<8>().0.iter().enumerate() {
+        let mut codes = [&[0; BLOCK]; 8];
+        for (codes, x) in codes.iter_mut().zip(x) {
+            *codes = &x.codes;
+        }
+        let products = C::row_sums::<S>(panel, rows, 8 * s, codes);
+        for (b, product) in products.into_iter().enumerate() {
+            sums = accumulate::<S, C, Panel, 1>(panel, b, [&x[b]], [product], sums);
+        }
+    }
+    sums[0]
 }
