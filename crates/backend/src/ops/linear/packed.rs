@@ -57,7 +57,7 @@ impl Packed {
 
     /// The panel that begins with row `16 · panel`.
     pub fn panel(&self, panel: usize) -> PackedPanel<'_> {
-        PackedPanel { bytes: &self.map[panel * self.panel_bytes..][..self.panel_bytes], first: 0 }
+        PackedPanel { bytes: &self.map[panel * self.panel_bytes..], first: 0 }
     }
 }
 
@@ -89,7 +89,11 @@ impl Kernel for Pack<'_> {
     }
 }
 
-/// Blocks of one panel, from block `first` on.
+/// How far ahead of the product a panel is fetched, in blocks: by itself a processor stops at every
+/// page and starts again slowly.
+const AHEAD: usize = 4;
+
+/// Blocks of one panel, from block `first` on; the bytes go on to the end of the weight.
 #[derive(Clone, Copy)]
 pub(crate) struct PackedPanel<'a> {
     bytes: &'a [u8],
@@ -107,6 +111,17 @@ impl Blocks for PackedPanel<'_> {
     fn scales<S: Simd>(&self, b: usize) -> S::F {
         let at = (self.first + b) * BLOCK_BYTES;
         S::f16(self.bytes[at..at + 2 * LANES].as_array().expect("sixteen scales"))
+    }
+
+    #[inline(always)]
+    fn look_ahead<S: Simd>(&self, b: usize) {
+        // What follows a panel is the next one.
+        let at = (self.first + b + AHEAD) * BLOCK_BYTES;
+        if let Some(block) = self.bytes.get(at..at + BLOCK_BYTES) {
+            for line in (0..BLOCK_BYTES).step_by(64) {
+                S::prefetch(&block[line..]);
+            }
+        }
     }
 
     #[inline(always)]

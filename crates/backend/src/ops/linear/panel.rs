@@ -316,6 +316,9 @@ pub(crate) trait Blocks {
     fn scales<S: Simd>(&self, b: usize) -> S::F;
     /// Minima of a half of block `b`, row by row.
     fn minimum<S: Simd>(&self, b: usize, half: usize) -> S::F;
+    /// Asks for what will be multiplied some time after block `b`.
+    #[inline(always)]
+    fn look_ahead<S: Simd>(&self, _b: usize) {}
 }
 
 impl Blocks for Panel {
@@ -383,6 +386,9 @@ fn multiply<S: Simd, C: Coding, B: Blocks, const T: usize>(
     }
     let zero = C::ZERO + if C::SIGNED { i32::from(S::SIGN_FLIP) } else { 0 };
     for b in 0..count {
+        if m == 0 {
+            blocks.look_ahead::<S>(b);
+        }
         let (mut codes, mut start): ([&[i8; BLOCK]; T], _) = ([&[0; BLOCK]; T], [0; T]);
         for t in 0..T {
             codes[t] = &rows[t][b].codes;
