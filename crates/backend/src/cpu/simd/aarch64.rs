@@ -96,6 +96,8 @@ impl<const DOT: bool> Simd for Neon<DOT> {
     type F = [float32x4_t; 4];
     type I = [int32x4_t; 4];
 
+    const SUMS: usize = 4;
+
     #[inline(always)]
     fn splat(x: f32) -> Self::F {
         // SAFETY: NEON is there: `Level::run`.

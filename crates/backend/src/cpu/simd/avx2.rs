@@ -25,6 +25,8 @@ impl Simd for Avx2 {
     type F = [__m256; 2];
     type I = [__m256i; 2];
 
+    const SUMS: usize = 4;
+
     #[inline(always)]
     fn splat(x: f32) -> Self::F {
         // SAFETY: AVX2 is there: `Level::run`.
@@ -233,6 +235,11 @@ impl Simd for Avx2 {
                 }
             }
         }
+    }
+
+    #[inline(always)]
+    fn unpack_iq2_xxs(groups: &[u8; 64], scales: &mut [u8; 16], out: &mut [u8; 256]) {
+        avx2_rows::unpack_iq2_xxs(groups, scales, out);
     }
 
     const BY_ROWS: bool = true;

@@ -52,9 +52,37 @@ pub(super) fn iq2_xxs(
     }
 }
 
+/// See [`coding::unpack_iq2_xxs`](crate::ops::linear::coding::unpack_iq2_xxs) for the meaning.
+#[inline(always)]
+pub(super) fn unpack_iq2_xxs(groups: &[u8; 64], scales: &mut [u8; 16], out: &mut [u8; 256]) {
+    let mut signs = [0; BLOCKS];
+    signs_and_scales(groups, &mut signs, scales);
+    for (j, (out, signs)) in out.as_chunks_mut::<BLOCK>().0.iter_mut().zip(signs).enumerate() {
+        let (points, minus) = (points(groups, j), spread(signs));
+        // SAFETY: the caller has AVX2; the codes of a group are one vector.
+        unsafe {
+            // 64 + m, or 64 + !m + 1.
+            let zero = _mm256_sub_epi8(_mm256_set1_epi8(64), minus);
+            let codes = _mm256_add_epi8(_mm256_xor_si256(points, minus), zero);
+            _mm256_storeu_si256(out.as_mut_ptr().cast(), codes);
+        }
+    }
+}
+
 /// The products of group `j` of a row, added in pairs.
 #[inline(always)]
 fn points_times(groups: &[u8; 64], signs: u32, j: usize, x: __m256i) -> __m256i {
+    let (points, minus) = (points(groups, j), spread(signs));
+    // SAFETY: the caller has AVX2.
+    unsafe {
+        let x = _mm256_sub_epi8(_mm256_xor_si256(x, minus), minus);
+        _mm256_maddubs_epi16(points, x)
+    }
+}
+
+/// The magnitudes of group `j` of a row.
+#[inline(always)]
+fn points(groups: &[u8; 64], j: usize) -> __m256i {
     let rows = u32::from_le_bytes(*groups[8 * j..8 * j + 4].as_array().expect("four bytes"));
     let point = |k: u32| GRID[(rows >> (8 * k) & 255) as usize].as_ptr();
     let (a, b, c, d) = (point(0), point(1), point(2), point(3));
@@ -64,19 +92,25 @@ fn points_times(groups: &[u8; 64], signs: u32, j: usize, x: __m256i) -> __m256i 
         let low = _mm_castpd_si128(_mm_loadh_pd(low, b.cast()));
         let high = _mm_castsi128_pd(_mm_loadl_epi64(c.cast()));
         let high = _mm_castpd_si128(_mm_loadh_pd(high, d.cast()));
-        let points = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(low), high);
-        // Eight bytes for each byte of signs, then a bit of it for each byte.
-        let spread = _mm256_setr_epi64x(
+        _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(low), high)
+    }
+}
+
+/// All ones in each byte whose bit is set.
+#[inline(always)]
+fn spread(bits: u32) -> __m256i {
+    // SAFETY: the caller has AVX2.
+    unsafe {
+        // Each byte of bits to eight bytes, then a bit of it to each.
+        let places = _mm256_setr_epi64x(
             0,
             0x0101_0101_0101_0101,
             0x0202_0202_0202_0202,
             0x0303_0303_0303_0303,
         );
-        let bits = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
-        let signs = _mm256_shuffle_epi8(_mm256_set1_epi32(signs as i32), spread);
-        let minus = _mm256_cmpeq_epi8(_mm256_and_si256(signs, bits), bits);
-        let x = _mm256_sub_epi8(_mm256_xor_si256(x, minus), minus);
-        _mm256_maddubs_epi16(points, x)
+        let one_each = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
+        let bits = _mm256_shuffle_epi8(_mm256_set1_epi32(bits as i32), places);
+        _mm256_cmpeq_epi8(_mm256_and_si256(bits, one_each), one_each)
     }
 }
 

@@ -46,6 +46,8 @@ impl Simd for Avx512 {
     type F = __m512;
     type I = __m512i;
 
+    const SUMS: usize = 16;
+
     #[inline(always)]
     fn splat(x: f32) -> Self::F {
         whole!(_mm512_set1_ps(x))

@@ -50,6 +50,9 @@ pub(crate) trait Simd: Copy + 'static {
     /// Sixteen integers.
     type I: Copy;
 
+    /// Vectors of sums that the registers hold beside what is multiplied; it changes no result.
+    const SUMS: usize;
+
     /// `x` in every lane.
     fn splat(x: f32) -> Self::F;
     /// Sixteen floats from memory.
@@ -232,6 +235,28 @@ pub(crate) fn dot_rest(a: &[f32], b: &[f32]) -> f32 {
 /// [`dot`] of `A` times `B` vectors at once, bit for bit the same: every load serves several.
 #[inline(always)]
 pub(crate) fn dots<S: Simd, const A: usize, const B: usize>(
+    a: [&[f32]; A],
+    b: [&[f32]; B],
+) -> [[f32; B]; A] {
+    if A * B <= S::SUMS {
+        return dots_at_once::<S, A, B>(a, b);
+    }
+    let mut out = [[0.0; B]; A];
+    for i in (0..A).step_by(2) {
+        for j in (0..B).step_by(2) {
+            // An odd one is paired with itself.
+            let (next_i, next_j) = ((i + 1).min(A - 1), (j + 1).min(B - 1));
+            let four = dots_at_once::<S, 2, 2>([a[i], a[next_i]], [b[j], b[next_j]]);
+            (out[i][j], out[i][next_j]) = (four[0][0], four[0][1]);
+            (out[next_i][j], out[next_i][next_j]) = (four[1][0], four[1][1]);
+        }
+    }
+    out
+}
+
+/// [`dots`] whose sums are held in registers.
+#[inline(always)]
+fn dots_at_once<S: Simd, const A: usize, const B: usize>(
     a: [&[f32]; A],
     b: [&[f32]; B],
 ) -> [[f32; B]; A] {

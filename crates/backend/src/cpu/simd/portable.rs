@@ -28,6 +28,8 @@ impl Simd for Portable {
     type F = [f32; LANES];
     type I = [i32; LANES];
 
+    const SUMS: usize = 16;
+
     #[inline(always)]
     fn splat(x: f32) -> Self::F {
         [x; LANES]

@@ -252,8 +252,9 @@ fn some<S: Simd, const H: usize>(
     for h in 0..H {
         shares[h] = weigh::<S>(&mut scores[h * padded..][..padded], keys, sinks[h]);
     }
-    for channel in (0..stride).step_by(4 * LANES) {
-        let vectors = (stride - channel).div_ceil(LANES).min(4);
+    let vectors_max = (S::SUMS / H).clamp(1, 4);
+    for channel in (0..stride).step_by(vectors_max * LANES) {
+        let vectors = (stride - channel).div_ceil(LANES).min(vectors_max);
         match vectors {
             4 => gather::<S, H, 4>(rows, stride, channel, scores, padded, shares, hd, out),
             3 => gather::<S, H, 3>(rows, stride, channel, scores, padded, shares, hd, out),
