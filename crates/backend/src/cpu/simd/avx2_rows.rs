@@ -153,6 +153,7 @@ fn signs_and_scales(groups: &[u8; 64], signs: &mut [u32; BLOCKS], scales: &mut [
 
 /// See [`Simd::sums_q2_k`](crate::cpu::simd::Simd::sums_q2_k).
 #[inline(always)]
+#[allow(clippy::needless_range_loop)] // a half is an index into the rows and every block's sums
 pub(super) fn q2_k(
     scales: [&[u8; 16]; PANEL_ROWS],
     quants: [&[u8; 64]; PANEL_ROWS],
@@ -167,15 +168,15 @@ pub(super) fn q2_k(
             _mm_storeu_si128(low.as_mut_ptr().cast(), scales);
         }
         let mut sums = [[_mm256_setzero_si256(); 2]; BLOCKS];
-        for h in 0..2 {
+        for (h, sums) in sums.as_chunks_mut::<4>().0.iter_mut().enumerate() {
             for half in 0..2 {
-                let rows = (8 * half)..(8 * half + 8);
-                let scales = low[rows.clone()].as_array().expect("eight rows");
-                let quants = quants[rows].as_array().expect("eight rows");
-                sums[4 * h][half] = q2_k_block::<0>(scales, quants, 4 * h, x[4 * h]);
-                sums[4 * h + 1][half] = q2_k_block::<2>(scales, quants, 4 * h + 1, x[4 * h + 1]);
-                sums[4 * h + 2][half] = q2_k_block::<4>(scales, quants, 4 * h + 2, x[4 * h + 2]);
-                sums[4 * h + 3][half] = q2_k_block::<6>(scales, quants, 4 * h + 3, x[4 * h + 3]);
+                let scales = &low.as_chunks::<8>().0[half];
+                let quants = &quants.as_chunks::<8>().0[half];
+                let j = 4 * h;
+                sums[0][half] = q2_k_block::<0>(scales, quants, j, x[j]);
+                sums[1][half] = q2_k_block::<2>(scales, quants, j + 1, x[j + 1]);
+                sums[2][half] = q2_k_block::<4>(scales, quants, j + 2, x[j + 2]);
+                sums[3][half] = q2_k_block::<6>(scales, quants, j + 3, x[j + 3]);
             }
         }
         sums
@@ -195,7 +196,7 @@ fn q2_k_block<const SHIFT: i32>(
     unsafe {
         let x = _mm256_loadu_si256(x.as_ptr().cast());
         // To 16 bits: scale 2 j in the lower half, 2 j + 1 in the upper one.
-        let first = _mm256_set1_epi16(0x8000_u16 as i16 | 2 * j as i16);
+        let first = _mm256_set1_epi16(0x8000_u16 as i16 | (2 * j as i16));
         let places = _mm256_add_epi16(first, _mm256_setr_epi64x(0, 0, ONES, ONES));
         let mut words = [_mm256_setzero_si256(); 8];
         for (r, words) in words.iter_mut().enumerate() {
