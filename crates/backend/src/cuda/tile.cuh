@@ -16,7 +16,10 @@
 // Rows are padded so that eight of them, 16 bytes of each, are in different banks.
 #define STRIDE (STAGE + 16)
 #define BLOCKS (STAGE / 32)
-#define HELD (STAGE / 2 / CHUNK)
+// Chunks of a row, rows between those of one thread, and how many it has.
+#define ACROSS (STAGE / CHUNK)
+#define ROWS_APART (TILE_THREADS / ACROSS)
+#define HELD (TILE_ROWS / ROWS_APART)
 #define HAS_MINIMA (FORMAT == 10 || FORMAT == 12)
 // 1.5 * 2^23 as float bits: a whole number below 2^22 added to them is added to the float.
 #define SHIFTED 0x4b400000
@@ -79,15 +82,16 @@ DEVICE void multiply(u32 (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
 }
 DEVICE float unshifted(u32 bits) { return __uint_as_float(bits) - __uint_as_float(SHIFTED); }
 
-// `expand` writes chunk `c` of a row's stage: codes, scales of blocks, minima of halves of blocks.
-// `scales` and `minima` are the row's, TILE_ROWS apart.
+// `expand` writes chunk `c` of a row's stage, the block's `in_block`: codes, scales of blocks of 32
+// columns, minima. `scales` and `minima` are the row's, TILE_ROWS apart. Zeros if it is not `there`.
 #if FORMAT == 8
-DEVICE void expand(const Chunk &k, u32 c, bool there, i8 *row, float *scales, float *, const uint2 *) {
+DEVICE void expand(const Chunk &k, u32 c, u32, bool there, i8 *row, float *scales, float *,
+                   const uint2 *) {
     *(int4 *)(row + c * 16) = k.w;
     if (c % 2 == 0) scales[c / 2 * TILE_ROWS] = there ? half_to_float(k.scale) : 0.0f;
 }
 #elif FORMAT == 10
-DEVICE void expand(const Chunk &k, u32 c, bool there, i8 *row, float *scales, float *minima,
+DEVICE void expand(const Chunk &k, u32 c, u32, bool there, i8 *row, float *scales, float *minima,
                    const uint2 *) {
     float d = half_to_float((u16)k.d), dmin = half_to_float((u16)(k.d >> 16));
 #pragma unroll
@@ -103,8 +107,8 @@ DEVICE void expand(const Chunk &k, u32 c, bool there, i8 *row, float *scales, fl
     }
 }
 #elif FORMAT == 12
-DEVICE void expand(const Chunk &k, u32 c, bool there, i8 *row, float *scales, float *minima,
-                   const uint2 *, u32 in_block) {
+DEVICE void expand(const Chunk &k, u32 c, u32 in_block, bool there, i8 *row, float *scales,
+                   float *minima, const uint2 *) {
     u32 words[3] = {k.head.y, k.head.z, k.head.w};
     float d = half_to_float((u16)k.head.x), dmin = half_to_float((u16)(k.head.x >> 16));
 #pragma unroll
@@ -124,7 +128,7 @@ DEVICE u32 negated(u32 magnitudes, u32 signs) {
     // Magnitudes are not zero: no carries.
     return (magnitudes ^ mask) + (mask & 0x01010101u);
 }
-DEVICE void expand(const Chunk &k, u32 c, bool there, i8 *row, float *scales, float *,
+DEVICE void expand(const Chunk &k, u32 c, u32, bool there, i8 *row, float *scales, float *,
                    const uint2 *grid) {
 #pragma unroll
     for (int i = 0; i < 4; i += 2) {
@@ -137,7 +141,8 @@ DEVICE void expand(const Chunk &k, u32 c, bool there, i8 *row, float *scales, fl
     scales[c * TILE_ROWS] = there ? scale : 0.0f;
 }
 #elif FORMAT == 39
-DEVICE void expand(const Chunk &k, u32 c, bool there, i8 *row, float *scales, float *, const uint2 *) {
+DEVICE void expand(const Chunk &k, u32 c, u32, bool there, i8 *row, float *scales, float *,
+                   const uint2 *) {
     int4 l, h;
     twice(k.w.x, l.x, h.x);
     twice(k.w.y, l.y, h.y);
@@ -149,36 +154,44 @@ DEVICE void expand(const Chunk &k, u32 c, bool there, i8 *row, float *scales, fl
 }
 #endif
 
-// The part of a row that one thread decodes: half a stage of row threadIdx.x / 2 of the tile.
+// What one thread decodes of a stage: chunk threadIdx.x % ACROSS of HELD rows, so that neighbours read
+// what lies side by side. Rows ROWS_APART in the tile are `step` apart in the weight; those beyond the
+// last repeat it, and nobody stores their results.
 struct Part {
     Planes planes;
-    u64 row;
-    u32 cols;
+    u64 base;
+    u32 row, step, rows, cols;
     Chunk held[HELD];
 
     __device__ __forceinline__ void fetch(u32 stage) {
-        u32 chunks = cols / CHUNK, first = stage * (STAGE / CHUNK) + threadIdx.x % 2 * HELD;
+        u32 c = stage * ACROSS + threadIdx.x % ACROSS;
+        if (c >= cols / CHUNK) c = 0;
 #pragma unroll
         for (int i = 0; i < HELD; i++)
-            load(held[i], planes, row, cols, first + i < chunks ? first + i : 0);
+            load(held[i], planes, base + min(row + i * step, rows - 1), cols, c);
     }
 
     template <int TOKENS>
     __device__ __forceinline__ void put(const Stage<TOKENS> &to, u32 stage, const uint2 *grid) const {
-        u32 chunks = cols / CHUNK, at = threadIdx.x / 2, first = threadIdx.x % 2 * HELD;
+        u32 c = threadIdx.x % ACROSS, whole = stage * ACROSS + c, at = threadIdx.x / ACROSS;
 #pragma unroll
-        for (int i = 0; i < HELD; i++) {
-            u32 c = first + i, whole = stage * (STAGE / CHUNK) + c;
-#if FORMAT == 12
-            expand(held[i], c, whole < chunks, to.weights + at * STRIDE, to.scales + at,
-                   to.minima + at, grid, whole % 8);
-#else
-            expand(held[i], c, whole < chunks, to.weights + at * STRIDE, to.scales + at,
-                   to.minima + at, grid);
-#endif
-        }
+        for (int i = 0; i < HELD; i++, at += ROWS_APART)
+            expand(held[i], c, whole % 8, whole < cols / CHUNK, to.weights + at * STRIDE,
+                   to.scales + at, to.minima + at, grid);
     }
 };
+
+// A part of 128 rows from `first` on of a matrix that begins at row `base`.
+DEVICE Part part_of(Planes planes, u64 base, u32 first, u32 rows, u32 cols) {
+    return {planes, base, first + threadIdx.x / ACROSS, ROWS_APART, rows, cols};
+}
+
+// The same for 64 rows of two matrices, sixteen of one beside sixteen of the other.
+DEVICE Part part_of(Planes one, Planes other, u64 base, u32 first, u32 rows, u32 cols) {
+    u32 at = threadIdx.x / ACROSS;
+    Planes planes = at / 16 % 2 ? other : one;
+    return {planes, base, first + at / 32 * 16 + at % 16, ROWS_APART / 2, rows, cols};
+}
 
 // Begins to copy a stage's activations of `count` tokens, whose rows of `x` are `lines`.
 template <int TOKENS>
@@ -215,64 +228,66 @@ DEVICE u32 row_of(u32 m, u32 e) {
 DEVICE u32 pair_of(u32 j) { return (2 * j + threadIdx.x / WARP / 4) * 16; }
 DEVICE u32 token_of(u32 j, u32 n, u32 e) { return pair_of(j) + n * 8 + threadIdx.x % 4 * 2 + e % 2; }
 
-template <int PAIRS>
+// FULL: the tile has all its tokens, so that nothing stands between one product and the next. The four
+// products of a pair are begun before the first is used: each takes longer than it takes to begin one.
+template <int PAIRS, bool FULL>
 DEVICE void multiply_stage(Sums<PAIRS> &sums, const Stage<PAIRS * 32> &s, u32 count) {
     const u32 tokens = PAIRS * 32;
-    u32 lane = threadIdx.x % WARP, row = row_of(0, 0) - lane / 4;
-    // Twice at once where registers allow it.
-#pragma unroll(PAIRS > 2 ? 1 : 2)
+    u32 lane = threadIdx.x % WARP, row = row_of(0, 0), token = token_of(0, 0, 0);
+    const i8 *weights = s.weights + (row - lane / 4 + lane % 16) * STRIDE + lane / 16 * 16;
+    const i8 *codes = s.codes + (pair_of(0) + lane / 16 * 8 + lane % 8) * STRIDE + lane / 8 % 2 * 16;
+    const float *steps = s.steps + token;
+#pragma unroll
     for (u32 k = 0; k < BLOCKS; k++) {
         u32 a[2][4];
         float scales[2][2];
 #pragma unroll
         for (int m = 0; m < 2; m++) {
-            matrices(a[m], s.weights + (row + m * 16 + lane % 16) * STRIDE + k * 32 + lane / 16 * 16);
-            scales[m][0] = s.scales[k * TILE_ROWS + row_of(m, 0)];
-            scales[m][1] = s.scales[k * TILE_ROWS + row_of(m, 2)];
+            matrices(a[m], weights + m * 16 * STRIDE + k * 32);
+            scales[m][0] = s.scales[k * TILE_ROWS + row + m * 16];
+            scales[m][1] = s.scales[k * TILE_ROWS + row + m * 16 + 8];
         }
 #pragma unroll
         for (int j = 0; j < PAIRS; j++) {
-            if (pair_of(j) >= count) break;
-            u32 b[4];
-            matrices(b, s.codes + (pair_of(j) + lane / 16 * 8 + lane % 8) * STRIDE + k * 32
-                            + lane / 8 % 2 * 16);
+            if (!FULL && pair_of(j) >= count) break;
+            u32 b[4], d[2][2][4];
+            matrices(b, codes + j * 32 * STRIDE + k * 32);
 #pragma unroll
-            for (int n = 0; n < 2; n++) {
-                float2 step = *(const float2 *)(s.steps + k * tokens + token_of(j, n, 0));
+            for (int i = 0; i < 4; i++) multiply(d[i / 2][i % 2], a[i % 2], b[i / 2 * 2], b[i / 2 * 2 + 1]);
 #pragma unroll
-                for (int m = 0; m < 2; m++) {
-                    u32 d[4];
-                    multiply(d, a[m], b[2 * n], b[2 * n + 1]);
-                    float *to = sums.of[m][j][n];
+            for (int i = 0; i < 4; i++) {
+                int n = i / 2, m = i % 2;
+                float2 step = *(const float2 *)(steps + k * tokens + j * 32 + n * 8);
+                float *to = sums.of[m][j][n];
 #pragma unroll
-                    for (int e = 0; e < 4; e++)
-                        to[e] += unshifted(d[e]) * (scales[m][e / 2] * (e % 2 ? step.y : step.x));
-                }
+                for (int e = 0; e < 4; e++)
+                    to[e] += unshifted(d[n][m][e]) * (scales[m][e / 2] * (e % 2 ? step.y : step.x));
+            }
 #if HAS_MINIMA
-                float4 halves = *(const float4 *)(s.halves + k * tokens + token_of(j, n, 0));
 #pragma unroll
-                for (int i = 0; i < 4; i++) {
-                    float *to = sums.of[i / 2][j][n] + i % 2 * 2;
+            for (int i = 0; i < 8; i++) {
+                int n = i / 4, m = i / 2 % 2, h = i % 2;
+                float4 halves = *(const float4 *)(s.halves + k * tokens + token + j * 32 + n * 8);
+                float *to = sums.of[m][j][n] + 2 * h;
+                const float *minima = s.minima + row + m * 16 + h * 8;
 #if FORMAT == 10
-                    float first = s.minima[2 * k * TILE_ROWS + row_of(i / 2, i % 2 * 2)];
-                    float other = s.minima[(2 * k + 1) * TILE_ROWS + row_of(i / 2, i % 2 * 2)];
-                    to[0] += first * halves.x;
-                    to[0] += other * halves.y;
-                    to[1] += first * halves.z;
-                    to[1] += other * halves.w;
+                float first = minima[2 * k * TILE_ROWS], other = minima[(2 * k + 1) * TILE_ROWS];
+                to[0] += first * halves.x;
+                to[0] += other * halves.y;
+                to[1] += first * halves.z;
+                to[1] += other * halves.w;
 #else
-                    float minimum = s.minima[k * TILE_ROWS + row_of(i / 2, i % 2 * 2)];
-                    to[0] += minimum * (halves.x + halves.y);
-                    to[1] += minimum * (halves.z + halves.w);
-#endif
-                }
+                float minimum = minima[k * TILE_ROWS];
+                to[0] += minimum * (halves.x + halves.y);
+                to[1] += minimum * (halves.z + halves.w);
 #endif
             }
+#endif
         }
     }
 }
 
-// All stages. `part.planes` and `part.row` are what this thread decodes; `lines` in shared memory.
+// All stages. `part` is what this thread decodes; `lines` are in shared memory.
 template <int PAIRS>
 DEVICE void multiply_tile(Sums<PAIRS> &sums, Part &part, const Token &x, const u32 *lines, u32 count,
                           u8 *pool) {
@@ -296,7 +311,10 @@ DEVICE void multiply_tile(Sums<PAIRS> &sums, Part &part, const Token &x, const u
             part.fetch(stage + 1);
             fetch_tokens(Here(pool, (stage + 1) % 2), x, lines, count, cols, stage + 1);
         }
-        multiply_stage(sums, here, count);
+        if (count == PAIRS * 32)
+            multiply_stage<PAIRS, true>(sums, here, count);
+        else
+            multiply_stage<PAIRS, false>(sums, here, count);
     }
 }
 

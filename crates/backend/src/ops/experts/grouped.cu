@@ -19,18 +19,16 @@ extern "C" __global__ void __launch_bounds__(TILE_THREADS, 2)
     if (tile.count == 0) return;
     order += tile.first;
     if (threadIdx.x < tile.count) lines[threadIdx.x] = order[threadIdx.x] / used;
-    u32 at = threadIdx.x / 2, first_row = blockIdx.x * (TILE_ROWS / 2);
-    u32 row = min(first_row + at / 32 * 16 + at % 16, inner - 1);
-    Part part;
-    part.planes = at / 16 % 2 ? Planes{ua, ub, uc} : Planes{ga, gb, gc};
-    part.row = (u64)tile.expert * inner + row;
-    part.cols = cols;
+    u32 first_row = blockIdx.x * (TILE_ROWS / 2);
+    u64 base = (u64)tile.expert * inner;
+    Part part = part_of({ga, gb, gc}, {ua, ub, uc}, base, first_row, inner, cols);
     Sums<PAIRS> sums;
     multiply_tile(sums, part, {codes, steps, halves, 0}, lines, tile.count, pool);
 #pragma unroll
     for (u32 i = 0; i < PAIRS * 2 * 4; i++) {
         u32 j = i % PAIRS, n = i / PAIRS % 2, e = i / PAIRS / 2;
-        u32 t = token_of(j, n, e), in_tile = row_of(0, e), row = first_row + in_tile / 32 * 16 + in_tile % 32;
+        u32 t = token_of(j, n, e), in_tile = row_of(0, e);
+        u32 row = first_row + in_tile / 32 * 16 + in_tile % 32;
         if (t >= tile.count || row >= inner) continue;
         float value = activate(sums.of[0][j][n][e], sums.of[1][j][n][e], clamp);
         out[(u64)(tile.first + t) * inner + row] = shares[order[t]] * value;
@@ -47,10 +45,7 @@ extern "C" __global__ void __launch_bounds__(TILE_THREADS, 2)
     if (tile.count == 0) return;
     if (threadIdx.x < tile.count) lines[threadIdx.x] = tile.first + threadIdx.x;
     u32 first_row = blockIdx.x * TILE_ROWS;
-    Part part;
-    part.planes = {a, b, c};
-    part.row = (u64)tile.expert * rows + min(first_row + threadIdx.x / 2, rows - 1);
-    part.cols = cols;
+    Part part = part_of({a, b, c}, (u64)tile.expert * rows, first_row, rows, cols);
     Sums<PAIRS> sums;
     multiply_tile(sums, part, {codes, steps, halves, 0}, lines, tile.count, pool);
     store_sums(sums, out, order, tile.first, tile.count, first_row, rows);

@@ -142,8 +142,10 @@ impl Cuda {
         let Product { weight, groups, tokens, .. } = product;
         let float = is_float(self.stored(weight).format);
         let tile = if float { FLOAT_TILE } else { TILE_ROWS };
-        // A tile must not reach into another group.
-        if tokens <= FEW_TOKENS || groups > 1 && !(weight.rows / groups).is_multiple_of(tile) {
+        // A tile must not reach into another group, nor a stage beyond the last column.
+        let fits = (groups == 1 || (weight.rows / groups).is_multiple_of(tile))
+            && weight.cols.is_multiple_of(32);
+        if tokens <= FEW_TOKENS || !fits {
             self.multiply_few(product);
         } else if float {
             self.multiply_floats(product);

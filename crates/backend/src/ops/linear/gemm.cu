@@ -11,8 +11,7 @@ DEVICE void gemm(Planes w, Token x, float *out, u32 rows, u32 cols, u32 groups, 
     u32 first = blockIdx.x * PAIRS * 32, first_row = blockIdx.y * TILE_ROWS;
     u32 count = min(tokens - first, PAIRS * 32u), group = first_row / (rows / groups);
     if (threadIdx.x < count) lines[threadIdx.x] = (first + threadIdx.x) * groups + group;
-    // Rows beyond the last repeat it; nobody stores their results.
-    Part part = {w, min(first_row + threadIdx.x / 2, rows - 1), cols};
+    Part part = part_of(w, 0, first_row, rows, cols);
     Sums<PAIRS> sums;
     multiply_tile(sums, part, x, lines, count, pool);
     store_sums(sums, out, 0, first, count, first_row, rows);

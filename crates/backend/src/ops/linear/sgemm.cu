@@ -2,10 +2,10 @@
 // weight's. Tensor cores have too few bits for these.
 //
 // Blocks: 64 tokens (x), 64 rows (y); a thread has 4 x 4 sums, so that a value in shared memory is used
-// four times per load. Columns go in stages of 16; a tile of rows is in one group.
+// four times per load. Columns go in stages of 32; a tile of rows is in one group.
 
 #define TILE 64
-#define DEPTH 16
+#define DEPTH 32
 #define THREADS 256
 // Padding keeps the transposing stores apart.
 #define ACROSS (TILE + 4)
@@ -33,27 +33,34 @@ extern "C" __global__ void __launch_bounds__(THREADS)
           u32 groups, u32 tokens) {
     __shared__ __align__(16) float ws[2][DEPTH][ACROSS], xs[2][DEPTH][ACROSS];
     u32 first = blockIdx.x * TILE, first_row = blockIdx.y * TILE;
-    // What a thread loads: four columns of a row and of a token. Those beyond the last repeat it.
+    // What a thread loads: twice four columns of a row and of a token. Those beyond the last repeat it.
     u32 at = threadIdx.x / 4, depth = threadIdx.x % 4 * 4;
     u64 row = min(first_row + at, rows - 1), token = min(first + at, tokens - 1);
     const float *line = x + (token * groups + first_row / (rows / groups)) * cols;
     // What it computes: four tokens of four rows. Sixteen threads side by side take the rows.
     u32 r = threadIdx.x % 16 * 4, t = threadIdx.x / 16 * 4;
     float sums[4][4] = {};
-    float4 w4 = four({a, b, c}, row, cols, depth), x4 = *(const float4 *)(line + depth);
+    Planes w = {a, b, c};
+    float4 w0 = four(w, row, cols, depth), w1 = four(w, row, cols, depth + DEPTH / 2);
+    float4 x0 = *(const float4 *)(line + depth), x1 = *(const float4 *)(line + depth + DEPTH / 2);
     for (u32 col = 0; col < cols; col += DEPTH) {
         u32 half = col / DEPTH % 2;
-        store(ws[half], depth, at, w4);
-        store(xs[half], depth, at, x4);
+        store(ws[half], depth, at, w0);
+        store(ws[half], depth + DEPTH / 2, at, w1);
+        store(xs[half], depth, at, x0);
+        store(xs[half], depth + DEPTH / 2, at, x1);
         __syncthreads();
         if (col + DEPTH < cols) {
-            w4 = four({a, b, c}, row, cols, col + DEPTH + depth);
-            x4 = *(const float4 *)(line + col + DEPTH + depth);
+            u32 next = col + DEPTH + depth, after = next + DEPTH / 2;
+            w0 = four(w, row, cols, next);
+            w1 = four(w, row, cols, after);
+            x0 = *(const float4 *)(line + next);
+            x1 = *(const float4 *)(line + after);
         }
 #pragma unroll
         for (int k = 0; k < DEPTH; k++) {
-            float4 w = *(const float4 *)&ws[half][k][r], v = *(const float4 *)&xs[half][k][t];
-            float wv[4] = {w.x, w.y, w.z, w.w}, xv[4] = {v.x, v.y, v.z, v.w};
+            float4 u = *(const float4 *)&ws[half][k][r], v = *(const float4 *)&xs[half][k][t];
+            float wv[4] = {u.x, u.y, u.z, u.w}, xv[4] = {v.x, v.y, v.z, v.w};
 #pragma unroll
             for (int i = 0; i < 4; i++)
 #pragma unroll
