@@ -116,7 +116,7 @@ impl Cuda {
         self.record(unit, [d.div_ceil(8), rows, 1], 256, args);
     }
 
-    /// All pairs with one expert together, on tensor cores. Which pairs those are only the device
+    /// All pairs with one expert together, on tensor cores. Which pairs those are, only the device
     /// knows: there are as many blocks as there can be tiles, and some have nothing to do.
     fn experts_grouped(&mut self, weights: &ExpertWeights, clamp: f32, tokens: &Tokens) {
         let ExpertWeights { gate, up, down } = weights;
@@ -181,8 +181,8 @@ impl Experts for Cuda {
         let x = self.activations(x, rows, d, format);
         let (picks, shares, y) = (self.at(picks), self.at(shares), self.edit(y));
         let tokens = Tokens { x, picks, shares, y, rows, used };
-        // Fewer pairs than experts share few weights.
-        let few = rows <= FEW_TOKENS || rows * used < gate.count;
+        // For a few pairs with each expert, decoding weights costs more than sharing them saves.
+        let few = rows <= FEW_TOKENS || rows * used < gate.count * 5 / 2;
         if few || is_float(format) || is_float(last) {
             return self.experts_by_pair(weights, clamp, &tokens);
         }

@@ -43,51 +43,39 @@ pub fn cases() -> Vec<Case> {
             }));
         }
     }
+    cases.extend(many());
     cases.push(Case::new("linear_grouped Q8_0, 8 groups", 1e-5, |kit| {
         let (weight, x) = (kit.weight(Format::Q8_0, 1, 8 * 24, 128), kit.whole(3, 8 * 128));
         let mut out = kit.empty(3, 8 * 24);
         kit.b.linear_grouped(&weight, 8, &x, &mut out, 3);
         kit.read(&out, 3)
     }));
-    cases.extend(tiled());
     cases
 }
 
-/// Many tokens, as a backend with tiles of tokens and rows computes them.
-fn tiled() -> Vec<Case> {
-    let mut cases = Vec::new();
-    // More tokens and rows than a tile has, and a last tile that is not full in either.
-    for format in
-        [Format::Bf16, Format::Q8_0, Format::Q2K, Format::Q4K, Format::Iq2Xxs, Format::Mxfp4]
-    {
-        for (tokens, rows) in [(70, 130), (201, 260)] {
-            let name = format!("linear {} x{tokens}, {rows} rows", format.name());
-            cases.push(Case::new(name, 1e-5, move |kit| {
-                let (weight, x) = (kit.weight(format, 1, rows, 768), kit.whole(tokens, 768));
-                let mut out = kit.empty(tokens, rows);
-                kit.b.linear(&weight, &x, &mut out, tokens);
-                kit.read(&out, tokens)
-            }));
-        }
-    }
-    // Columns that are no multiple of a stage; groups of whole tiles.
-    cases.push(Case::new("linear Q8_0 x70, 352 columns", 1e-5, |kit| {
-        let (weight, x) = (kit.weight(Format::Q8_0, 1, 130, 352), kit.whole(70, 352));
-        let mut out = kit.empty(70, 130);
-        kit.b.linear(&weight, &x, &mut out, 70);
-        kit.read(&out, 70)
-    }));
-    for format in [Format::Q8_0, Format::F16] {
-        cases.push(Case::new(
-            format!("linear_grouped {} x70, 3 groups", format.name()),
-            1e-5,
-            move |kit| {
-                let (weight, x) = (kit.weight(format, 1, 3 * 128, 256), kit.whole(70, 3 * 256));
-                let mut out = kit.empty(70, 3 * 128);
-                kit.b.linear_grouped(&weight, 3, &x, &mut out, 70);
-                kit.read(&out, 70)
-            },
-        ));
-    }
-    cases
+/// As many results as tiles are made for: more tokens and rows than a tile has, and last tiles that
+/// are full in neither; columns that fill no stage; groups of whole tiles.
+fn many() -> Vec<Case> {
+    let formats = [
+        Format::Bf16,
+        Format::Q8_0,
+        Format::Q2K,
+        Format::Q4K,
+        Format::Iq2Xxs,
+        Format::Mxfp4,
+    ];
+    let shapes = formats.into_iter().flat_map(|format| {
+        [(format, 70, 1100, 1, 256), (format, 201, 390, 1, 512), (format, 201, 3 * 128, 3, 256)]
+    });
+    let stages = [(Format::Q8_0, 201, 390, 1, 352), (Format::Mxfp4, 201, 390, 1, 96)];
+    let case = |(format, tokens, rows, groups, cols): (Format, usize, usize, usize, usize)| {
+        let name = format!("linear {} x{tokens}, {rows} x {cols}, {groups}", format.name());
+        Case::new(name, 1e-5, move |kit| {
+            let weight = kit.weight(format, 1, rows, cols);
+            let (x, mut out) = (kit.whole(tokens, groups * cols), kit.empty(tokens, rows));
+            kit.b.linear_grouped(&weight, groups, &x, &mut out, tokens);
+            kit.read(&out, tokens)
+        })
+    };
+    shapes.chain(stages).map(case).collect()
 }

@@ -43,8 +43,11 @@ pub static SGEMM: Unit = Unit {
     kernels: &["sgemm"],
 };
 
-/// More tokens than this are multiplied in tiles.
+/// So many tokens are never multiplied in tiles.
 pub(crate) const FEW_TOKENS: usize = 16;
+/// Tiles take their time for all columns, however few they are: where a processor has fewer results
+/// than this, reading the weight again for every eight tokens is faster.
+const FEW_RESULTS: usize = 512;
 /// Weight rows of a tile on tensor cores, and of one in floats; see tile.cuh and sgemm.cu.
 pub(crate) const TILE_ROWS: usize = 128;
 const FLOAT_TILE: usize = 64;
@@ -145,7 +148,8 @@ impl Cuda {
         // A tile must not reach into another group, nor a stage beyond the last column.
         let fits = (groups == 1 || (weight.rows / groups).is_multiple_of(tile))
             && weight.cols.is_multiple_of(32);
-        if tokens <= FEW_TOKENS || !fits {
+        let few = tokens * weight.rows < FEW_RESULTS * self.processors();
+        if tokens <= FEW_TOKENS || few || !fits {
             self.multiply_few(product);
         } else if float {
             self.multiply_floats(product);
