@@ -46,6 +46,7 @@ pub trait Backend:
     + ops::compress::Compress
     + ops::embed::Embed
     + ops::experts::Experts
+    + ops::fused::Fused
     + ops::hyper::Hyper
     + ops::index::Index
     + ops::kv::Kv

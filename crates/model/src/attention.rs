@@ -3,12 +3,13 @@
 
 use backend::ops::attend::{Beyond, Visible};
 use backend::ops::compress::{Compressor, CompressorPlace};
+use backend::ops::fused::NormWeight;
 use backend::ops::rope::Direction;
 use backend::{Backend, Buffer, KvPools};
 use spec::LayerKind;
 
 use crate::layer::Pass;
-use crate::scratch::{CompressorScratch, Scratch};
+use crate::scratch::{AttentionScratch, CompressorScratch, Scratch};
 use crate::weights::{AttentionWeights, CompressorWeights};
 
 /// `s.normed` `[T, D]` to `s.y` `[T, D]`, updating the layer's KV state.
@@ -25,39 +26,36 @@ pub(crate) fn attention(
     let angles = &s.angles[(kind != LayerKind::Window) as usize]; // [T, rotary]
     let (x, a) = (&s.normed, &mut s.attention);
 
+    project(b, w, x, a, t); // everything that waits for nothing but x
+
     // Queries, through a latent that the indexer shares.
-    b.linear(&w.q_a, x, &mut a.q_low, t); // [T, D] -> [T, q]
-    b.rms_norm(&a.q_low, &w.q_norm, eps, &mut a.q_latent, t);
+    b.rms_norm(&a.q_low, &w.q_norm, eps, &mut a.q_latent, t); // [T, q]
     b.linear(&w.q_b, &a.q_latent, &mut a.q, t); // [T, q] -> [T, H·hd]
-    b.unit_norm(&mut a.q, hd, eps, t);
-    b.rotate(&mut a.q, hd, angles, Direction::Forward, t);
+    b.rotate_unit(&mut a.q, hd, eps, angles, t);
 
     // One row per token, key and value at once.
-    b.linear(&w.kv, x, &mut a.kv_low, t); // [T, D] -> [T, hd]
-    b.rms_norm(&a.kv_low, &w.kv_norm, eps, &mut a.kv, t);
-    b.rotate(&mut a.kv, hd, angles, Direction::Forward, t);
+    let norm = NormWeight { weight: &w.kv_norm, eps };
+    b.store_normed(&a.kv_low, norm, angles, &mut a.kv, &mut a.fresh, t); // [T, hd]
     b.mark(layer, "kv", &a.kv, t);
-    b.store_rows(&a.kv, &mut a.fresh, t);
 
     // Rows beyond the window. A row that closes in this step is stored before anyone attends.
     let beyond = match (kind, places.compressor, places.indexer) {
         (LayerKind::Indexed, Some(place), Some(index_place)) => {
             let (w_index, i) = (w.indexer.as_ref(), a.indexer.as_mut());
             let (w_index, i) = w_index.zip(i).expect("indexed layers have an indexer");
-            compress(b, w.compressor.as_ref(), place, a.indexed.as_mut(), x, kv, pass);
-            let index = (Some(&w_index.compressor), Some(&mut i.compressor));
-            compress(b, index.0, index_place, index.1, x, kv, pass);
+            compress(b, w.compressor.as_ref(), place, a.indexed.as_ref(), kv, pass);
+            let index = (Some(&w_index.compressor), Some(&i.compressor));
+            compress(b, index.0, index_place, index.1, kv, pass);
             let row = index_place.rows.layout;
             b.linear(&w_index.q_b, &a.q_latent, &mut i.q, t); // [T, q] -> [T, Hi·dim]
             b.rotate(&mut i.q, row.width(), angles, Direction::Forward, t);
             b.round_queries(row, &mut i.q, t);
-            b.linear(&w_index.head_weights, x, &mut i.weights, t); // [T, D] -> [T, Hi]
             b.index_pick(index_place.rows, &i.q, &i.weights, step, kv, &mut i.picks);
             b.mark(layer, "picks", &i.picks, t);
             Beyond::Picked(place.rows, &i.picks)
         }
         (LayerKind::Compressed, Some(place), _) => {
-            compress(b, w.compressor.as_ref(), place, a.compressed.as_mut(), x, kv, pass);
+            compress(b, w.compressor.as_ref(), place, a.compressed.as_ref(), kv, pass);
             Beyond::All(place.rows)
         }
         _ => Beyond::Nothing,
@@ -72,21 +70,50 @@ pub(crate) fn attention(
     b.linear(&w.output_b, &a.output_low, &mut s.y, t); // [T, G·R] -> [T, D]
 }
 
-/// Feeds `x` `[T, D]` to one compressor.
+/// The products of `x` `[T, D]` that the kinds of layers take: query latent `[T, q]`, key-value row
+/// `[T, hd]`, values and gates of the compressors `[T, width]`, weights of the indexer's heads
+/// `[T, Hi]`.
+fn project(
+    b: &mut dyn Backend,
+    w: &AttentionWeights,
+    x: &Buffer<f32>,
+    a: &mut AttentionScratch,
+    t: usize,
+) {
+    let q = (&w.q_a, &mut a.q_low);
+    let kv = (&w.kv, &mut a.kv_low);
+    match (&w.compressor, &w.indexer) {
+        (None, _) => b.linear_each(x, &mut [q, kv], t),
+        (Some(c), None) => {
+            let s = a.compressed.as_mut().expect("a layer with a compressor has its scratch");
+            let (values, gates) = ((&c.values, &mut s.values), (&c.gates, &mut s.gates));
+            b.linear_each(x, &mut [q, kv, values, gates], t);
+        }
+        (Some(c), Some(index)) => {
+            let s = a.indexed.as_mut().zip(a.indexer.as_mut());
+            let (s, i) = s.expect("a layer with an indexer has its scratch");
+            let (values, gates) = ((&c.values, &mut s.values), (&c.gates, &mut s.gates));
+            let (c, s) = (&index.compressor, &mut i.compressor);
+            let (index_values, index_gates) =
+                ((&c.values, &mut s.values), (&c.gates, &mut s.gates));
+            let weights = (&index.head_weights, &mut i.weights);
+            b.linear_each(x, &mut [q, kv, values, gates, index_values, index_gates, weights], t);
+        }
+    }
+}
+
+/// Feeds the values and gates of the step's tokens to one compressor.
 fn compress(
     b: &mut dyn Backend,
     w: Option<&CompressorWeights>,
     place: CompressorPlace,
-    s: Option<&mut CompressorScratch>,
-    x: &Buffer<f32>,
+    s: Option<&CompressorScratch>,
     kv: &mut KvPools,
     pass: Pass,
 ) {
     let (w, s) = w.zip(s).expect("a layer with a compressor has its weights and scratch");
     let Pass { shape, step, frequencies, .. } = pass;
-    let CompressorWeights { values, gates, ape, norm } = w;
-    b.linear(values, x, &mut s.values, step.rows); // [T, D] -> [T, width]
-    b.linear(gates, x, &mut s.gates, step.rows);
+    let CompressorWeights { ape, norm, .. } = w;
     let rms_eps = shape.rms_eps;
     let compressor = Compressor { ape, norm, frequencies, rms_eps, place };
     b.compress(&compressor, &s.values, &s.gates, step, kv);

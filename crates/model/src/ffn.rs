@@ -17,15 +17,14 @@ pub(crate) fn ffn(b: &mut dyn Backend, w: &FfnWeights, s: &mut Scratch, pass: Pa
         RouteChoice::Bias(bias) => Choice::Bias(bias),
     };
 
-    b.linear(&w.router, x, &mut f.logits, t); // [T, D] -> [T, E]
+    // [T, D] -> [T, E], and twice [T, F] for the shared expert.
+    let (gate, up) = ((&w.shared_gate, &mut f.gate), (&w.shared_up, &mut f.up));
+    b.linear_each(x, &mut [(&w.router, &mut f.logits), gate, up], t);
     b.route(&f.logits, &choice, shape.route_scale, step, &mut f.picks, &mut f.shares); // [T, K]
     b.mark(layer, "experts", &f.picks, t);
     b.mark(layer, "expert_weights", &f.shares, t);
     b.experts(&w.experts, clamp, x, &f.picks, &f.shares, y, t); // [T, D]
 
-    b.linear(&w.shared_gate, x, &mut f.gate, t); // [T, D] -> [T, F]
-    b.linear(&w.shared_up, x, &mut f.up, t);
     b.swiglu(&f.gate, &f.up, clamp, &mut f.inner, t);
-    b.linear(&w.shared_down, &f.inner, &mut f.shared, t); // [T, F] -> [T, D]
-    b.add(&f.shared, y, t);
+    b.linear_add(&w.shared_down, &f.inner, &mut f.shared, y, t); // [T, F] -> [T, D]
 }

@@ -1,5 +1,6 @@
 //! One layer: read the streams, attend, write back; read them again, apply the experts, write back.
 
+use backend::ops::fused::NormWeight;
 use backend::ops::hyper::HyperSettings;
 use backend::{Backend, Buffer, KvPools, Step};
 use spec::Shape;
@@ -33,15 +34,17 @@ pub(crate) fn layer(
     let Pass { shape, hyper, step, layer, .. } = pass;
     let (eps, t) = (shape.rms_eps, step.rows);
 
-    b.hyper_mix(&w.attention_mix, hyper, &s.streams, &mut s.gates, &mut s.x, t);
-    b.rms_norm(&s.x, &w.attention_norm, eps, &mut s.normed, t);
+    let norm = NormWeight { weight: &w.attention_norm, eps };
+    let (gates, x, normed) = (&mut s.gates, &mut s.x, &mut s.normed);
+    b.hyper_mix_norm(&w.attention_mix, hyper, &s.streams, gates, x, norm, normed, t);
     b.mark(layer, "attn_in", &s.normed, t);
     attention(b, &w.attention, kv, s, pass); // s.normed [T, D] -> s.y [T, D]
     b.mark(layer, "attn_out", &s.y, t);
     b.hyper_spread(&s.gates, &s.y, &mut s.streams, t);
 
-    b.hyper_mix(&w.ffn_mix, hyper, &s.streams, &mut s.gates, &mut s.x, t);
-    b.rms_norm(&s.x, &w.ffn_norm, eps, &mut s.normed, t);
+    let norm = NormWeight { weight: &w.ffn_norm, eps };
+    let (gates, x, normed) = (&mut s.gates, &mut s.x, &mut s.normed);
+    b.hyper_mix_norm(&w.ffn_mix, hyper, &s.streams, gates, x, norm, normed, t);
     b.mark(layer, "ffn_in", &s.normed, t);
     ffn(b, &w.ffn, s, pass); // s.normed [T, D] -> s.y [T, D]
     b.mark(layer, "ffn_out", &s.y, t);

@@ -175,15 +175,14 @@ impl<'a> Kit<'a> {
     }
 
     /// Reads the first `rows` rows of a result.
-    pub fn read(&mut self, buffer: &Buffer<f32>, rows: usize) -> Vec<f32> {
+    pub fn read<T: Element>(&mut self, buffer: &Buffer<T>, rows: usize) -> Vec<T> {
         self.b.submit().expect("the device works");
         self.device().download(buffer, 0, rows)
     }
 
     /// Reads picks as numbers.
     pub fn read_picks(&mut self, buffer: &Buffer<u32>, rows: usize) -> Vec<f32> {
-        self.b.submit().expect("the device works");
-        self.device().download(buffer, 0, rows).into_iter().map(|pick| pick as f32).collect()
+        self.read(buffer, rows).into_iter().map(|pick| pick as f32).collect()
     }
 }
 

@@ -21,6 +21,26 @@ struct Segment {
     u32 slot, start, first_row, len;
 };
 
+// Kernels overlap where the architecture can: one is started as soon as all blocks of the one in front
+// of it have begun. So every kernel begins with `begin`; or, if there are weights to load first, which
+// depend on nothing, with `let_next_begin`, and `wait_for_inputs` before anything else is read or
+// written. The wait is over when all kernels in front have ended and what they wrote can be seen.
+#if __CUDA_ARCH__ >= 900
+DEVICE void let_next_begin() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
+DEVICE void wait_for_inputs() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+#else
+DEVICE void let_next_begin() {}
+DEVICE void wait_for_inputs() {}
+#endif
+DEVICE void begin() {
+    let_next_begin();
+    wait_for_inputs();
+}
+
+// A value that no kernel changes: it may be read at any time, and early.
+template <typename T>
+DEVICE T fixed(const T *at) { return __ldg(at); }
+
 DEVICE float half_to_float(u16 bits) {
     float value;
     asm("{ .reg .b16 h; mov.b16 h, %1; cvt.f32.f16 %0, h; }" : "=f"(value) : "h"(bits));
@@ -81,4 +101,51 @@ DEVICE float2 turned(float2 v, float2 angle) {
     return make_float2(v.x * angle.x - v.y * angle.y, v.x * angle.y + v.y * angle.x);
 }
 
+// Two pairs, by the two angles at `angles`, or against them for a direction of -1.
+DEVICE float4 turned(float4 v, const float2 *angles, float direction) {
+    float2 a = turned(make_float2(v.x, v.y), make_float2(angles[0].x, direction * angles[0].y));
+    float2 b = turned(make_float2(v.z, v.w), make_float2(angles[1].x, direction * angles[1].y));
+    return make_float4(a.x, a.y, b.x, b.y);
+}
+
+// Four channels times a scale and their weights.
+DEVICE float4 scaled(float4 v, float scale, float4 w) {
+    return make_float4(v.x * scale * w.x, v.y * scale * w.y, v.z * scale * w.z, v.w * scale * w.w);
+}
+
 DEVICE float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+
+// Activations rounded to 8 bits in blocks of 32, see panel.rs: codes, and for each block its step, and
+// the step times the sum of codes of each half.
+struct Rounded {
+    i8 *codes;
+    float *steps;
+    float2 *halves;
+};
+
+// Rounds the four values that stand at 4 `at`, and those of the seven lanes beside: all eight lanes of
+// a block call this together.
+DEVICE void round_four(float4 v, u64 at, const Rounded &to) {
+    u32 lane = threadIdx.x % WARP, lanes = 0xffu << (lane & ~7u);
+    float largest = fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w)));
+    bool finite = fabsf(v.x) < INFINITE && fabsf(v.y) < INFINITE && fabsf(v.z) < INFINITE
+               && fabsf(v.w) < INFINITE;
+    finite = __all_sync(lanes, finite);
+    for (int distance = 4; distance > 0; distance /= 2)
+        largest = fmaxf(largest, __shfl_xor_sync(lanes, largest, distance));
+    // So small that its inverse could overflow.
+    bool tiny = largest < __uint_as_float(1u << 23) * 256.0f, none = !finite || tiny;
+    float step = !finite ? NOT_A_NUMBER : tiny ? 0.0f : largest / 127.0f;
+    float inverse = none ? 0.0f : 127.0f / largest;
+    int x = none ? 0 : __float2int_rn(v.x * inverse), y = none ? 0 : __float2int_rn(v.y * inverse);
+    int z = none ? 0 : __float2int_rn(v.z * inverse), w = none ? 0 : __float2int_rn(v.w * inverse);
+    ((u32 *)to.codes)[at] = (x & 0xff) | (y & 0xff) << 8 | (z & 0xff) << 16 | (u32)w << 24;
+    int sum = x + y + z + w;
+    sum += __shfl_xor_sync(lanes, sum, 1);
+    sum += __shfl_xor_sync(lanes, sum, 2);
+    int other = __shfl_xor_sync(lanes, sum, 4);
+    if (at % 8 == 0) {
+        to.steps[at / 8] = step;
+        to.halves[at / 8] = make_float2(step * sum, step * other);
+    }
+}

@@ -43,7 +43,9 @@ pub struct Launch {
     pub block: u32,
     /// Bytes of dynamic shared memory.
     pub shared: u32,
-    /// Arguments, each as the low bytes of a word.
+    /// Words that are the first argument together; 0 if there is no such.
+    pub list: usize,
+    /// All other arguments after them, each as the low bytes of a word.
     pub args: Vec<u64>,
 }
 
@@ -196,24 +198,45 @@ impl Gpu {
             .map_err(failed("asking for shared memory"))
     }
 
-    /// Starts one kernel.
+    /// Starts one kernel; where the architecture can, before those in front of it have ended: kernels
+    /// wait for them themselves (`begin` in common.cuh).
     ///
     /// # Errors
     /// The driver refuses it.
     pub fn launch(&self, launch: &Launch) -> Result<(), Error> {
-        let Launch { function, grid: [x, y, z], block, shared, ref args, .. } = *launch;
+        let Launch { function, grid: [x, y, z], block, shared, list, ref args, .. } = *launch;
         let mut pointers = [std::ptr::null_mut(); 32];
-        for (pointer, arg) in pointers.iter_mut().zip(args) {
+        let rest = if list > 0 { &args[list - 1..] } else { args };
+        for (pointer, arg) in pointers.iter_mut().zip(rest) {
             *pointer = std::ptr::from_ref(arg).cast_mut().cast();
         }
-        // SAFETY: operations pass as many arguments, of such types, as their kernels take; each is
-        // the low bytes of a word that lives through the call.
-        unsafe {
-            let stream = self.stream.cu_stream();
-            let arguments = &mut pointers[..args.len()];
-            let size = (x, y, z);
-            result::launch_kernel(function.0, size, (block, 1, 1), shared, stream, arguments)
+        if list > 0 {
+            pointers[0] = args.as_ptr().cast_mut().cast();
         }
+        // SAFETY: plain data, of which zeros are valid.
+        let mut attribute: sys::CUlaunchAttribute = unsafe { std::mem::zeroed() };
+        attribute.id =
+            sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
+        attribute.value.programmaticStreamSerializationAllowed = 1;
+        let config = sys::CUlaunchConfig {
+            gridDimX: x,
+            gridDimY: y,
+            gridDimZ: z,
+            blockDimX: block,
+            blockDimY: 1,
+            blockDimZ: 1,
+            sharedMemBytes: shared,
+            hStream: self.stream.cu_stream(),
+            attrs: &raw mut attribute,
+            numAttrs: u32::from(self.capability >= 90),
+        };
+        // SAFETY: operations pass as many arguments, of such types, as their kernels take; each is
+        // the low bytes of a word, the first one perhaps several words, that live through the call.
+        unsafe {
+            let pointers = pointers.as_mut_ptr();
+            sys::cuLaunchKernelEx(&raw const config, function.0, pointers, std::ptr::null_mut())
+        }
+        .result()
         .map_err(failed("starting a kernel"))
     }
 

@@ -66,7 +66,7 @@ pub fn translation(unit: &Unit, values: &Values, architecture: &str) -> (String,
             source.push_str(&grid());
         }
     }
-    let options = ["--std=c++17", "--fmad=true", "--restrict"].map(str::to_owned);
+    let options = ["--std=c++17", "--fmad=true"].map(str::to_owned);
     let architecture = format!("--gpu-architecture={architecture}");
     (source, options.into_iter().chain([architecture]).collect())
 }

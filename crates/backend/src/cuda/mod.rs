@@ -66,7 +66,7 @@ pub struct Cuda {
     failed: Option<Error>,
     /// Times by kernel, if they are wanted.
     times: Option<BTreeMap<String, (usize, f64)>>,
-    gpu: Gpu,
+    pub(crate) gpu: Gpu,
 }
 
 struct PagePool {
@@ -74,6 +74,9 @@ struct PagePool {
     page_bytes: usize,
     pages: usize,
 }
+
+/// A kernel: its unit, what that is compiled for, and its name.
+pub(crate) type Kernel = (&'static Unit, Values, &'static str);
 
 /// Graphs that are kept; the oldest goes first.
 const GRAPHS_MAX: usize = 16;
@@ -203,43 +206,64 @@ impl Cuda {
         }
     }
 
-    fn fail(&mut self, error: Error) {
+    pub(crate) fn fail(&mut self, error: Error) {
         self.failed.get_or_insert(error);
     }
 
     /// Records a launch: `grid` blocks of `block` threads.
-    pub(crate) fn record(
-        &mut self,
-        (unit, values, kernel): (&'static Unit, Values, &'static str),
-        grid: [usize; 3],
-        block: u32,
-        args: &[u64],
-    ) {
-        self.record_shared((unit, values, kernel), grid, (block, 0), args);
+    pub(crate) fn record(&mut self, kernel: Kernel, grid: [usize; 3], block: u32, args: &[u64]) {
+        self.record_launch(kernel, grid, (block, 0), (&[], args));
     }
 
     /// Records a launch with dynamic shared memory.
     pub(crate) fn record_shared(
         &mut self,
-        (unit, values, kernel): (&'static Unit, Values, &'static str),
+        kernel: Kernel,
         grid: [usize; 3],
         (block, shared): (u32, usize),
         args: &[u64],
     ) {
+        self.record_launch(kernel, grid, (block, shared), (&[], args));
+    }
+
+    /// Records a launch whose first argument is a structure of words.
+    pub(crate) fn record_list(
+        &mut self,
+        kernel: Kernel,
+        grid: [usize; 3],
+        block: u32,
+        list: &[u64],
+        args: &[u64],
+    ) {
+        self.record_launch(kernel, grid, (block, 0), (list, args));
+    }
+
+    fn record_launch(
+        &mut self,
+        (unit, values, kernel): Kernel,
+        grid: [usize; 3],
+        (block, shared): (u32, usize),
+        (list, args): (&[u64], &[u64]),
+    ) {
         if self.failed.is_some() || grid.contains(&0) {
             return;
         }
-        match self.kernels.get(&self.gpu, unit, values, kernel) {
-            Ok(function) => {
-                let grid = grid.map(|n| n as u32);
-                if let Err(error) = self.allow(function, shared) {
-                    return self.fail(error);
-                }
-                let (shared, args) = (shared as u32, args.to_vec());
-                let (name, variant) = ((unit.name, kernel), values[0]);
-                let launch = Launch { function, name, variant, grid, block, shared, args };
-                self.recorded.push(launch);
-            }
+        let function = self.kernels.get(&self.gpu, unit, values, kernel);
+        let function = function.and_then(|function| {
+            self.allow(function, shared)?;
+            Ok(function)
+        });
+        match function {
+            Ok(function) => self.recorded.push(Launch {
+                function,
+                name: (unit.name, kernel),
+                variant: values[0],
+                grid: grid.map(|n| n as u32),
+                block,
+                shared: shared as u32,
+                list: list.len(),
+                args: [list, args].concat(),
+            }),
             Err(error) => self.fail(error),
         }
     }
@@ -345,9 +369,11 @@ impl Device for Cuda {
     }
 
     fn reserved(&self) -> Reserved {
+        let work: usize = self.scratch.values().map(|memory| memory.bytes).sum();
+        let buffers: usize = self.buffers.iter().map(|buffer| buffer.bytes).sum();
         Reserved {
             weights: self.weights.iter().map(|weight| weight.bytes).sum(),
-            buffers: self.buffers.iter().map(|buffer| buffer.bytes).sum(),
+            buffers: buffers + work + self.rounded.bytes(),
             pools: self.pools.iter().map(|pool| pool.pages * pool.page_bytes).sum(),
         }
     }

@@ -1,6 +1,7 @@
 // Reads memory and adds it up: what a kernel that only reads can reach.
 
 extern "C" __global__ void read(const uint4 *from, u32 count, u32 *out) {
+    begin();
     uint4 sum = {};
     u32 step = gridDim.x * blockDim.x;
 #pragma unroll 8

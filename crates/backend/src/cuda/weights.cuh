@@ -41,7 +41,7 @@ DEVICE int4 field16(int4 v, int shift, int mask) {
 #define CHUNK 4
 struct Chunk { float4 w; };
 DEVICE void load(Chunk &k, Planes p, u64 row, u32 cols, u32 c) {
-    k.w = ((const float4 *)p.a)[row * (cols / CHUNK) + c];
+    k.w = fixed((const float4 *)p.a + row * (cols / CHUNK) + c);
 }
 DEVICE float dot(const Chunk &k, const Token &x, u32 c) {
     float4 v = ((const float4 *)x.floats)[c];
@@ -58,7 +58,7 @@ DEVICE float value_of(u32 bits) {
     return FORMAT == 1 ? half_to_float((u16)bits) : bf16_to_float((u16)bits);
 }
 DEVICE void load(Chunk &k, Planes p, u64 row, u32 cols, u32 c) {
-    k.w = ((const uint4 *)p.a)[row * (cols / CHUNK) + c];
+    k.w = fixed((const uint4 *)p.a + row * (cols / CHUNK) + c);
 }
 DEVICE float two(u32 w, float a, float b) { return value_of(w & 0xffff) * a + value_of(w >> 16) * b; }
 DEVICE float dot(const Chunk &k, const Token &x, u32 c) {
@@ -74,8 +74,8 @@ DEVICE float weight_at(Planes p, u64 row, u32 cols, u32 col) {
 #define CHUNK 16
 struct Chunk { int4 w; u16 scale; };
 DEVICE void load(Chunk &k, Planes p, u64 row, u32 cols, u32 c) {
-    k.w = ((const int4 *)p.a)[row * (cols / CHUNK) + c];
-    k.scale = ((const u16 *)p.b)[row * (cols / 32) + c / 2];
+    k.w = fixed((const int4 *)p.a + row * (cols / CHUNK) + c);
+    k.scale = fixed((const u16 *)p.b + row * (cols / 32) + c / 2);
 }
 DEVICE float dot(const Chunk &k, const Token &x, u32 c) {
     int sum = dot16(k.w, codes16(x, c * CHUNK), 0);
@@ -92,13 +92,13 @@ DEVICE float weight_at(Planes p, u64 row, u32 cols, u32 col) {
 struct Chunk { int4 w; u32 scales, d; };
 DEVICE void load(Chunk &k, Planes p, u64 row, u32 cols, u32 c) {
     u64 block = row * (cols / 256) + c / 4;
-    k.w = ((const int4 *)p.a)[block * 4 + c % 4];
+    k.w = fixed((const int4 *)p.a + block * 4 + c % 4);
     // Scales of columns 16 s..: s = 8 h + 2 k + half.
-    uint2 eight = ((const uint2 *)p.b)[block * 2 + c % 4 / 2];
+    uint2 eight = fixed((const uint2 *)p.b + block * 2 + c % 4 / 2);
     int shift = 8 * (c & 1);
     k.scales = (eight.x >> shift & 0xff) | (eight.x >> shift >> 16 & 0xff) << 8
              | (eight.y >> shift & 0xff) << 16 | (eight.y >> shift >> 16 & 0xff) << 24;
-    k.d = ((const u32 *)p.c)[block];
+    k.d = fixed((const u32 *)p.c + block);
 }
 DEVICE float dot(const Chunk &k, const Token &x, u32 c) {
     float d = half_to_float((u16)k.d), dmin = half_to_float((u16)(k.d >> 16)), sum = 0;
@@ -127,8 +127,8 @@ DEVICE float weight_at(Planes p, u64 row, u32 cols, u32 col) {
 struct Chunk { int4 w; uint4 head; };
 DEVICE void load(Chunk &k, Planes p, u64 row, u32 cols, u32 c) {
     u64 block = row * (cols / 256) + c / 8;
-    k.w = ((const int4 *)p.a)[block * 8 + c % 8];
-    k.head = ((const uint4 *)p.b)[block];
+    k.w = fixed((const int4 *)p.a + block * 8 + c % 8);
+    k.head = fixed((const uint4 *)p.b + block);
 }
 // Scale and minimum of group `j` of 32 columns; `s` holds the twelve bytes.
 DEVICE void scale_of(const u32 *s, u32 j, u32 &scale, u32 &minimum) {
@@ -173,8 +173,8 @@ DEVICE float weight_at(Planes p, u64 row, u32 cols, u32 col) {
 struct Chunk { uint2 w; u16 d; };
 DEVICE void load(Chunk &k, Planes p, u64 row, u32 cols, u32 c) {
     u64 block = row * (cols / 256) + c / 8;
-    k.w = ((const uint2 *)p.a)[block * 8 + c % 8];
-    k.d = ((const u16 *)p.b)[block];
+    k.w = fixed((const uint2 *)p.a + block * 8 + c % 8);
+    k.d = fixed((const u16 *)p.b + block);
 }
 // A byte of ones for each of four signs.
 DEVICE u32 sign_mask(u32 four) { return ((four * 0x00204081u) & 0x01010101u) * 0xffu; }
@@ -213,8 +213,8 @@ DEVICE float weight_at(Planes p, u64 row, u32 cols, u32 col) {
 struct Chunk { int4 w; u8 exponent; };
 DEVICE void load(Chunk &k, Planes p, u64 row, u32 cols, u32 c) {
     u64 block = row * (cols / 32) + c;
-    k.w = ((const int4 *)p.a)[block];
-    k.exponent = p.b[block];
+    k.w = fixed((const int4 *)p.a + block);
+    k.exponent = fixed(p.b + block);
 }
 // Twice the values of eight codes in the nibbles of `v`: those of the low halves, of the high ones.
 DEVICE void twice(u32 v, int &low, int &high) {

@@ -16,6 +16,7 @@ pub mod attend;
 pub mod compress;
 pub mod embed;
 pub mod experts;
+pub mod fused;
 pub mod hyper;
 pub mod index;
 pub mod kv;

@@ -9,7 +9,7 @@ use backend::conformance;
 use backend::cuda::kernels::translation;
 use backend::cuda::nvrtc::Nvrtc;
 use backend::cuda::units::units;
-use backend::cuda::{Cuda, CudaOptions};
+use backend::cuda::{COMMON, Cuda, CudaOptions};
 use rayon::prelude::*;
 
 const ARCHITECTURES: [&str; 5] = ["sm_80", "sm_90a", "sm_100a", "sm_120a", "sm_121a"];
@@ -56,4 +56,15 @@ fn every_case_agrees_with_the_reference() {
     let mut open = || Box::new(device().expect("a device")) as Box<dyn backend::Backend>;
     let differences = conformance::run(&mut open);
     assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
+
+/// A kernel that does not wait may run before what it reads is written.
+#[test]
+fn every_kernel_waits_for_those_in_front_of_it() {
+    for (unit, _) in units() {
+        let own = unit.source.iter().filter(|part| **part != COMMON);
+        let count = |what: &str| own.clone().map(|part| part.matches(what).count()).sum::<usize>();
+        let waits = count("begin();") + count("wait_for_inputs();");
+        assert_eq!(count("__global__"), waits, "kernels and waits in {}.cu", unit.name);
+    }
 }

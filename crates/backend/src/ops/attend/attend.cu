@@ -50,6 +50,7 @@ extern "C" __global__ void __launch_bounds__(HEADS *WARP)
            u64 slot_bytes, u64 ring_offset, u32 ring, const u8 *pages, u64 page_bytes, u64 offset,
            u32 ratio, const u32 *picks, u32 top_k, u32 beyond, u32 heads, u32 keys, u32 parts,
            float *partial) {
+    begin();
     __shared__ float tile[TILE][WIDTH];
     u32 t = blockIdx.x, warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
     u32 head = blockIdx.y * HEADS + warp, part = blockIdx.z;
@@ -108,6 +109,7 @@ extern "C" __global__ void __launch_bounds__(HEADS *WARP)
 extern "C" __global__ void merge(const float *partial, const float *sinks, const u32 *positions,
                                  const u32 *picks, u32 ratio, u32 ring, u32 top_k, u32 beyond,
                                  u32 heads, u32 keys, u32 parts, float *out) {
+    begin();
     u32 t = blockIdx.x, head = blockIdx.y, position = positions[t];
     u32 compressed = compressed_of(position, picks + (u64)t * top_k, top_k, beyond, ratio);
     u32 used = (min(position + 1, ring) + compressed + keys - 1) / keys;

@@ -1,4 +1,5 @@
-// The compressors; see mod.rs. Rows are all computed before the frontier is overwritten: two kernels.
+// The compressors; see mod.rs. Rows are all computed before the frontier is overwritten: by two
+// kernels, or one block per segment.
 
 // Value and gate of the token at `position`, for a column: from the step's tokens, or the frontier.
 struct Entries {
@@ -18,21 +19,28 @@ DEVICE void entry(const Entries &e, u32 position, u32 column, float &v, float &z
     }
 }
 
-// One block per window that closes: blockIdx.x counts them within segment blockIdx.y.
-extern "C" __global__ void compress(const float *values, const float *gates, const float *ape,
-                                    const float *norm, const float *frequencies, float rms_eps,
-                                    const Segment *segments, const u32 *page_table, u32 table_width,
-                                    const u8 *slots, u64 slot_bytes, u8 *pages, u64 page_bytes,
-                                    u64 frontier, u64 rows, u32 ratio, u32 overlap, u32 pairs) {
-    __shared__ __align__(8) float row[WIDTH];
-    Segment s = segments[blockIdx.y];
-    u32 window = s.start / ratio + blockIdx.x;
-    if (window >= (s.start + s.len) / ratio) return;
-    Entries e = {values, gates, ape, (const float *)(slots + s.slot * slot_bytes + frontier),
-                 s.start, s.first_row, WIDTH * overlap, ratio, ratio * overlap};
+// Where a compressor reads and writes; see cuda.rs.
+struct Places {
+    const float *values, *gates, *ape, *norm, *frequencies;
+    const u32 *page_table;
+    u8 *slots, *pages;
+    u64 slot_bytes, page_bytes, frontier, rows;
+    u32 table_width, ratio, overlap, pairs;
+    float rms_eps;
+};
+
+DEVICE u8 *frontier_of(const Places &p, const Segment &s) {
+    return p.slots + s.slot * p.slot_bytes + p.frontier;
+}
+
+// Computes and stores the row of a window of segment blockIdx.y. The whole block takes part.
+DEVICE void compress_window(const Places &p, const Segment &s, u32 window, float *row) {
+    u32 ratio = p.ratio;
+    Entries e = {p.values, p.gates, p.ape, (const float *)frontier_of(p, s),
+                 s.start, s.first_row, WIDTH * p.overlap, ratio, ratio * p.overlap};
     // Entries of the window before, if windows overlap, then of this one.
-    u32 before = overlap == 2 && window > 0 ? ratio : 0, first = window * ratio - before;
-    u32 own = (overlap - 1) * WIDTH;
+    u32 before = p.overlap == 2 && window > 0 ? ratio : 0, first = window * ratio - before;
+    u32 own = (p.overlap - 1) * WIDTH;
     float squares = 0;
     for (u32 j = threadIdx.x; j < WIDTH; j += blockDim.x) {
         float max = -INFINITE, total = 0, weighted = 0, v, z;
@@ -51,31 +59,60 @@ extern "C" __global__ void compress(const float *values, const float *gates, con
         row[j] = weighted / total;
         squares += row[j] * row[j];
     }
-    float scale = 1.0f / sqrtf(block_sum(squares) / WIDTH + rms_eps);
-    for (u32 j = threadIdx.x; j < WIDTH; j += blockDim.x) row[j] *= scale * norm[j];
+    float scale = 1.0f / sqrtf(block_sum(squares) / WIDTH + p.rms_eps);
+    for (u32 j = threadIdx.x; j < WIDTH; j += blockDim.x) row[j] *= scale * p.norm[j];
     __syncthreads();
-    for (u32 i = threadIdx.x; i < pairs; i += blockDim.x) {
-        float2 *pair = (float2 *)(row + WIDTH - 2 * pairs) + i;
-        *pair = turned(*pair, angle_of(window * ratio, frequencies[i]));
+    for (u32 i = threadIdx.x; i < p.pairs; i += blockDim.x) {
+        float2 *pair = (float2 *)(row + WIDTH - 2 * p.pairs) + i;
+        *pair = turned(*pair, angle_of(window * ratio, p.frequencies[i]));
     }
     __syncthreads();
-    u32 per_page = 128 / ratio, page = page_table[blockIdx.y * table_width + window / per_page];
-    round_row(row, pages + page * page_bytes + rows, per_page, window % per_page);
+    u32 per_page = 128 / ratio, page = p.page_table[blockIdx.y * p.table_width + window / per_page];
+    round_row(row, p.pages + page * p.page_bytes + p.rows, per_page, window % per_page);
 }
 
-// The last min(len, ring) tokens of segment blockIdx.y, to its session's frontier.
-extern "C" __global__ void keep_frontier(const float *values, const float *gates, const float *ape,
-                                         const Segment *segments, u8 *slots, u64 slot_bytes,
-                                         u64 frontier, u32 ratio, u32 overlap) {
-    Segment s = segments[blockIdx.y];
-    u32 ring = ratio * overlap, width = WIDTH * overlap;
-    u32 i = (s.len > ring ? s.len - ring : 0) + blockIdx.x;
-    if (i >= s.len) return;
-    u32 position = s.start + i;
-    float *token = (float *)(slots + s.slot * slot_bytes + frontier) + (u64)(position % ring) * 2 * width;
+// Keeps token `i` of a segment in its session's frontier.
+DEVICE void keep_token(const Places &p, const Segment &s, u32 i) {
+    u32 ring = p.ratio * p.overlap, width = WIDTH * p.overlap, position = s.start + i;
+    float *token = (float *)frontier_of(p, s) + (u64)(position % ring) * 2 * width;
     u64 at = (u64)(s.first_row + i) * width;
     for (u32 j = threadIdx.x; j < width; j += blockDim.x) {
-        token[j] = values[at + j];
-        token[width + j] = gates[at + j] + ape[position % ratio * width + j];
+        token[j] = p.values[at + j];
+        token[width + j] = p.gates[at + j] + p.ape[position % p.ratio * width + j];
     }
+}
+
+// The first token of a segment that its session keeps: the last min(len, ring) are.
+DEVICE u32 first_kept(const Places &p, const Segment &s) {
+    u32 ring = p.ratio * p.overlap;
+    return s.len > ring ? s.len - ring : 0;
+}
+
+// One block per window that closes: blockIdx.x counts them within segment blockIdx.y.
+extern "C" __global__ void compress(Places p, const Segment *segments) {
+    __shared__ __align__(8) float row[WIDTH];
+    begin();
+    Segment s = segments[blockIdx.y];
+    u32 window = s.start / p.ratio + blockIdx.x;
+    if (window < (s.start + s.len) / p.ratio) compress_window(p, s, window, row);
+}
+
+// One block per token that is kept, of segment blockIdx.y.
+extern "C" __global__ void keep_frontier(Places p, const Segment *segments) {
+    begin();
+    Segment s = segments[blockIdx.y];
+    u32 i = first_kept(p, s) + blockIdx.x;
+    if (i < s.len) keep_token(p, s, i);
+}
+
+// Both, for segments of a few tokens: one block each.
+extern "C" __global__ void compress_few(Places p, const Segment *segments) {
+    __shared__ __align__(8) float row[WIDTH];
+    begin();
+    Segment s = segments[blockIdx.y];
+    for (u32 w = s.start / p.ratio; w < (s.start + s.len) / p.ratio; w++) {
+        compress_window(p, s, w, row);
+        __syncthreads();
+    }
+    for (u32 i = first_kept(p, s); i < s.len; i++) keep_token(p, s, i);
 }

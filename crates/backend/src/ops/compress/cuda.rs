@@ -4,6 +4,7 @@ use super::{Compress, Compressor};
 use crate::cuda::kernels::Unit;
 use crate::cuda::{COMMON, Cuda, ROWS, words};
 use crate::ops::kv::cuda::{LAYOUT, layout_values};
+use crate::ops::linear::cuda::FEW_TOKENS;
 use crate::{Buffer, KvPools, Step};
 
 /// Compressors to rows of one layout.
@@ -11,7 +12,7 @@ pub static COMPRESS: Unit = Unit {
     name: "compress",
     source: &[COMMON, ROWS, include_str!("compress.cu")],
     parameters: LAYOUT,
-    kernels: &["compress", "keep_frontier"],
+    kernels: &["compress", "keep_frontier", "compress_few"],
 };
 
 impl Compress for Cuda {
@@ -35,32 +36,34 @@ impl Compress for Cuda {
         let (frequencies, pairs) = (self.at(compressor.frequencies), compressor.frequencies.width);
         let (segments, table) = (self.at(&step.segment_table), self.at(&step.page_table));
         let table_width = step.page_table.width;
-        let args = words![
+        // The order of `Places` in compress.cu, which packs two 32-bit numbers into a word.
+        let pair = |low: usize, high: u32| words![low][0] | u64::from(high) << 32;
+        let places = words![
             values,
             gates,
             ape,
             norm,
             frequencies,
-            compressor.rms_eps,
-            segments,
             table,
-            table_width,
             slots,
-            slot_bytes,
             pages,
+            slot_bytes,
             page_bytes,
             frontier,
             rows,
-            ratio,
-            overlap,
-            pairs
+            pair(table_width, ratio as u32),
+            pair(overlap, pairs as u32),
+            compressor.rms_eps
         ];
+        let (args, segment_count) = (words![segments], step.segments);
+        if step.rows <= FEW_TOKENS {
+            let unit = (&COMPRESS, layout, "compress_few");
+            return self.record_list(unit, [1, segment_count, 1], 128, places, args);
+        }
         // One window more than tokens fill: the first may have been begun before.
-        let grid = [step.rows / ratio + 1, step.segments, 1];
-        self.record((&COMPRESS, layout, "compress"), grid, 128, args);
-        let args =
-            words![values, gates, ape, segments, slots, slot_bytes, frontier, ratio, overlap];
-        let grid = [(ratio * overlap).min(step.rows), step.segments, 1];
-        self.record((&COMPRESS, layout, "keep_frontier"), grid, 256, args);
+        let grid = [step.rows / ratio + 1, segment_count, 1];
+        self.record_list((&COMPRESS, layout, "compress"), grid, 128, places, args);
+        let grid = [(ratio * overlap).min(step.rows), segment_count, 1];
+        self.record_list((&COMPRESS, layout, "keep_frontier"), grid, 256, places, args);
     }
 }

@@ -2,6 +2,7 @@
 
 extern "C" __global__ void embed(const u8 *a, const u8 *b, const u8 *c, const u32 *tokens,
                                  float *streams, u32 cols, u32 n) {
+    begin();
     streams += (u64)blockIdx.x * n * cols;
     u64 row = tokens[blockIdx.x];
     for (u32 i = threadIdx.x; i < cols; i += blockDim.x) {

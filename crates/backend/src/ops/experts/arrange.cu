@@ -8,6 +8,7 @@
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     count_pairs(const u32 *picks, u32 *counts, u32 pairs) {
+    begin();
     __shared__ u32 total;
     if (threadIdx.x == 0) total = 0;
     __syncthreads();
@@ -22,6 +23,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 extern "C" __global__ void __launch_bounds__(THREADS)
     place_pairs(const u32 *picks, const u32 *counts, u32 *order, Tile *tiles, u32 experts, u32 pairs,
                 u32 tile, u32 all_tiles) {
+    begin();
     __shared__ u32 before, tiles_before, found[2][THREADS / WARP];
     u32 e = blockIdx.x, warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
     if (threadIdx.x == 0) before = tiles_before = 0;
@@ -55,6 +57,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 
 // y[t] = sum over k of parts[t * used + k], by four columns.
 extern "C" __global__ void sum_pairs(const float4 *parts, float4 *y, u32 fours, u32 used, u32 all) {
+    begin();
     u32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= all) return;
     const float4 *from = parts + (u64)(i / fours) * used * fours + i % fours;

@@ -12,6 +12,7 @@ use crate::cuda::{COMMON, Cuda, units, values, words};
 use crate::ops::linear::cuda::{
     Activations, FEW_TOKENS, TILE_ROWS, is_float, rounded_bytes, tile_bytes,
 };
+use crate::ops::norm::cuda::fours;
 
 /// What several units share.
 const EXPERTS: &str = include_str!("experts.cuh");
@@ -108,8 +109,11 @@ impl Cuda {
 
         let stored = self.stored(down);
         let ([a, b, c], code) = (stored.planes, stored.code());
-        let rounds = !is_float(stored.format);
-        let x = self.round(inner_at, rounded_at, pairs, inner, rounds);
+        let x = if is_float(stored.format) {
+            Activations { floats: inner_at, ..Activations::default() }
+        } else {
+            self.round(inner_at, rounded_at, pairs, inner)
+        };
         let Activations { codes, steps, halves, floats } = x;
         let args = words![a, b, c, codes, steps, halves, floats, picks, y, d, inner, used];
         let unit = (&DOWN, values(&[code]), "expert_down");
@@ -148,7 +152,7 @@ impl Cuda {
         let grid = [inner.div_ceil(TILE_ROWS / 2), tiles, 1];
         self.record_shared(unit, grid, (256, tile_bytes(format, TILE_PAIRS)), args);
 
-        let x = self.round(inner_at, rounded_at, pairs, inner, true);
+        let x = self.round(inner_at, rounded_at, pairs, inner);
         let stored = self.stored(down);
         let (format, code, [a, b, c]) = (stored.format, stored.code(), stored.planes);
         let Activations { codes, steps, halves, .. } = x;
@@ -201,15 +205,15 @@ impl Experts for Cuda {
         out: &mut Buffer<f32>,
         rows: usize,
     ) {
-        let count = rows * out.width;
-        let (gate, up) = (self.at(gate), self.at(up));
-        let args = words![gate, up, self.edit(out), count, clamp];
+        let (gate, up, count) = (self.at(gate), self.at(up), rows * fours(out.width));
+        let Activations { codes, steps, halves, floats } = self.edit_rounded(out, rows);
+        let args = words![gate, up, floats, codes, steps, halves, count, clamp];
         let grid = [count.div_ceil(256), 1, 1];
         self.record((&ELEMENTS, values(&[]), "swiglu"), grid, 256, args);
     }
 
     fn add_raw(&mut self, x: &Buffer<f32>, y: &mut Buffer<f32>, rows: usize) {
-        let count = rows * y.width;
+        let count = rows * fours(y.width);
         let args = words![self.at(x), self.edit(y), count];
         let grid = [count.div_ceil(256), 1, 1];
         self.record((&ELEMENTS, values(&[]), "add"), grid, 256, args);

@@ -8,6 +8,7 @@ extern "C" __global__ void __launch_bounds__(WARPS *WARP)
     expert_down(const u8 *a, const u8 *b, const u8 *c, const i8 *codes, const float *steps,
                 const float2 *halves, const float *floats, const u32 *picks, float *y, u32 rows,
                 u32 cols, u32 used) {
+    begin();
     u32 lane = threadIdx.x % WARP, row = blockIdx.x * WARPS + threadIdx.x / WARP, t = blockIdx.y;
     if (row >= rows) return;
     float sum = 0;

@@ -1,12 +1,22 @@
-// What is done number by number: the activation, the sum.
+// What is done number by number: the activation, the sum. A thread takes four.
 
-extern "C" __global__ void swiglu(const float *gate, const float *up, float *out, u32 count,
-                                  float clamp) {
+// `codes` and so on are out's rounded copy, if it has one.
+extern "C" __global__ void swiglu(const float4 *gate, const float4 *up, float4 *out, i8 *codes,
+                                  float *steps, float2 *halves, u32 fours, float clamp) {
+    begin();
     u32 i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i < count) out[i] = activate(gate[i], up[i], clamp);
+    if (i >= fours) return;
+    float4 g = gate[i], u = up[i];
+    float4 v = make_float4(activate(g.x, u.x, clamp), activate(g.y, u.y, clamp),
+                           activate(g.z, u.z, clamp), activate(g.w, u.w, clamp));
+    out[i] = v;
+    if (codes) round_four(v, i, {codes, steps, halves});
 }
 
-extern "C" __global__ void add(const float *x, float *y, u32 count) {
+extern "C" __global__ void add(const float4 *x, float4 *y, u32 fours) {
+    begin();
     u32 i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i < count) y[i] += x[i];
+    if (i >= fours) return;
+    float4 a = x[i], b = y[i];
+    y[i] = make_float4(b.x + a.x, b.y + a.y, b.z + a.z, b.w + a.w);
 }

@@ -14,6 +14,7 @@ extern "C" __global__ void __launch_bounds__(TILE_THREADS, 2)
                   const i8 *codes, const float *steps, const float2 *halves, const float *shares,
                   const u32 *order, const Tile *tiles, float *out, u32 inner, u32 cols, u32 used,
                   float clamp) {
+    begin();
     __shared__ u32 lines[PAIRS * 32];
     Tile tile = tiles[blockIdx.y];
     if (tile.count == 0) return;
@@ -40,6 +41,7 @@ extern "C" __global__ void __launch_bounds__(TILE_THREADS, 2)
     grouped_down(const u8 *a, const u8 *b, const u8 *c, const i8 *codes, const float *steps,
                  const float2 *halves, const u32 *order, const Tile *tiles, float *out, u32 rows,
                  u32 cols) {
+    begin();
     __shared__ u32 lines[PAIRS * 32];
     Tile tile = tiles[blockIdx.y];
     if (tile.count == 0) return;

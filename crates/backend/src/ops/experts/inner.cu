@@ -11,6 +11,7 @@ extern "C" __global__ void __launch_bounds__(WARPS *WARP)
                  const i8 *codes, const float *steps, const float2 *halves, const float *floats,
                  const u32 *picks, const float *shares, float *out, u32 inner, u32 cols, u32 used,
                  float clamp) {
+    begin();
     u32 lane = threadIdx.x % WARP, i = blockIdx.x * WARPS + threadIdx.x / WARP, pair = blockIdx.y;
     if (i >= inner) return;
     u64 row = (u64)picks[pair] * inner + i;

@@ -7,7 +7,9 @@ use super::{Hyper, HyperMix, HyperSettings};
 use crate::cuda::driver::Address;
 use crate::cuda::kernels::Unit;
 use crate::cuda::{COMMON, Cuda, values, words};
-use crate::ops::linear::cuda::{Activations, Product, is_float, rounded_bytes};
+use crate::ops::fused::NormWeight;
+use crate::ops::linear::cuda::{Activations, FEW_TOKENS, Product, is_float, rounded_bytes};
+use crate::ops::norm::cuda::{fours, threads};
 use crate::{Buffer, Step};
 
 /// Hyper-connections.
@@ -30,10 +32,45 @@ impl Cuda {
             Activations { floats: h, ..Activations::default() }
         } else {
             let at = self.scratch("rounded streams", rounded_bytes(rows, width));
-            self.round(h, at, rows, width, true)
+            self.round(h, at, rows, width)
         };
         self.multiply(Product { weight: &mix.matrix, groups: 1, x, out, tokens: rows });
         out
+    }
+
+    /// The read, and if there is a norm and somewhere to put its result, the norm.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn mix_streams(
+        &mut self,
+        mix: &HyperMix,
+        settings: HyperSettings,
+        streams: &Buffer<f32>,
+        gates: &mut Buffer<f32>,
+        x: &mut Buffer<f32>,
+        norm: Option<(NormWeight, &mut Buffer<f32>)>,
+        rows: usize,
+    ) {
+        let HyperSettings { streams: n, iterations, eps, rms_eps } = settings;
+        assert!(n <= STREAMS_MAX, "{n} streams");
+        let (h, d) = (self.at(streams), x.width);
+        let m = self.coefficients(mix, h, rows);
+        let (base, scale) = (self.at(&mix.base), self.at(&mix.scale));
+        let (gates, x) = (self.edit(gates), self.edit(x));
+        let (weight, norm_eps, to) = match norm {
+            Some((NormWeight { weight, eps }, normed)) => {
+                (self.at(weight), eps, self.edit_rounded(normed, rows))
+            }
+            None => (0, 0.0, Activations::default()),
+        };
+        let Activations { codes, steps, halves, floats } = to;
+        let args = words![
+            m, base, scale, h, gates, x, n, d, iterations, eps, rms_eps, weight, norm_eps, floats,
+            codes, steps, halves
+        ];
+        // Few tokens leave processors free: the gates are made beside the rest.
+        let parts = if rows <= FEW_TOKENS { 2 } else { 1 };
+        let unit = (&HYPER, values(&[]), "hyper_mix");
+        self.record(unit, [rows, parts, 1], threads(d), args);
     }
 }
 
@@ -47,14 +84,7 @@ impl Hyper for Cuda {
         x: &mut Buffer<f32>,
         rows: usize,
     ) {
-        let HyperSettings { streams: n, iterations, eps, rms_eps } = settings;
-        assert!(n <= STREAMS_MAX, "{n} streams");
-        let (h, d) = (self.at(streams), x.width);
-        let m = self.coefficients(mix, h, rows);
-        let (base, scale) = (self.at(&mix.base), self.at(&mix.scale));
-        let (gates, x) = (self.edit(gates), self.edit(x));
-        let args = words![m, base, scale, h, gates, x, n, d, iterations, eps, rms_eps];
-        self.record((&HYPER, values(&[]), "hyper_mix"), [rows, 1, 1], 1024, args);
+        self.mix_streams(mix, settings, streams, gates, x, None, rows);
     }
 
     fn hyper_spread_raw(
@@ -67,8 +97,8 @@ impl Hyper for Cuda {
         let (d, n) = (y.width, streams.width / y.width);
         assert!(n <= STREAMS_MAX, "{n} streams");
         let (gates, y) = (self.at(gates), self.at(y));
-        let args = words![gates, y, self.edit(streams), n, d];
-        let grid = [d.div_ceil(128), rows, 1];
+        let args = words![gates, y, self.edit(streams), n, fours(d)];
+        let grid = [fours(d).div_ceil(128), rows, 1];
         self.record((&HYPER, values(&[]), "hyper_spread"), grid, 128, args);
     }
 

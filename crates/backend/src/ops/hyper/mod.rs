@@ -55,6 +55,24 @@ impl HyperSettings {
     pub fn gates_width(&self) -> usize {
         self.streams + self.streams * self.streams
     }
+
+    /// Asserts the shapes of a read.
+    pub(crate) fn check(
+        &self,
+        mix: &HyperMix,
+        streams: &Buffer<f32>,
+        gates: &Buffer<f32>,
+        x: &Buffer<f32>,
+        rows: usize,
+    ) {
+        let (n, width) = (self.streams, (2 + self.streams) * self.streams);
+        assert_eq!((mix.matrix.rows, mix.matrix.cols), (width, streams.width), "mix matrix");
+        mix.base.expect("base", 1, width);
+        mix.scale.expect("scale", 1, 3);
+        streams.expect("streams", rows, n * x.width);
+        gates.expect("gates", rows, self.gates_width());
+        x.expect("x", rows, x.width);
+    }
 }
 
 /// What a backend implements.
@@ -101,13 +119,7 @@ impl dyn Backend + '_ {
         x: &mut Buffer<f32>,
         rows: usize,
     ) {
-        let (n, width) = (settings.streams, (2 + settings.streams) * settings.streams);
-        assert_eq!((mix.matrix.rows, mix.matrix.cols), (width, streams.width), "mix matrix");
-        mix.base.expect("base", 1, width);
-        mix.scale.expect("scale", 1, 3);
-        streams.expect("streams", rows, n * x.width);
-        gates.expect("gates", rows, settings.gates_width());
-        x.expect("x", rows, x.width);
+        settings.check(mix, streams, gates, x, rows);
         self.hyper_mix_raw(mix, settings, streams, gates, x, rows);
     }
 

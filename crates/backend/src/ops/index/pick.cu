@@ -28,6 +28,7 @@ DEVICE u32 rank_of(bool yes, u32 &all) {
 extern "C" __global__ void __launch_bounds__(THREADS)
     pick(const float *scores, const u32 *positions, u32 ratio, u32 top_k, u32 *picks, u32 stride,
          u32 first) {
+    begin();
     __shared__ u32 histogram[256], found[2], damaged;
     u32 t = first + blockIdx.x, visible = (positions[t] + 1) / ratio;
     scores += (u64)blockIdx.x * stride;

@@ -10,6 +10,7 @@ extern "C" __global__ void __launch_bounds__(256)
     score(const float *q, const float *weights, const u32 *positions, const u32 *owners,
           const u32 *page_table, u32 table_width, const u8 *pages, u64 page_bytes, u64 offset,
           u32 ratio, u32 heads, u32 top_k, float scale, float *scores, u32 stride, u32 first) {
+    begin();
     __shared__ float rows[ROWS][WIDTH + 4];
     __shared__ float queries[QUERIES][WIDTH + 4];
     u32 t = first + blockIdx.y, visible = (positions[t] + 1) / ratio, row = blockIdx.x * ROWS;

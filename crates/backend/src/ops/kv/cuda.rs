@@ -10,7 +10,7 @@ pub static KV: Unit = Unit {
     name: "kv",
     source: &[COMMON, ROWS, include_str!("kv.cu")],
     parameters: LAYOUT,
-    kernels: &["store_rows", "keep_window", "round_heads"],
+    kernels: &["store_rows", "store_normed", "keep_window", "round_heads"],
 };
 
 /// The parameters of units that know rows of one layout.

@@ -3,10 +3,12 @@
 //! The arithmetic is that of `panel.rs`, so the two fast backends differ by the order of sums only.
 //! Few tokens read the weights once per eight of them; many go through tensor cores, tile by tile.
 
+use std::collections::HashMap;
+
 use gguf::Format;
 
 use super::Linear;
-use crate::cuda::driver::Address;
+use crate::cuda::driver::{Address, Memory};
 use crate::cuda::kernels::Unit;
 use crate::cuda::{COMMON, Cuda, units, values, words};
 use crate::{Buffer, Weight};
@@ -48,6 +50,11 @@ pub(crate) const FEW_TOKENS: usize = 16;
 /// Tiles take their time for all columns, however few they are: where a processor has fewer results
 /// than this, reading the weight again for every eight tokens is faster.
 const FEW_RESULTS: usize = 512;
+/// Products that one launch for a few tokens takes, its threads, and the chunks that each has at
+/// once; see gemv.cu.
+pub(crate) const MATRICES_MAX: usize = 6;
+const GEMV_THREADS: usize = 256;
+const GEMV_AHEAD: usize = 4;
 /// Weight rows of a tile on tensor cores, and of one in floats; see tile.cuh and sgemm.cu.
 pub(crate) const TILE_ROWS: usize = 128;
 const FLOAT_TILE: usize = 64;
@@ -58,17 +65,40 @@ pub(crate) fn tile_bytes(format: Format, tokens: usize) -> usize {
     2 * (TILE_ROWS + tokens) * line + if format == Format::Iq2Xxs { 256 * 8 } else { 0 }
 }
 
-/// Which activations are rounded: those of one buffer, until the buffer changes.
+/// Rounded copies of buffers, by the buffer's id.
+///
+/// A copy is made by the first product that takes it; from then on whatever writes the buffer may
+/// fill its copy as well ([`Cuda::edit_rounded`]).
 #[derive(Default)]
 pub struct Rounded {
-    /// Buffer, rows, columns.
-    source: Option<(usize, usize, usize)>,
+    copies: HashMap<usize, Copy>,
+}
+
+struct Copy {
+    memory: Memory,
+    /// Values of the whole buffer.
+    capacity: usize,
+    /// First values that are there.
+    valid: usize,
 }
 
 impl Rounded {
     /// A buffer is going to change.
     pub fn forget(&mut self, id: usize) {
-        self.source = self.source.filter(|source| source.0 != id);
+        if let Some(copy) = self.copies.get_mut(&id) {
+            copy.valid = 0;
+        }
+    }
+
+    /// Bytes of all copies.
+    pub fn bytes(&self) -> usize {
+        self.copies.values().map(|copy| copy.memory.bytes).sum()
+    }
+}
+
+impl Copy {
+    fn places(&self, floats: Address) -> Activations {
+        Activations::rounded(self.memory.address, self.capacity, floats)
     }
 }
 
@@ -79,6 +109,15 @@ pub(crate) struct Activations {
     pub steps: Address,
     pub halves: Address,
     pub floats: Address,
+}
+
+impl Activations {
+    /// `values` rounded values at `at`: codes, then halves, then steps, so that each is aligned.
+    fn rounded(at: Address, values: usize, floats: Address) -> Activations {
+        let halves = at + values as Address;
+        let steps = halves + (values / 32 * 8) as Address;
+        Activations { codes: at, steps, halves, floats }
+    }
 }
 
 /// `out[t] = W x[t]` by groups, from activations that are ready.
@@ -114,30 +153,58 @@ impl Cuda {
         if is_float(format) {
             return Activations { floats, ..Activations::default() };
         }
-        let at = self.scratch("rounded activations", rounded_bytes(rows, cols));
-        let source = Some((x.id, rows, cols));
-        let known = self.rounded.source == source;
-        self.rounded.source = source;
-        self.round(floats, at, rows, cols, !known)
+        let count = rows * cols;
+        let Some(copy) = self.rounded_copy(x) else { return Activations::default() };
+        let (places, valid) = (copy.places(floats), copy.valid);
+        copy.valid = count;
+        if valid != count {
+            self.record_rounding(&places, count);
+        }
+        places
     }
 
-    /// Rounds rows from `x` to `at`, if they are `new`.
+    /// A buffer's copy, made if it has none; `None` if there is no memory, which is reported.
+    fn rounded_copy(&mut self, x: &Buffer<f32>) -> Option<&mut Copy> {
+        let capacity = x.rows * x.width;
+        if !self.rounded.copies.contains_key(&x.id) {
+            let memory = self.gpu.allocate(rounded_bytes(1, capacity), "rounded activations");
+            let memory = memory.map_err(|error| self.fail(error)).ok()?;
+            self.rounded.copies.insert(x.id, Copy { memory, capacity, valid: 0 });
+        }
+        self.rounded.copies.get_mut(&x.id)
+    }
+
+    /// Where a buffer is, to be written, and where its rounded copy is, which the same kernel fills
+    /// if it is not at 0.
+    pub(crate) fn edit_rounded(&mut self, x: &mut Buffer<f32>, rows: usize) -> Activations {
+        let floats = self.edit(x);
+        match self.rounded.copies.get_mut(&x.id) {
+            Some(copy) => {
+                copy.valid = rows * x.width;
+                copy.places(floats)
+            }
+            None => Activations { floats, ..Activations::default() },
+        }
+    }
+
+    /// Rounds rows from `x` to `at`.
     pub(crate) fn round(
         &mut self,
         x: Address,
         at: Address,
         rows: usize,
         cols: usize,
-        new: bool,
     ) -> Activations {
-        let blocks = rows * cols / 32;
-        let steps = at + (rows * cols) as Address;
-        let halves = steps + 4 * blocks as Address;
-        if new {
-            let args = words![x, at, steps, halves, blocks];
-            self.record((&ROUND, values(&[]), "round_rows"), [blocks.div_ceil(8), 1, 1], 256, args);
-        }
-        Activations { codes: at, steps, halves, floats: x }
+        let places = Activations::rounded(at, rows * cols, x);
+        self.record_rounding(&places, rows * cols);
+        places
+    }
+
+    fn record_rounding(&mut self, to: &Activations, count: usize) {
+        let &Activations { codes, steps, halves, floats } = to;
+        let fours = count / 4;
+        let args = words![floats, codes, steps, halves, fours];
+        self.record((&ROUND, values(&[]), "round_rows"), [fours.div_ceil(256), 1, 1], 256, args);
     }
 
     /// Computes a product.
@@ -184,25 +251,55 @@ impl Cuda {
         self.record((&SGEMM, values(&[code]), "sgemm"), grid, 256, args);
     }
 
-    /// The same for a few tokens: every weight is read once for eight of them.
+    /// The same for a few tokens.
     fn multiply_few(&mut self, product: Product) {
-        let Product { weight: &Weight { rows, cols, .. }, groups, x, out, tokens } = product;
-        let stored = self.stored(product.weight);
-        let ([a, b, c], code) = (stored.planes, stored.code());
-        let Activations { codes, steps, halves, floats } = x;
+        let Product { weight, groups, x, out, tokens } = product;
+        self.multiply_each(&[(weight, out)], groups, x, tokens, false);
+    }
+
+    /// Products of the same activations with weights of one format, at most [`MATRICES_MAX`], for a
+    /// few tokens: every weight is read once for eight of them. `onto` adds to what is there.
+    pub(crate) fn multiply_each(
+        &mut self,
+        products: &[(&Weight, Address)],
+        groups: usize,
+        x: Activations,
+        tokens: usize,
+        onto: bool,
+    ) {
+        let (cols, code) = (products[0].0.cols, self.stored(products[0].0).code());
         let (kernel, tile) = match tokens {
             1 => ("gemv1", 1),
             2 => ("gemv2", 2),
             3..=4 => ("gemv4", 4),
             _ => ("gemv8", 8),
         };
-        // Few rows are shared by several warps, so that enough of them are reading.
-        let wanted = 16 * 8 * self.processors();
-        let split = [1, 2, 4].into_iter().find(|split| rows * split >= wanted / 2).unwrap_or(8);
-        let grid = [rows.div_ceil(8 / split), tokens.div_ceil(tile), 1];
-        let args =
-            words![a, b, c, codes, steps, halves, floats, out, rows, cols, groups, tokens, split];
-        self.record((&GEMV, values(&[code]), kernel), grid, 256, args);
+        // Threads that share a row: as few as need one turn for it.
+        let chunks = cols / chunk_values(code);
+        let share = chunks.div_ceil(GEMV_AHEAD).next_power_of_two().clamp(8, GEMV_THREADS);
+        let (mut list, mut blocks) = ([0; 5 * MATRICES_MAX], 0);
+        for ((weight, out), entry) in products.iter().zip(list.chunks_exact_mut(5)) {
+            let [a, b, c] = self.stored(weight).planes;
+            entry.copy_from_slice(&[a, b, c, *out, weight.rows as u64]);
+            blocks += weight.rows.div_ceil(GEMV_THREADS / share);
+        }
+        let Activations { codes, steps, halves, floats } = x;
+        let (share_bits, onto) = (share.trailing_zeros(), u32::from(onto));
+        let args = words![codes, steps, halves, floats, cols, groups, tokens, share_bits, onto];
+        let grid = [blocks, tokens.div_ceil(tile), 1];
+        let unit = (&GEMV, values(&[code]), kernel);
+        self.record_list(unit, grid, GEMV_THREADS as u32, &list, args);
+    }
+}
+
+/// Weights of a chunk, by the format's number; see weights.cuh.
+fn chunk_values(code: usize) -> usize {
+    match code {
+        0 => 4,
+        1 | 30 => 8,
+        8 => 16,
+        10 => 64,
+        _ => 32,
     }
 }
 

@@ -22,6 +22,7 @@ DEVICE void gemm(Planes w, Token x, float *out, u32 rows, u32 cols, u32 groups, 
         gemm##TOKENS(const u8 *a, const u8 *b, const u8 *c, const i8 *codes, const float *steps,   \
                      const float2 *halves, float *out, u32 rows, u32 cols, u32 groups,             \
                      u32 tokens) {                                                                 \
+        begin();                                                                                   \
         gemm<TOKENS / 32>({a, b, c}, {codes, steps, halves, 0}, out, rows, cols, groups, tokens);  \
     }
 

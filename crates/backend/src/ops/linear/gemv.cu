@@ -1,63 +1,95 @@
-// out[t][row] = W[row] . x[t], for a few tokens at a time. FORMAT is the weight's.
+// out[t][row] = W[row] . x[t], for a few tokens at a time, and for several weights of one FORMAT and
+// width at once. With `onto`, it is added to what is there.
 //
-// SPLIT warps share a row, and add up what they found. Bytes: every plane of the weight once per
+// SHARE threads take a row, AHEAD chunks of it at once; most rows need no second turn. Those chunks are
+// on their way before the kernels in front have ended. Bytes: every plane of the weights once per
 // TOKENS tokens, plus activations, which the caches hold.
 
-#define WARPS 8
+#define THREADS 256
 #define AHEAD 4
+#define MATRICES_MAX 6
+
+struct Matrix {
+    Planes planes;
+    float *out;
+    u64 rows;
+};
+
+struct Matrices {
+    Matrix of[MATRICES_MAX];
+};
 
 template <int TOKENS>
-DEVICE void gemv(Planes w, const Token &all, float *out, u32 rows, u32 cols, u32 groups, u32 tokens,
-                 u32 split) {
-    __shared__ float parts[WARPS][TOKENS];
-    u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, part = warp % split;
-    u32 row = blockIdx.x * (WARPS / split) + warp / split;
-    u32 first = blockIdx.y * TOKENS;
-    float sums[TOKENS] = {};
-    if (row < rows) {
-        u32 group = row / (rows / groups), chunks = cols / CHUNK;
-        Token x[TOKENS];
-#pragma unroll
-        for (int t = 0; t < TOKENS; t++) {
-            // Tokens beyond the last repeat it; nobody stores their results.
-            x[t] = token_at(all, (u64)min(first + t, tokens - 1) * groups + group, cols);
-        }
-        for (u32 c = part * WARP + lane; c < chunks; c += AHEAD * split * WARP) {
-            Chunk loaded[AHEAD];
-#pragma unroll
-            for (int i = 0; i < AHEAD; i++) {
-                u32 at = c + i * split * WARP;
-                load(loaded[i], w, row, cols, at < chunks ? at : c);
-            }
-#pragma unroll
-            for (int i = 0; i < AHEAD; i++) {
-                u32 at = c + i * split * WARP;
-                if (at >= chunks) break;
-#pragma unroll
-                for (int t = 0; t < TOKENS; t++) sums[t] += dot(loaded[i], x[t], at);
-            }
-        }
+DEVICE void gemv(const Matrices &all, const Token &x, u32 cols, u32 groups, u32 tokens,
+                 u32 share_bits, u32 onto) {
+    __shared__ float parts[THREADS / WARP][TOKENS];
+    let_next_begin();
+    u32 share = 1 << share_bits, lane = threadIdx.x % share, chunks = cols / CHUNK;
+    // Matrices have their blocks one after the other.
+    u32 rows_bits = 8 - share_bits, block = blockIdx.x, which = 0;
+    for (;; which++) {
+        u32 blocks = ((u32)all.of[which].rows + (1 << rows_bits) - 1) >> rows_bits;
+        if (block < blocks) break;
+        block -= blocks;
     }
+    const Matrix &w = all.of[which];
+    u32 rows = w.rows, row = (block << rows_bits) + threadIdx.x / share, first = blockIdx.y * TOKENS;
+    // Rows beyond the last repeat it, and so do tokens; nobody stores their results.
+    u32 there = min(row, rows - 1), group = there / (rows / groups);
+    Token tokens_at[TOKENS];
+#pragma unroll
+    for (int t = 0; t < TOKENS; t++)
+        tokens_at[t] = token_at(x, (u64)min(first + t, tokens - 1) * groups + group, cols);
+    float sums[TOKENS] = {};
+    Chunk loaded[AHEAD];
+#pragma unroll
+    for (int i = 0; i < AHEAD; i++)
+        if (lane + i * share < chunks) load(loaded[i], w.planes, there, cols, lane + i * share);
+    wait_for_inputs();
+    for (u32 c = lane;;) {
+#pragma unroll
+        for (int i = 0; i < AHEAD; i++) {
+            u32 at = c + i * share;
+            if (at >= chunks) break;
+#pragma unroll
+            for (int t = 0; t < TOKENS; t++) sums[t] += dot(loaded[i], tokens_at[t], at);
+        }
+        c += AHEAD * share;
+        if (c >= chunks) break;
+#pragma unroll
+        for (int i = 0; i < AHEAD; i++)
+            if (c + i * share < chunks) load(loaded[i], w.planes, there, cols, c + i * share);
+    }
+    __syncwarp();
+#pragma unroll
+    for (int t = 0; t < TOKENS; t++)
+        for (int distance = min(share, WARP) / 2; distance > 0; distance /= 2)
+            sums[t] += __shfl_xor_sync(0xffffffff, sums[t], distance);
+    if (share > WARP) {
+        u32 warp = threadIdx.x / WARP;
+#pragma unroll
+        for (int t = 0; t < TOKENS; t++)
+            if (threadIdx.x % WARP == 0) parts[warp][t] = sums[t];
+        __syncthreads();
+        if (lane > 0) return;
+#pragma unroll
+        for (int t = 0; t < TOKENS; t++)
+            for (u32 i = 1; i < share / WARP; i++) sums[t] += parts[warp + i][t];
+    }
+    if (lane > 0 || row >= rows) return;
 #pragma unroll
     for (int t = 0; t < TOKENS; t++) {
-        float sum = warp_sum(sums[t]);
-        if (lane == 0) parts[warp][t] = sum;
-    }
-    __syncthreads();
-    if (row < rows && part == 0 && lane < TOKENS && first + lane < tokens) {
-        float sum = 0;
-        for (u32 i = 0; i < split; i++) sum += parts[warp + i][lane];
-        out[(u64)(first + lane) * rows + row] = sum;
+        float *to = w.out + (u64)(first + t) * rows + row;
+        if (first + t < tokens) *to = onto ? *to + sums[t] : sums[t];
     }
 }
 
 #define GEMV(TOKENS)                                                                               \
-    extern "C" __global__ void __launch_bounds__(WARPS *WARP)                                      \
-        gemv##TOKENS(const u8 *a, const u8 *b, const u8 *c, const i8 *codes, const float *steps,   \
-                     const float2 *halves, const float *floats, float *out, u32 rows, u32 cols,    \
-                     u32 groups, u32 tokens, u32 split) {                                          \
-        gemv<TOKENS>({a, b, c}, {codes, steps, halves, floats}, out, rows, cols, groups, tokens,   \
-                     split);                                                                       \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                          \
+        gemv##TOKENS(Matrices all, const i8 *codes, const float *steps, const float2 *halves,      \
+                     const float *floats, u32 cols, u32 groups, u32 tokens, u32 share_bits,        \
+                     u32 onto) {                                                                   \
+        gemv<TOKENS>(all, {codes, steps, halves, floats}, cols, groups, tokens, share_bits, onto); \
     }
 
 GEMV(1)

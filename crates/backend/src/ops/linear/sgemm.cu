@@ -31,6 +31,7 @@ DEVICE void store(float (&to)[DEPTH][ACROSS], u32 depth, u32 at, float4 v) {
 extern "C" __global__ void __launch_bounds__(THREADS)
     sgemm(const u8 *a, const u8 *b, const u8 *c, const float *x, float *out, u32 rows, u32 cols,
           u32 groups, u32 tokens) {
+    begin();
     __shared__ __align__(16) float ws[2][DEPTH][ACROSS], xs[2][DEPTH][ACROSS];
     u32 first = blockIdx.x * TILE, first_row = blockIdx.y * TILE;
     // What a thread loads: twice four columns of a row and of a token. Those beyond the last repeat it.

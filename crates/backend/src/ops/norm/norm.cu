@@ -1,23 +1,51 @@
 // The norms; see mod.rs. Squares are added in double precision: numbers may be very large or small.
+// A thread takes four channels at a time.
 
-DEVICE float rms_scale(const float *x, u32 width, float eps) {
+DEVICE float rms_scale(const float4 *x, u32 fours, float eps) {
     double sum = 0;
-    for (u32 i = threadIdx.x; i < width; i += blockDim.x) sum += (double)x[i] * x[i];
-    return (float)(1.0 / sqrt(block_sum(sum) / width + (double)eps));
+    for (u32 i = threadIdx.x; i < fours; i += blockDim.x) {
+        float4 v = x[i];
+        sum += (double)v.x * v.x + (double)v.y * v.y + (double)v.z * v.z + (double)v.w * v.w;
+    }
+    return (float)(1.0 / sqrt(block_sum(sum) / (4 * fours) + (double)eps));
 }
 
-// One block per row. x, out [rows, width], weight [width].
-extern "C" __global__ void rms_norm(const float *x, const float *weight, float *out, u32 width,
-                                    float eps) {
-    x += (u64)blockIdx.x * width;
-    out += (u64)blockIdx.x * width;
-    float scale = rms_scale(x, width, eps);
-    for (u32 i = threadIdx.x; i < width; i += blockDim.x) out[i] = x[i] * scale * weight[i];
+// One block per row. x, out [rows, width], weight [width]; `codes` and so on are out's rounded copy, if
+// it has one.
+extern "C" __global__ void rms_norm(const float4 *x, const float4 *weight, float4 *out, i8 *codes,
+                                    float *steps, float2 *halves, u32 fours, float eps) {
+    begin();
+    u64 first = (u64)blockIdx.x * fours;
+    float scale = rms_scale(x + first, fours, eps);
+    for (u32 i = threadIdx.x; i < fours; i += blockDim.x) {
+        float4 v = scaled(x[first + i], scale, fixed(weight + i));
+        out[first + i] = v;
+        if (codes) round_four(v, first + i, {codes, steps, halves});
+    }
 }
 
 // One block per head, in place. x [rows * heads, dim].
-extern "C" __global__ void unit_norm(float *x, u32 dim, float eps) {
-    x += (u64)blockIdx.x * dim;
-    float scale = rms_scale(x, dim, eps);
-    for (u32 i = threadIdx.x; i < dim; i += blockDim.x) x[i] *= scale;
+extern "C" __global__ void unit_norm(float4 *x, u32 fours, float eps) {
+    begin();
+    x += (u64)blockIdx.x * fours;
+    float scale = rms_scale(x, fours, eps);
+    for (u32 i = threadIdx.x; i < fours; i += blockDim.x) {
+        float4 v = x[i];
+        x[i] = make_float4(v.x * scale, v.y * scale, v.z * scale, v.w * scale);
+    }
+}
+
+// The same, and the rotation of the last 2 * pairs channels: see rope.cu. angles [rows, pairs].
+extern "C" __global__ void rotate_unit(float4 *x, const float2 *angles, u32 fours, u32 heads,
+                                       u32 pairs, float eps) {
+    begin();
+    x += (u64)blockIdx.x * fours;
+    angles += (u64)(blockIdx.x / heads) * pairs;
+    u32 plain = fours - pairs / 2;
+    float scale = rms_scale(x, fours, eps);
+    for (u32 i = threadIdx.x; i < fours; i += blockDim.x) {
+        float4 v = x[i];
+        v = make_float4(v.x * scale, v.y * scale, v.z * scale, v.w * scale);
+        x[i] = i < plain ? v : turned(v, angles + 2 * (i - plain), 1.0f);
+    }
 }

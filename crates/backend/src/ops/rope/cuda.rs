@@ -1,8 +1,10 @@
-//! Rotation on CUDA: one thread per pair of channels.
+//! Rotation on CUDA: one thread per two pairs of channels.
 
 use super::{Direction, Rope};
 use crate::cuda::kernels::Unit;
 use crate::cuda::{COMMON, Cuda, values, words};
+use crate::ops::linear::cuda::Activations;
+use crate::ops::norm::cuda::fours;
 use crate::{Buffer, Step};
 
 /// The rotation.
@@ -30,11 +32,14 @@ impl Rope for Cuda {
         direction: Direction,
         rows: usize,
     ) {
-        let (heads, pairs) = (x.width / head_dim, angles.width / 2);
+        let (heads, pairs, fours) = (x.width / head_dim, angles.width / 2, fours(head_dim));
+        assert!(pairs.is_multiple_of(2), "{pairs} pairs of channels");
         let sign = if direction == Direction::Forward { 1.0f32 } else { -1.0 };
         let angles = self.at(angles);
-        let args = words![self.edit(x), angles, heads, head_dim, pairs, rows, sign];
-        let grid = [(rows * heads * pairs).div_ceil(256), 1, 1];
+        let Activations { codes, steps, halves, floats } = self.edit_rounded(x, rows);
+        let across = if codes == 0 { pairs / 2 } else { fours };
+        let args = words![floats, angles, codes, steps, halves, heads, fours, pairs, rows, sign];
+        let grid = [(rows * heads * across).div_ceil(256), 1, 1];
         self.record((&ROPE, values(&[]), "rotate"), grid, 256, args);
     }
 }

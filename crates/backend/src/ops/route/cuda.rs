@@ -13,7 +13,7 @@ pub static ROUTE: Unit = Unit {
     kernels: &["route"],
 };
 
-/// Most experts: a lane remembers 64 of them.
+/// Most experts: a lane remembers 64 of them; see route.cu.
 const EXPERTS_MAX: usize = 64 * 32;
 
 impl Route for Cuda {
@@ -34,7 +34,7 @@ impl Route for Cuda {
         };
         let (logits, tokens) = (self.at(logits), self.at(&step.tokens));
         let (picks, shares) = (self.edit(picks), self.edit(shares));
-        let args = words![logits, tokens, table, bias, picks, shares, experts, used, scale, rows];
-        self.record((&ROUTE, values(&[]), "route"), [rows.div_ceil(4), 1, 1], 128, args);
+        let args = words![logits, tokens, table, bias, picks, shares, experts, used, scale];
+        self.record((&ROUTE, values(&[]), "route"), [rows, 1, 1], 128, args);
     }
 }
