@@ -62,7 +62,10 @@ pub fn translation(unit: &Unit, values: &Values, architecture: &str) -> (String,
     }
     for part in unit.source {
         source.push_str(part);
-        if *part == COMMON && unit.parameters == ["FORMAT"] && values[0] as usize == IQ2_XXS {
+        if *part == COMMON
+            && unit.parameters.first() == Some(&"FORMAT")
+            && values[0] as usize == IQ2_XXS
+        {
             source.push_str(&grid());
         }
     }

@@ -163,6 +163,11 @@ impl Cuda {
         self.gpu.processors
     }
 
+    /// Whether blocks can be in clusters, which share their memory.
+    pub(crate) fn has_clusters(&self) -> bool {
+        self.gpu.capability >= 90
+    }
+
     /// Where a buffer is, to be read.
     pub(crate) fn at<T: Element>(&self, buffer: &Buffer<T>) -> Address {
         self.buffers[buffer.id].address

@@ -42,11 +42,15 @@ pub fn units() -> Vec<(&'static Unit, Values)> {
         all.push((&ops::experts::cuda::INNER, values(&[format])));
         all.push((&ops::experts::cuda::DOWN, values(&[format])));
         if FLOATS.contains(&format) {
+            all.push((&ops::hyper::cuda::CLUSTER, values(&[format])));
             all.push((&ops::linear::cuda::SGEMM, values(&[format])));
         } else {
             all.push((&ops::linear::cuda::GEMM, values(&[format])));
             all.push((&ops::experts::cuda::GROUPED, values(&[format])));
         }
+    }
+    for held in [4, 7] {
+        all.push((&ops::experts::cuda::LATTICE, values(&[super::weights::IQ2_XXS, held])));
     }
     for layout in LAYOUTS {
         all.push((&ops::attend::cuda::ATTEND, values(&layout)));

@@ -6,18 +6,31 @@ use crate::conformance::{Case, Kit};
 use crate::ops::experts::ExpertWeights;
 
 /// Nine tokens choose two of five experts; one expert is chosen by nobody, one by all.
-fn experts(kit: &mut Kit, gate: Format, down: Format) -> Vec<f32> {
+fn experts(kit: &mut Kit, gate: Format, down: Format, d: usize) -> Vec<f32> {
     const ROWS: usize = 9;
     let weights = ExpertWeights {
-        gate: kit.weight(gate, 5, 512, 256),
-        up: kit.weight(gate, 5, 512, 256),
-        down: kit.weight(down, 5, 256, 512),
+        gate: kit.weight(gate, 5, 512, d),
+        up: kit.weight(gate, 5, 512, d),
+        down: kit.weight(down, 5, d, 512),
     };
     let picks: Vec<u32> = (0..ROWS as u32).flat_map(|t| [2, [0, 1, 4][t as usize % 3]]).collect();
-    let (x, picks) = (kit.buffer(ROWS, 256), kit.filled(ROWS, 2, &picks));
-    let (shares, mut y) = (kit.buffer(ROWS, 2), kit.empty(ROWS, 256));
+    let (x, picks) = (kit.buffer(ROWS, d), kit.filled(ROWS, 2, &picks));
+    let (shares, mut y) = (kit.buffer(ROWS, 2), kit.empty(ROWS, d));
     kit.b.experts(&weights, 0.5, &x, &picks, &shares, &mut y, ROWS);
     kit.read(&y, ROWS)
+}
+
+/// One token with more experts than are on their way at once.
+fn one(kit: &mut Kit) -> Vec<f32> {
+    let weights = ExpertWeights {
+        gate: kit.weight(Format::Iq2Xxs, 9, 256, 1024),
+        up: kit.weight(Format::Iq2Xxs, 9, 256, 1024),
+        down: kit.weight(Format::Q2K, 9, 1024, 256),
+    };
+    let (x, picks) = (kit.buffer(1, 1024), kit.filled(1, 8, &[8, 0, 3, 1, 7, 2, 6, 5]));
+    let (shares, mut y) = (kit.buffer(1, 8), kit.empty(1, 1024));
+    kit.b.experts(&weights, 0.5, &x, &picks, &shares, &mut y, 1);
+    kit.read(&y, 1)
 }
 
 /// Many tokens, enough for more than one tile of an expert that most choose; others are chosen by a
@@ -51,13 +64,16 @@ pub fn cases() -> Vec<Case> {
     ];
     let case = |(gate, down): (Format, Format)| {
         let name = format!("experts {} {}", gate.name(), down.name());
-        Case::new(name, 1e-5, move |kit: &mut Kit| experts(kit, gate, down)).rounded(1e-2)
+        Case::new(name, 1e-5, move |kit: &mut Kit| experts(kit, gate, down, 256)).rounded(1e-2)
     };
     let many = |(gate, down): (Format, Format)| {
         let name = format!("experts {} {} x150", gate.name(), down.name());
         Case::new(name, 1e-5, move |kit: &mut Kit| many(kit, gate, down)).rounded(1e-2)
     };
     let mut cases: Vec<Case> = recipes.into_iter().map(case).collect();
+    let wide = |kit: &mut Kit| experts(kit, Format::Iq2Xxs, Format::Q2K, 2048);
+    cases.push(Case::new("experts IQ2_XXS Q2_K, 2,048 wide", 1e-5, wide).rounded(1e-2));
+    cases.push(Case::new("eight experts of one token", 1e-5, one).rounded(1e-2));
     cases.extend(recipes.into_iter().map(many));
     cases.push(Case::new("swiglu and add", 1e-6, |kit| {
         let big = |v: Vec<f32>| v.into_iter().map(|v| v * 20.0).collect::<Vec<_>>();

@@ -8,6 +8,7 @@ use super::{ExpertWeights, Experts};
 use crate::Buffer;
 use crate::cuda::driver::Address;
 use crate::cuda::kernels::Unit;
+use crate::cuda::weights::IQ2_XXS;
 use crate::cuda::{COMMON, Cuda, units, values, words};
 use crate::ops::linear::cuda::{
     Activations, FEW_TOKENS, TILE_ROWS, is_float, rounded_bytes, tile_bytes,
@@ -32,6 +33,17 @@ pub static INNER: Unit = Unit {
     parameters: &["FORMAT"],
     kernels: &["expert_inner"],
 };
+
+/// The same for IQ2_XXS and few tokens, where looking up is what takes time.
+pub static LATTICE: Unit = Unit {
+    name: "lattice",
+    source: &[COMMON, EXPERTS, units::WEIGHTS, include_str!("lattice.cu")],
+    parameters: &["FORMAT", "HELD"],
+    kernels: &["lattice_inner"],
+};
+/// Bytes of its tables, sixteen copies each, and the most chunks that a lane may hold.
+const LATTICE_BYTES: usize = (256 + 128) * 16 * 8;
+const LATTICE_HELD_MAX: usize = 8;
 
 /// The last matrix and the sum over experts.
 pub static DOWN: Unit = Unit {
@@ -100,12 +112,22 @@ impl Cuda {
         let ([ga, gb, gc], [ua, ub, uc]) = (self.stored(gate).planes, self.stored(up).planes);
         let code = self.stored(gate).code();
         let Activations { codes, steps, halves, floats } = x;
-        let args = words![
-            ga, gb, gc, ua, ub, uc, codes, steps, halves, floats, picks, shares, inner_at, inner,
-            d, used, clamp
-        ];
-        let unit = (&INNER, values(&[code]), "expert_inner");
-        self.record(unit, [inner.div_ceil(8), pairs, 1], 256, args);
+        let held = d / 1024;
+        if code == IQ2_XXS && d.is_multiple_of(1024) && held <= LATTICE_HELD_MAX {
+            let args = words![
+                ga, gb, gc, ua, ub, uc, codes, steps, picks, shares, inner_at, inner, used, clamp
+            ];
+            let unit = (&LATTICE, values(&[code, held]), "lattice_inner");
+            let grid = [self.processors().div_ceil(rows), rows, 1];
+            self.record_shared(unit, grid, (512, LATTICE_BYTES), args);
+        } else {
+            let args = words![
+                ga, gb, gc, ua, ub, uc, codes, steps, halves, floats, picks, shares, inner_at,
+                inner, d, used, clamp
+            ];
+            let unit = (&INNER, values(&[code]), "expert_inner");
+            self.record(unit, [inner.div_ceil(8), pairs, 1], 256, args);
+        }
 
         let stored = self.stored(down);
         let ([a, b, c], code) = (stored.planes, stored.code());

@@ -3,6 +3,8 @@
 // Blocks: eight values (x) of one token (y). FORMAT is the matrices'.
 
 #define WARPS 8
+// Experts whose rows are on their way at once.
+#define AHEAD 6
 
 extern "C" __global__ void __launch_bounds__(WARPS *WARP)
     expert_down(const u8 *a, const u8 *b, const u8 *c, const i8 *codes, const float *steps,
@@ -11,17 +13,19 @@ extern "C" __global__ void __launch_bounds__(WARPS *WARP)
     begin();
     u32 lane = threadIdx.x % WARP, row = blockIdx.x * WARPS + threadIdx.x / WARP, t = blockIdx.y;
     if (row >= rows) return;
+    picks += (u64)t * used;
+    Token first = token_at({codes, steps, halves, floats}, (u64)t * used, cols);
     float sum = 0;
-    u32 chunks = cols / CHUNK;
-    // All experts' chunks in one sequence, so that loads do not wait for the end of an expert.
-#pragma unroll 4
-    for (u32 i = lane; i < used * chunks; i += WARP) {
-        u32 k = i / chunks, at = i % chunks;
-        u64 pair = (u64)t * used + k;
-        Token x = token_at({codes, steps, halves, floats}, pair, cols);
-        Chunk chunk;
-        load(chunk, {a, b, c}, (u64)picks[pair] * rows + row, cols, at);
-        sum += dot(chunk, x, at);
+    for (u32 k = 0; k < used; k += AHEAD) {
+        for (u32 at = lane; at < cols / CHUNK; at += WARP) {
+            Chunk loaded[AHEAD];
+#pragma unroll
+            for (int i = 0; i < AHEAD; i++)
+                if (k + i < used) load(loaded[i], {a, b, c}, (u64)picks[k + i] * rows + row, cols, at);
+#pragma unroll
+            for (int i = 0; i < AHEAD; i++)
+                if (k + i < used) sum += dot(loaded[i], token_at(first, k + i, cols), at);
+        }
     }
     sum = warp_sum(sum);
     if (lane == 0) y[(u64)t * rows + row] = sum;

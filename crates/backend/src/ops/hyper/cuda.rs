@@ -6,7 +6,7 @@
 use super::{Hyper, HyperMix, HyperSettings};
 use crate::cuda::driver::Address;
 use crate::cuda::kernels::Unit;
-use crate::cuda::{COMMON, Cuda, values, words};
+use crate::cuda::{COMMON, Cuda, units, values, words};
 use crate::ops::fused::NormWeight;
 use crate::ops::linear::cuda::{Activations, FEW_TOKENS, Product, is_float, rounded_bytes};
 use crate::ops::norm::cuda::{fours, threads};
@@ -15,10 +15,25 @@ use crate::{Buffer, Step};
 /// Hyper-connections.
 pub static HYPER: Unit = Unit {
     name: "hyper",
-    source: &[COMMON, include_str!("hyper.cu")],
+    source: &[COMMON, FOUR, include_str!("hyper.cu")],
     parameters: &[],
     kernels: &["hyper_mix", "hyper_spread", "hyper_gather", "hyper_head"],
 };
+
+/// The read by clusters of blocks.
+pub static CLUSTER: Unit = Unit {
+    name: "cluster",
+    source: &[COMMON, units::WEIGHTS, FOUR, include_str!("cluster.cu")],
+    parameters: &["FORMAT"],
+    kernels: &["cluster_mix"],
+};
+
+/// What both share.
+const FOUR: &str = include_str!("four.cuh");
+
+/// Blocks of a cluster, and their threads; see cluster.cu.
+const RANKS: usize = 8;
+const CLUSTER_THREADS: u32 = 288;
 
 /// Most streams that the kernels have room for.
 const STREAMS_MAX: usize = 8;
@@ -53,7 +68,12 @@ impl Cuda {
         let HyperSettings { streams: n, iterations, eps, rms_eps } = settings;
         assert!(n <= STREAMS_MAX, "{n} streams");
         let (h, d) = (self.at(streams), x.width);
-        let m = self.coefficients(mix, h, rows);
+        let by_cluster = rows <= FEW_TOKENS
+            && n == 4
+            && d.is_multiple_of(32 * RANKS)
+            && is_float(self.stored(&mix.matrix).format)
+            && self.has_clusters();
+        let m = if by_cluster { 0 } else { self.coefficients(mix, h, rows) };
         let (base, scale) = (self.at(&mix.base), self.at(&mix.scale));
         let (gates, x) = (self.edit(gates), self.edit(x));
         let (weight, norm_eps, to) = match norm {
@@ -63,6 +83,16 @@ impl Cuda {
             None => (0, 0.0, Activations::default()),
         };
         let Activations { codes, steps, halves, floats } = to;
+        if by_cluster {
+            let matrix = self.stored(&mix.matrix);
+            let (plane, code) = (matrix.planes[0], matrix.code());
+            let args = words![
+                plane, base, scale, h, gates, x, d, iterations, eps, rms_eps, weight, norm_eps,
+                floats, codes, steps, halves
+            ];
+            let unit = (&CLUSTER, values(&[code]), "cluster_mix");
+            return self.record(unit, [RANKS * rows, 1, 1], CLUSTER_THREADS, args);
+        }
         let args = words![
             m, base, scale, h, gates, x, n, d, iterations, eps, rms_eps, weight, norm_eps, floats,
             codes, steps, halves
