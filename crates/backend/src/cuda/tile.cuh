@@ -1,5 +1,5 @@
 // Products of a tile of weight rows with a tile of tokens, on tensor cores. A unit that includes this
-// comes after weights.cuh and is compiled for one quantized FORMAT.
+// comes after weights.cuh and copies.cuh, and is compiled for one quantized FORMAT.
 //
 // A block of 256 threads takes 128 weight rows and TOKENS tokens, through the columns in stages of 128.
 // Every stage has its weights decoded to whole numbers of 8 bits in shared memory, once for all tokens,
@@ -46,25 +46,6 @@ struct Stage {
         halves = (float2 *)(minima + 2 * BLOCKS * TILE_ROWS);
     }
 };
-
-DEVICE u32 shared_address(const void *at) { return (u32)__cvta_generic_to_shared(at); }
-
-// Asynchronous copies to shared memory; zeros if the source is not `there`.
-DEVICE void copy16(void *to, const void *from, bool there) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
-                 :: "r"(shared_address(to)), "l"(from), "r"(there ? 16 : 0) : "memory");
-}
-DEVICE void copy8(void *to, const void *from, bool there) {
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;"
-                 :: "r"(shared_address(to)), "l"(from), "r"(there ? 8 : 0) : "memory");
-}
-DEVICE void copy4(void *to, const void *from, bool there) {
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;"
-                 :: "r"(shared_address(to)), "l"(from), "r"(there ? 4 : 0) : "memory");
-}
-DEVICE void copies_done() {
-    asm volatile("cp.async.wait_all;" ::: "memory");
-}
 
 // Four matrices of eight rows of 16 bytes; lane i names a row of matrix i / 8.
 DEVICE void matrices(u32 (&to)[4], const i8 *row) {

@@ -7,6 +7,8 @@ use crate::ops;
 
 /// Weights as they are stored; its unit has a parameter `FORMAT`.
 pub const WEIGHTS: &str = include_str!("weights.cuh");
+/// Copies to shared memory.
+pub const COPIES: &str = include_str!("copies.cuh");
 /// Tiles on tensor cores, for a quantized `FORMAT`.
 pub const TILE: &str = include_str!("tile.cuh");
 

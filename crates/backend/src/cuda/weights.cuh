@@ -104,8 +104,9 @@ DEVICE float dot(const Chunk &k, const Token &x, u32 c) {
     float d = half_to_float((u16)k.d), dmin = half_to_float((u16)(k.d >> 16)), sum = 0;
     u32 column = c / 4 * 256 + c % 4 / 2 * 128 + (c & 1) * 16;
 #pragma unroll
-    for (int i = 0; i < 4; i++) {
-        u32 at = column + 32 * i, scale = k.scales >> (8 * i) & 0xff;
+    for (int j = 0; j < 4; j++) {
+        // Neighbours begin with different columns, and so in different banks.
+        u32 i = (j + c / 2) & 3, at = column + 32 * i, scale = k.scales >> (8 * i) & 0xff;
         int product = dot16(field16(k.w, 2 * i, 0x03030303), codes16(x, at), 0);
         float2 halves = x.halves[at / 32];
         sum += d * x.steps[at / 32] * (float)(product * (int)(scale & 15));

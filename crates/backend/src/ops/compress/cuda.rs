@@ -58,7 +58,7 @@ impl Compress for Cuda {
         let (args, segment_count) = (words![segments], step.segments);
         if step.rows <= FEW_TOKENS {
             let unit = (&COMPRESS, layout, "compress_few");
-            return self.record_list(unit, [1, segment_count, 1], 128, places, args);
+            return self.record_list(unit, [1, segment_count, 1], 512, places, args);
         }
         // One window more than tokens fill: the first may have been begun before.
         let grid = [step.rows / ratio + 1, segment_count, 1];

@@ -45,6 +45,9 @@ pub static LATTICE: Unit = Unit {
 const LATTICE_BYTES: usize = (256 + 128) * 16 * 8;
 const LATTICE_HELD_MAX: usize = 8;
 
+/// Threads of a block of [`DOWN`]; see down.cu.
+const DOWN_THREADS: usize = 512;
+
 /// The last matrix and the sum over experts.
 pub static DOWN: Unit = Unit {
     name: "down",
@@ -64,7 +67,14 @@ pub static ARRANGE: Unit = Unit {
 /// Products of all pairs with one expert together.
 pub static GROUPED: Unit = Unit {
     name: "grouped",
-    source: &[COMMON, EXPERTS, units::WEIGHTS, units::TILE, include_str!("grouped.cu")],
+    source: &[
+        COMMON,
+        EXPERTS,
+        units::WEIGHTS,
+        units::COPIES,
+        units::TILE,
+        include_str!("grouped.cu"),
+    ],
     parameters: &["FORMAT"],
     kernels: &["grouped_inner", "grouped_down"],
 };
@@ -107,7 +117,6 @@ impl Cuda {
         let &Tokens { x, picks, shares, y, rows, used } = tokens;
         let (inner, d, pairs) = (gate.rows, gate.cols, rows * used);
         let inner_at = self.scratch("inner rows", pairs * inner * 4);
-        let rounded_at = self.scratch("rounded inner rows", rounded_bytes(pairs, inner));
 
         let ([ga, gb, gc], [ua, ub, uc]) = (self.stored(gate).planes, self.stored(up).planes);
         let code = self.stored(gate).code();
@@ -131,15 +140,12 @@ impl Cuda {
 
         let stored = self.stored(down);
         let ([a, b, c], code) = (stored.planes, stored.code());
-        let x = if is_float(stored.format) {
-            Activations { floats: inner_at, ..Activations::default() }
-        } else {
-            self.round(inner_at, rounded_at, pairs, inner)
-        };
-        let Activations { codes, steps, halves, floats } = x;
-        let args = words![a, b, c, codes, steps, halves, floats, picks, y, d, inner, used];
+        let shared = if is_float(stored.format) { 0 } else { rounded_bytes(used, inner) };
+        let args = words![a, b, c, inner_at, picks, y, d, inner, used];
         let unit = (&DOWN, values(&[code]), "expert_down");
-        self.record(unit, [d.div_ceil(8), rows, 1], 256, args);
+        let blocks = self.processors().min(d.div_ceil(DOWN_THREADS / 32));
+        let grid = [blocks, rows, 1];
+        self.record_shared(unit, grid, (DOWN_THREADS as u32, shared), args);
     }
 
     /// All pairs with one expert together, on tensor cores. Which pairs those are, only the device

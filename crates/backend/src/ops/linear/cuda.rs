@@ -32,7 +32,7 @@ pub static GEMV: Unit = Unit {
 /// Products for many tokens with quantized weights.
 pub static GEMM: Unit = Unit {
     name: "gemm",
-    source: &[COMMON, units::WEIGHTS, units::TILE, include_str!("gemm.cu")],
+    source: &[COMMON, units::WEIGHTS, units::COPIES, units::TILE, include_str!("gemm.cu")],
     parameters: &["FORMAT"],
     kernels: &["gemm64", "gemm128"],
 };
@@ -40,9 +40,9 @@ pub static GEMM: Unit = Unit {
 /// Products for many tokens with weights of float precision.
 pub static SGEMM: Unit = Unit {
     name: "sgemm",
-    source: &[COMMON, units::WEIGHTS, include_str!("sgemm.cu")],
+    source: &[COMMON, units::WEIGHTS, units::COPIES, include_str!("sgemm.cu")],
     parameters: &["FORMAT"],
-    kernels: &["sgemm"],
+    kernels: &["sgemm", "sgemm_narrow"],
 };
 
 /// So many tokens are never multiplied in tiles.
@@ -58,6 +58,20 @@ const GEMV_AHEAD: usize = 4;
 /// Weight rows of a tile on tensor cores, and of one in floats; see tile.cuh and sgemm.cu.
 pub(crate) const TILE_ROWS: usize = 128;
 const FLOAT_TILE: usize = 64;
+
+/// A tile of float precision; see sgemm.cu.
+struct SgemmTile {
+    tokens: usize,
+    rows: usize,
+    depth: usize,
+}
+
+impl SgemmTile {
+    /// Two stages of floats, padded.
+    fn bytes(&self) -> usize {
+        2 * (self.tokens + self.rows) * (self.depth + 4) * 4
+    }
+}
 
 /// Dynamic shared memory of a tile with so many tokens: two stages and a lattice; see tile.cuh.
 pub(crate) fn tile_bytes(format: Format, tokens: usize) -> usize {
@@ -246,9 +260,15 @@ impl Cuda {
         let Product { weight: &Weight { rows, cols, .. }, groups, x, out, tokens } = product;
         let stored = self.stored(product.weight);
         let ([a, b, c], code) = (stored.planes, stored.code());
-        let grid = [tokens.div_ceil(FLOAT_TILE), rows.div_ceil(FLOAT_TILE), 1];
+        // Few rows leave processors idle: tiles are smaller, and columns are shared out.
+        let few = rows.div_ceil(64) * tokens.div_ceil(128) < self.processors();
+        let (kernel, tile) = match few && cols >= 1024 {
+            true => ("sgemm_narrow", SgemmTile { tokens: 32, rows: 32, depth: 128 }),
+            false => ("sgemm", SgemmTile { tokens: 128, rows: 64, depth: 32 }),
+        };
+        let grid = [tokens.div_ceil(tile.tokens), rows.div_ceil(tile.rows), 1];
         let args = words![a, b, c, x.floats, out, rows, cols, groups, tokens];
-        self.record((&SGEMM, values(&[code]), "sgemm"), grid, 256, args);
+        self.record_shared((&SGEMM, values(&[code]), kernel), grid, (256, tile.bytes()), args);
     }
 
     /// The same for a few tokens.

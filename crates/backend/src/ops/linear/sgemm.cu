@@ -1,77 +1,161 @@
-// out[t][row] = W[row] . x[t] for many tokens, in floats, for weights of float precision. FORMAT is the
-// weight's. Tensor cores have too few bits for these.
+// out[t][row] = W[row] . x[t] for many tokens, with weights of float precision, on tensor cores. FORMAT
+// is the weight's.
 //
-// Blocks: 64 tokens (x), 64 rows (y); a thread has 4 x 4 sums, so that a value in shared memory is used
-// four times per load. Columns go in stages of 32; a tile of rows is in one group.
+// A TF32 number has the eleven bits of an F16 or the eight of a BF16, so those weights are exact. An
+// activation is the sum of two TF32 numbers, which keep 22 of its 24 bits; F32 weights are treated alike.
+//
+// A warp has 32 tokens and 32 rows, as two times four products of mma.m16n8k8. `sgemm` puts 4 x 2 warps
+// side by side; `sgemm_narrow`, for few rows and many columns, lets eight warps take parts of the
+// columns and adds up their sums. Memory is hidden as in tile.cuh, with one barrier per stage.
 
-#define TILE 64
-#define DEPTH 32
 #define THREADS 256
-// Padding keeps the transposing stores apart.
-#define ACROSS (TILE + 4)
+#define WARPS (THREADS / WARP)
 
-// Four neighbouring columns of a row.
-DEVICE float4 four(Planes w, u64 row, u32 cols, u32 col) {
+extern __shared__ __align__(16) float pool[];
+
+// What is in shared memory per stage: x [TOKENS][STRIDE], then weights [ROWS][STRIDE], as floats. Padding
+// lets the lanes of a fragment meet in no bank.
+template <int ACROSS_TOKENS, int ACROSS_ROWS, int ACROSS_COLUMNS>
+struct Tiling {
+    static const u32 TOKENS = 32 * ACROSS_TOKENS, ROWS = 32 * ACROSS_ROWS;
+    static const u32 DEPTH = ACROSS_COLUMNS == 1 ? 32 : 16 * ACROSS_COLUMNS;
+    static const u32 STRIDE = DEPTH + 4, STAGE = (TOKENS + ROWS) * STRIDE;
+    // Chunks of weights that a thread brings to a stage.
+    static const u32 HELD = ROWS * DEPTH / CHUNK / THREADS;
+};
+
+DEVICE u32 tf32(float v) {
+    u32 bits;
+    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(v));
+    return bits;
+}
+
+// A number as two: bits below those of TF32 are ignored by the product.
+DEVICE void split(float v, u32 &high, u32 &low) {
+    high = tf32(v);
+    low = __float_as_uint(v - __uint_as_float(high));
+}
+
+DEVICE void multiply(float (&sums)[4], const u32 (&a)[4], const u32 (&b)[2]) {
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+        "{%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+// Writes a chunk of weights as floats.
+DEVICE void put(const Chunk &k, bool there, float *to) {
 #if FORMAT == 0
-    return *(const float4 *)((const float *)w.a + row * cols + col);
+    *(float4 *)to = there ? k.w : make_float4(0, 0, 0, 0);
 #else
-    uint2 v = *(const uint2 *)((const u16 *)w.a + row * cols + col);
-    return make_float4(value_of(v.x & 0xffff), value_of(v.x >> 16), value_of(v.y & 0xffff),
-                       value_of(v.y >> 16));
+    uint4 w = there ? k.w : make_uint4(0, 0, 0, 0);
+    ((float4 *)to)[0] = make_float4(value_of(w.x & 0xffff), value_of(w.x >> 16),
+                                    value_of(w.y & 0xffff), value_of(w.y >> 16));
+    ((float4 *)to)[1] = make_float4(value_of(w.z & 0xffff), value_of(w.z >> 16),
+                                    value_of(w.w & 0xffff), value_of(w.w >> 16));
 #endif
 }
 
-DEVICE void store(float (&to)[DEPTH][ACROSS], u32 depth, u32 at, float4 v) {
-    to[depth][at] = v.x;
-    to[depth + 1][at] = v.y;
-    to[depth + 2][at] = v.z;
-    to[depth + 3][at] = v.w;
+// Eight columns: x at `x`, weights at `w`, both for this lane, to a warp's sums.
+template <u32 STRIDE>
+DEVICE void multiply_columns(float (&sums)[2][4][4], const float *x, const float *w) {
+    u32 high[2][4], low[2][4];
+#pragma unroll
+    for (int i = 0; i < 8; i++)
+        split(x[(i / 4 * 16 + i % 2 * 8) * STRIDE + i / 2 % 2 * 4], high[i / 4][i % 4], low[i / 4][i % 4]);
+#pragma unroll
+    for (int n = 0; n < 4; n++) {
+        float first = w[n * 8 * STRIDE], second = w[n * 8 * STRIDE + 4];
+#if FORMAT == 0
+        u32 b[2], rest[2];
+        split(first, b[0], rest[0]);
+        split(second, b[1], rest[1]);
+#pragma unroll
+        for (int m = 0; m < 2; m++) multiply(sums[m][n], high[m], rest);
+#else
+        u32 b[2] = {__float_as_uint(first), __float_as_uint(second)};
+#endif
+#pragma unroll
+        for (int m = 0; m < 2; m++) multiply(sums[m][n], low[m], b);
+#pragma unroll
+        for (int m = 0; m < 2; m++) multiply(sums[m][n], high[m], b);
+    }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+template <int ACROSS_TOKENS, int ACROSS_ROWS, int ACROSS_COLUMNS>
+DEVICE void product(Planes w, const float *x, float *out, u32 rows, u32 cols, u32 groups, u32 tokens) {
+    typedef Tiling<ACROSS_TOKENS, ACROSS_ROWS, ACROSS_COLUMNS> Here;
+    const u32 DEPTH = Here::DEPTH, STRIDE = Here::STRIDE, ACROSS = DEPTH / CHUNK;
+    u32 first = blockIdx.x * Here::TOKENS, first_row = blockIdx.y * Here::ROWS;
+    u32 group = first_row / (rows / groups), stages = (cols + DEPTH - 1) / DEPTH;
+    Chunk held[Here::HELD];
+    // Rows beyond the last repeat it; nobody stores their results. Tokens beyond the last are zero.
+    auto fetch = [&](u32 stage) {
+#pragma unroll
+        for (int i = 0; i < Here::HELD; i++) {
+            u32 at = i * THREADS + threadIdx.x, c = stage * ACROSS + at % ACROSS;
+            load(held[i], w, min(first_row + at / ACROSS, rows - 1), cols, c < cols / CHUNK ? c : 0);
+        }
+        for (u32 i = threadIdx.x; i < Here::TOKENS * (DEPTH / 4); i += THREADS) {
+            u32 t = i / (DEPTH / 4), piece = i % (DEPTH / 4) * 4, column = stage * DEPTH + piece;
+            bool there = first + t < tokens && column < cols;
+            u64 from = there ? ((u64)(first + t) * groups + group) * cols + column : 0;
+            copy16(pool + stage % 2 * Here::STAGE + t * STRIDE + piece, x + from, there);
+        }
+    };
+    u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+    u32 part = warp % ACROSS_COLUMNS, side = warp / ACROSS_COLUMNS;
+    u32 token = side % ACROSS_TOKENS * 32, row = side / ACROSS_TOKENS * 32;
+    float sums[2][4][4] = {};
+    fetch(0);
+    for (u32 stage = 0; stage < stages; stage++) {
+        float *xs = pool + stage % 2 * Here::STAGE, *ws = xs + Here::TOKENS * STRIDE;
+#pragma unroll
+        for (int i = 0; i < Here::HELD; i++) {
+            u32 at = i * THREADS + threadIdx.x, c = at % ACROSS;
+            put(held[i], stage * ACROSS + c < cols / CHUNK, ws + at / ACROSS * STRIDE + c * CHUNK);
+        }
+        copies_done();
+        __syncthreads();
+        if (stage + 1 < stages) fetch(stage + 1);
+        const float *mine = xs + (token + lane / 4) * STRIDE + lane % 4;
+        const float *weights = ws + (row + lane / 4) * STRIDE + lane % 4;
+#pragma unroll
+        for (u32 k = part; k < DEPTH / 8; k += ACROSS_COLUMNS)
+            multiply_columns<STRIDE>(sums, mine + k * 8, weights + k * 8);
+    }
+    if (ACROSS_COLUMNS > 1) {
+        // The warps have parts of the same sums: the first one gets them all.
+        __syncthreads();
+        float *parts = pool + threadIdx.x;
+#pragma unroll
+        for (int i = 0; i < 32; i++) parts[i * THREADS] = sums[i / 16][i / 4 % 4][i % 4];
+        __syncthreads();
+        if (part > 0) return;
+#pragma unroll
+        for (int i = 0; i < 32; i++)
+            for (u32 k = 1; k < ACROSS_COLUMNS; k++)
+                sums[i / 16][i / 4 % 4][i % 4] += parts[i * THREADS + k * WARP];
+    }
+#pragma unroll
+    for (int i = 0; i < 32; i++) {
+        u32 m = i / 16, n = i / 4 % 4, e = i % 4;
+        u32 t = first + token + m * 16 + e / 2 * 8 + lane / 4;
+        u32 r = first_row + row + n * 8 + lane % 4 * 2 + e % 2;
+        if (t < tokens && r < rows) out[(u64)t * rows + r] = sums[m][n][e];
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, 2)
     sgemm(const u8 *a, const u8 *b, const u8 *c, const float *x, float *out, u32 rows, u32 cols,
           u32 groups, u32 tokens) {
     begin();
-    __shared__ __align__(16) float ws[2][DEPTH][ACROSS], xs[2][DEPTH][ACROSS];
-    u32 first = blockIdx.x * TILE, first_row = blockIdx.y * TILE;
-    // What a thread loads: twice four columns of a row and of a token. Those beyond the last repeat it.
-    u32 at = threadIdx.x / 4, depth = threadIdx.x % 4 * 4;
-    u64 row = min(first_row + at, rows - 1), token = min(first + at, tokens - 1);
-    const float *line = x + (token * groups + first_row / (rows / groups)) * cols;
-    // What it computes: four tokens of four rows. Sixteen threads side by side take the rows.
-    u32 r = threadIdx.x % 16 * 4, t = threadIdx.x / 16 * 4;
-    float sums[4][4] = {};
-    Planes w = {a, b, c};
-    float4 w0 = four(w, row, cols, depth), w1 = four(w, row, cols, depth + DEPTH / 2);
-    float4 x0 = *(const float4 *)(line + depth), x1 = *(const float4 *)(line + depth + DEPTH / 2);
-    for (u32 col = 0; col < cols; col += DEPTH) {
-        u32 half = col / DEPTH % 2;
-        store(ws[half], depth, at, w0);
-        store(ws[half], depth + DEPTH / 2, at, w1);
-        store(xs[half], depth, at, x0);
-        store(xs[half], depth + DEPTH / 2, at, x1);
-        __syncthreads();
-        if (col + DEPTH < cols) {
-            u32 next = col + DEPTH + depth, after = next + DEPTH / 2;
-            w0 = four(w, row, cols, next);
-            w1 = four(w, row, cols, after);
-            x0 = *(const float4 *)(line + next);
-            x1 = *(const float4 *)(line + after);
-        }
-#pragma unroll
-        for (int k = 0; k < DEPTH; k++) {
-            float4 u = *(const float4 *)&ws[half][k][r], v = *(const float4 *)&xs[half][k][t];
-            float wv[4] = {u.x, u.y, u.z, u.w}, xv[4] = {v.x, v.y, v.z, v.w};
-#pragma unroll
-            for (int i = 0; i < 4; i++)
-#pragma unroll
-                for (int j = 0; j < 4; j++) sums[i][j] += xv[i] * wv[j];
-        }
-    }
-#pragma unroll
-    for (int i = 0; i < 4; i++)
-#pragma unroll
-        for (int j = 0; j < 4; j++)
-            if (first + t + i < tokens && first_row + r + j < rows)
-                out[(u64)(first + t + i) * rows + first_row + r + j] = sums[i][j];
+    product<4, 2, 1>({a, b, c}, x, out, rows, cols, groups, tokens);
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
+    sgemm_narrow(const u8 *a, const u8 *b, const u8 *c, const float *x, float *out, u32 rows, u32 cols,
+                 u32 groups, u32 tokens) {
+    begin();
+    product<1, 1, WARPS>({a, b, c}, x, out, rows, cols, groups, tokens);
 }
