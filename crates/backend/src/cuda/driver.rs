@@ -55,6 +55,8 @@ pub struct Gpu {
     pub capability: i32,
     /// Multiprocessors.
     pub processors: usize,
+    /// Bytes of shared memory of a multiprocessor.
+    pub shared_bytes: usize,
 }
 
 fn failed(what: &'static str) -> impl Fn(DriverError) -> Error {
@@ -86,8 +88,17 @@ impl Gpu {
         }
         let processors = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
         let processors = context.attribute(processors).map_err(failed("asking the device"))?;
+        let shared =
+            sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR;
+        let shared = context.attribute(shared).map_err(failed("asking the device"))?;
         let stream = context.new_stream().map_err(failed("opening a stream"))?;
-        Ok(Gpu { context, stream, capability, processors: processors as usize })
+        Ok(Gpu {
+            context,
+            stream,
+            capability,
+            processors: processors as usize,
+            shared_bytes: shared as usize,
+        })
     }
 
     /// The device's name.

@@ -6,5 +6,6 @@
 
 mod conformance;
 mod cuda;
+mod cuda_times;
 mod fast;
 mod rounding;
