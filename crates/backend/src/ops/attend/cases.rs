@@ -39,7 +39,8 @@ pub struct Scene {
     session: Session,
     step: Step,
     fresh: RowBlock,
-    picks: Buffer<u32>,
+    /// `[T, top_k]`.
+    pub picks: Buffer<u32>,
     q: Buffer<f32>,
     sinks: Buffer<f32>,
     reach: Reach,

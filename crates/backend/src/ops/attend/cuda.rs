@@ -135,9 +135,9 @@ impl Cuda {
         let (sinks, positions) = (self.at(sinks), self.at(&step.positions));
         let args =
             words![at, sinks, positions, picks, ratio, ring, top_k, beyond, heads, parts, out];
-        let block = ((layout.width() / 4) as u32, 4 * parts);
         let unit = (&ATTEND, layout_values(layout), "merge");
-        self.record_shared(unit, [step.rows, heads, 1], block, args);
+        // A quarter of the channels, four times.
+        self.record(unit, [step.rows, heads, 1], layout.width() as u32, args);
     }
 }
 

@@ -42,6 +42,8 @@ struct Call {
 // What a token sees, in the order of key numbers.
 struct Seen {
     u32 window_first, window, total;
+    // Compressed rows of a page: two to this power.
+    u32 page_shift;
     Segment segment;
     const u32 *table, *picks;
 };
@@ -62,6 +64,7 @@ DEVICE Seen seen(const Call &call, u32 t) {
     s.table = call.page_table + (u64)owner * call.table_width;
     s.window_first = position + 1 > call.ring ? position + 1 - call.ring : 0;
     s.window = position + 1 - s.window_first;
+    s.page_shift = __ffs(128 / call.ratio) - 1;
     s.picks = call.picks + (u64)t * call.top_k;
     s.total = s.window + compressed_of(position, s.picks, call.top_k, call.beyond, call.ratio);
     return s;
@@ -83,9 +86,9 @@ DEVICE u32 row_of(const Call &call, const Seen &s, u32 key) {
 // Where the row of a key lies; `row` as row_of says, and below DAMAGED.
 DEVICE RowPlace place_of(const Call &call, const Seen &s, u32 key, u32 row) {
     if (key >= s.window) {
-        u32 per_page = 128 / call.ratio;
-        const u8 *page = call.pages + s.table[row / per_page] * call.page_bytes;
-        return row_place(page + call.offset, per_page, row % per_page);
+        u32 per_page = 1u << s.page_shift;
+        const u8 *page = call.pages + s.table[row >> s.page_shift] * call.page_bytes;
+        return row_place(page + call.offset, per_page, row & (per_page - 1));
     }
     u32 p = s.window_first + key;
     if (p >= s.segment.start)

@@ -53,75 +53,93 @@ DEVICE Pool pool_at(u8 *bytes) {
     return pool;
 }
 
+DEVICE uint4 all_of(u32 word) { return make_uint4(word, word, word, word); }
+
 // A thread's part of a packed row: of every group of channels eight codes, and rotary channels.
 struct Fetched {
     uint2 codes[GROUPS];
     uint4 rotary[ROTARIES];
     u32 exponent;  // lane i of a row's eight has that of group i
-    u32 row;       // as row_of says
+    bool there;
 };
 
+// A row that is not there is zero: its weight is, too. A damaged one is NaN.
 DEVICE Fetched fetch(const Call &call, const Seen &s, u32 key, u32 row) {
     Fetched f = {};
-    f.row = row;
-    if (row >= DAMAGED) return f;
+    f.there = row != NO_PICK;
+    if (row >= DAMAGED) {
+        bool damaged = row == DAMAGED;
+        f.exponent = damaged ? 255 : 127;
+        for (u32 g = 0; g < ROTARIES; g++) f.rotary[g] = all_of(damaged ? 0x7fc07fc0 : 0);
+        return f;
+    }
     u32 part = threadIdx.x % FETCHERS;
     RowPlace place = place_of(call, s, key, row);
 #pragma unroll
-    for (u32 g = 0; g < GROUPS; g++) f.codes[g] = ((const uint2 *)place.first)[g * FETCHERS + part];
+    for (u32 g = 0; g < GROUPS; g++)
+        f.codes[g] = __ldg((const uint2 *)place.first + g * FETCHERS + part);
 #pragma unroll
     for (u32 g = 0; g < ROTARIES; g++)
-        f.rotary[g] = ((const uint4 *)place.second)[g * FETCHERS + part];
-    if (part < GROUPS) f.exponent = place.third[part];
+        f.rotary[g] = __ldg((const uint4 *)place.second + g * FETCHERS + part);
+    if (part < GROUPS) f.exponent = __ldg(place.third + part);
     return f;
 }
 
-// Two E4M3 codes in the low bytes of the halves of `codes`, as BF16 without their scale: the exponent
-// moved to its new place is 120 too small. Rows hold no codes of NaN; see round_row.
-DEVICE u32 e4m3_pair(u32 codes) {
-    u32 bits = (codes & 0x007f007f) << 4 | (codes & 0x00800080) << 8;
-    return pair_product(bits, 0x7b807b80);
+// Two E4M3 codes in the high bytes of the halves of `codes`, as BF16: the exponent moved to its place
+// is 120 too small. Rows hold no codes of NaN; see round_row.
+DEVICE u32 e4m3_pair(u32 codes, u32 scale) {
+    u32 bits = codes & 0x80008000 | codes >> 4 & 0x07f007f0;
+    return pair_product(pair_product(bits, 0x7b807b80), scale);
 }
 
 DEVICE uint4 expanded(uint2 codes, u32 scale) {
-    return make_uint4(pair_product(e4m3_pair(__byte_perm(codes.x, 0, 0x4140)), scale),
-                      pair_product(e4m3_pair(__byte_perm(codes.x, 0, 0x4342)), scale),
-                      pair_product(e4m3_pair(__byte_perm(codes.y, 0, 0x4140)), scale),
-                      pair_product(e4m3_pair(__byte_perm(codes.y, 0, 0x4342)), scale));
+    return make_uint4(e4m3_pair(__byte_perm(codes.x, 0, 0x1404), scale),
+                      e4m3_pair(__byte_perm(codes.x, 0, 0x3424), scale),
+                      e4m3_pair(__byte_perm(codes.y, 0, 0x1404), scale),
+                      e4m3_pair(__byte_perm(codes.y, 0, 0x3424), scale));
 }
 
-DEVICE uint4 all_of(u32 word) { return make_uint4(word, word, word, word); }
-
-// What was fetched, as BF16, to row threadIdx.x / FETCHERS. Rows that are not there are zero: their
-// weight is, too.
+// What was fetched, as BF16, to row threadIdx.x / FETCHERS.
 DEVICE void place_row(const Pool &pool, const Fetched &f) {
     u32 r = threadIdx.x / FETCHERS, part = threadIdx.x % FETCHERS, lane = threadIdx.x % WARP;
-    uint4 nan = all_of(0x7fc07fc0);
 #pragma unroll
     for (u32 g = 0; g < GROUPS; g++) {
         u32 exponent = __shfl_sync(0xffffffff, f.exponent, lane / FETCHERS * FETCHERS + g);
-        uint4 values = expanded(f.codes[g], scale_pair(exponent));
-        if (f.row == DAMAGED) values = nan;
-        pool.row_chunks[swizzled(r, g * FETCHERS + part, CHUNKS)] = f.row == NO_PICK ? uint4{} : values;
+        u32 at = swizzled(r, g * FETCHERS + part, CHUNKS);
+        pool.row_chunks[at] = expanded(f.codes[g], scale_pair(exponent));
     }
 #pragma unroll
-    for (u32 g = 0; g < ROTARIES; g++) {
-        uint4 values = f.row == DAMAGED ? nan : f.rotary[g];
-        pool.row_chunks[swizzled(r, (GROUPS + g) * FETCHERS + part, CHUNKS)] = values;
-    }
-    if (part == 0) pool.hidden[r] = f.row == NO_PICK ? -INFINITE : 0.0f;
+    for (u32 g = 0; g < ROTARIES; g++)
+        pool.row_chunks[swizzled(r, (GROUPS + g) * FETCHERS + part, CHUNKS)] = f.rotary[g];
+    if (part == 0) pool.hidden[r] = f.there ? 0.0f : -INFINITE;
 }
 
-// Queries [HEADS, WIDTH], those beyond `count` zero, as two BF16 each.
-DEVICE void place_queries(const Pool &pool, const float *q, u32 count) {
-#pragma unroll 4
-    for (u32 i = threadIdx.x; i < HEADS * WIDTH / 4; i += THREADS) {
-        u32 head = i / (WIDTH / 4), four = i % (WIDTH / 4);
-        float4 v = head < count ? ((const float4 *)q)[i] : float4{};
+// A thread's part of the queries [HEADS, WIDTH].
+struct Queries {
+    float4 fours[HEADS * WIDTH / 4 / THREADS];
+};
+
+// Those beyond `count` are zero.
+DEVICE Queries load_queries(const float *q, u32 count) {
+    Queries queries;
+#pragma unroll
+    for (u32 i = 0; i < HEADS * WIDTH / 4 / THREADS; i++) {
+        u32 at = i * THREADS + threadIdx.x;
+        queries.fours[i] = at / (WIDTH / 4) < count ? __ldg((const float4 *)q + at) : float4{};
+    }
+    return queries;
+}
+
+// As two BF16 each.
+DEVICE void place_queries(const Pool &pool, const Queries &queries) {
+#pragma unroll
+    for (u32 i = 0; i < HEADS * WIDTH / 4 / THREADS; i++) {
+        u32 at = i * THREADS + threadIdx.x, head = at / (WIDTH / 4), four = at % (WIDTH / 4);
+        float4 v = queries.fours[i];
         u32 a = pair_of(v.x, v.y), b = pair_of(v.z, v.w);
-        u32 at = swizzled(head, four / 2, CHUNKS) * 4 + four % 2 * 2;
-        *(uint2 *)(pool.high_words + at) = make_uint2(a, b);
-        *(uint2 *)(pool.low_words + at) = make_uint2(rest_of(v.x, v.y, a), rest_of(v.z, v.w, b));
+        u32 word = swizzled(head, four / 2, CHUNKS) * 4 + four % 2 * 2;
+        *(uint2 *)(pool.high_words + word) = make_uint2(a, b);
+        *(uint2 *)(pool.low_words + word) = make_uint2(rest_of(v.x, v.y, a), rest_of(v.z, v.w, b));
     }
 }
 
@@ -213,6 +231,8 @@ DEVICE void add_rows(const Pool &pool, Sums &sums) {
 #pragma unroll
     for (u32 m = 0; m < HEADS / 16; m++) {
         float upper = pool.factors[16 * m + lane / 4], lower = pool.factors[16 * m + lane / 4 + 8];
+        // Maxima seldom rise after the first tiles.
+        if (__all_sync(0xffffffff, upper == 1 && lower == 1)) continue;
 #pragma unroll
         for (u32 n = 0; n < EIGHTS; n++) {
             sums[m][n][0] *= upper;
@@ -268,16 +288,18 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
     extern __shared__ __align__(128) u8 bytes[];
     Call call = CALL;
     u32 t = blockIdx.x, first_head = blockIdx.y * HEADS, part = blockIdx.z;
+    u32 count = min(HEADS, heads - first_head);
+    u64 row = (u64)t * heads + first_head;
+    // On their way while it is found out what is seen.
+    Queries queries = load_queries(q + row * WIDTH, count);
     Seen s = seen(call, t);
     u32 keys = part_keys(s.total, parts), first = part * keys, last = min(s.total, first + keys);
     if (first >= last) return;
     s.total = last;
     Pool pool = pool_at(bytes);
-    u32 count = min(HEADS, heads - first_head);
-    u64 row = (u64)t * heads + first_head;
     u32 key = first + threadIdx.x / FETCHERS;
     Fetched fetched = fetch(call, s, key, row_of(call, s, key));
-    place_queries(pool, q + row * WIDTH, count);
+    place_queries(pool, queries);
     Running running = {LOWEST, 0};
     Sums sums = {};
     for (u32 base = first; base < last; base += KEYS) {

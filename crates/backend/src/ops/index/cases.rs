@@ -23,7 +23,8 @@ pub struct Sizes {
 pub struct Scene {
     session: Session,
     step: Step,
-    q: Buffer<f32>,
+    /// Queries.
+    pub q: Buffer<f32>,
     weights: Buffer<f32>,
     /// `[T, top_k]`.
     pub picks: Buffer<u32>,

@@ -2,17 +2,27 @@
 //
 // Scores are read once, as whole numbers in the same order, and kept in registers if they are not too
 // many. A warp has neighbouring rows, so that ranks among warps and lanes are ranks among rows.
+//
+// The last that is picked is found by counting: how many scores are in each of BINS equal stretches
+// between the least and the largest, then by comparing those of one bin with each other. If too many
+// of them are alike, bins are taken of bins until one key is left.
 
 #define THREADS 512
 #define WARPS (THREADS / WARP)
 // Keys of a thread that are kept.
 #define KEPT 32
-#define DIGITS 256
+#define BINS 1024
+// Keys of one bin that are compared with each other.
+#define LISTED 512
 
 // Scores as numbers from 1 on; the two zeros are equal.
 DEVICE u32 key_of(float score) {
     u32 bits = __float_as_uint(score + 0.0f);
     return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+
+DEVICE float value_of(u32 key) {
+    return __uint_as_float(key & 0x80000000u ? key ^ 0x80000000u : ~key);
 }
 
 // The scores of a token. Rows that are not there have key 0.
@@ -37,44 +47,116 @@ DEVICE void each(const Keys &keys, const u32 (&own)[KEPT], F f) {
     }
 }
 
-// The largest digit with at least `wanted` entries in it or above, and how many are wanted of its own.
-// A warp does it.
-DEVICE void find_digit(const u32 *histogram, u32 wanted, u32 (&found)[2]) {
-    const u32 own = DIGITS / WARP;
-    u32 lane = threadIdx.x, top = DIGITS - 1 - own * lane, sum = 0;
-    for (u32 i = 0; i < own; i++) sum += histogram[top - i];
-    u32 through = sum;
+// Counts of bins lie so that 32 bins that are 32 apart are in different banks.
+DEVICE u32 bin_place(u32 bin) { return bin + bin / WARP; }
+#define BIN_PLACES (BINS + BINS / WARP)
+
+// Which lane, counted from the first, makes the sum of `count` reach `wanted`; `wanted` becomes what
+// that lane must add.
+DEVICE u32 lane_reaching(u32 count, u32 &wanted) {
+    u32 through = count, lane = threadIdx.x % WARP;
     for (u32 distance = 1; distance < WARP; distance *= 2) {
         u32 before = __shfl_up_sync(0xffffffff, through, distance);
         if (lane >= distance) through += before;
     }
-    u32 reached = __ballot_sync(0xffffffff, through >= wanted);
-    if (lane != __ffs(reached) - 1) return;
-    u32 left = wanted - (through - sum);
-    while (histogram[top] < left) left -= histogram[top--];
-    found[0] = top;
-    found[1] = left;
+    u32 reaching = __ffs(__ballot_sync(0xffffffff, through >= wanted)) - 1;
+    wanted -= __shfl_sync(0xffffffff, through - count, reaching);
+    return reaching;
+}
+
+// The bin of the last key that is picked, `bin_of` its key being the bin of each (BINS: none); `wanted`
+// becomes how many of that bin are.
+template <bool kept, typename Bin>
+DEVICE u32 last_bin(const Keys &keys, const u32 (&own)[KEPT], Bin bin_of, u32 &wanted) {
+    __shared__ u32 counts[BIN_PLACES + 1], found[2];
+    __syncthreads();
+    for (u32 i = threadIdx.x; i < BIN_PLACES; i += THREADS) counts[i] = 0;
+    __syncthreads();
+    each<kept>(keys, own, [&](u32, u32 key) {
+        u32 bin = bin_of(key);
+        if (bin < BINS) atomicAdd(&counts[bin_place(bin)], 1);
+    });
+    __syncthreads();
+    if (threadIdx.x < WARP) {
+        u32 top = BINS - 1 - WARP * threadIdx.x, sum = 0, left = wanted;
+        for (u32 i = 0; i < WARP; i++) sum += counts[bin_place(top - i)];
+        top = BINS - 1 - WARP * lane_reaching(sum, left);
+        u32 bin = top - lane_reaching(counts[bin_place(top - threadIdx.x)], left);
+        if (threadIdx.x == 0) found[0] = bin;
+        if (threadIdx.x == 0) found[1] = left;
+    }
+    __syncthreads();
+    wanted = found[1];
+    return found[0];
+}
+
+// Least and largest key.
+template <bool kept>
+DEVICE uint2 bounds_of(const Keys &keys, const u32 (&own)[KEPT]) {
+    __shared__ u32 bounds[2];
+    u32 least = 0xffffffff, largest = 0;
+    each<kept>(keys, own, [&](u32, u32 key) {
+        if (key) least = min(least, key);
+        largest = max(largest, key);
+    });
+    if (threadIdx.x == 0) bounds[0] = 0xffffffff;
+    if (threadIdx.x == 0) bounds[1] = 0;
+    least = __reduce_min_sync(0xffffffff, least);
+    largest = __reduce_max_sync(0xffffffff, largest);
+    __syncthreads();
+    if (threadIdx.x % WARP == 0) {
+        atomicMin(&bounds[0], least);
+        atomicMax(&bounds[1], largest);
+    }
+    __syncthreads();
+    return make_uint2(bounds[0], bounds[1]);
 }
 
 // The key of the last row that is picked; of its equals `wanted` are.
 template <bool kept>
 DEVICE u32 last_key(const Keys &keys, const u32 (&own)[KEPT], u32 &wanted) {
-    __shared__ u32 histogram[DIGITS], found[2];
-    u32 prefix = 0;
-    for (int shift = 24; shift >= 0; shift -= 8) {
-        for (u32 i = threadIdx.x; i < DIGITS; i += THREADS) histogram[i] = 0;
+    __shared__ u32 list[LISTED], listed, last[2];
+    uint2 bounds = bounds_of<kept>(keys, own);
+    u32 low = bounds.x, high = bounds.y;
+    // Whatever rounding does, a larger score is in no lower bin. Infinities share one.
+    float least = value_of(low), scale = (float)BINS / (value_of(high) - least);
+    auto bin_of = [&](u32 key) {
+        u32 bin = __float2uint_rz((value_of(key) - least) * scale);
+        return key ? min(bin, BINS - 1) : BINS;
+    };
+    u32 in_bin = wanted, bin = last_bin<kept>(keys, own, bin_of, in_bin);
+    if (threadIdx.x == 0) listed = 0;
+    __syncthreads();
+    each<kept>(keys, own, [&](u32, u32 key) {
+        if (bin_of(key) != bin) return;
+        u32 place = atomicAdd(&listed, 1);
+        if (place < LISTED) list[place] = key;
+    });
+    __syncthreads();
+    if (listed <= LISTED) {
+        u32 key = threadIdx.x < listed ? list[threadIdx.x] : 0, larger = 0, equal = 0;
+        for (u32 i = 0; i < listed; i++) {
+            larger += list[i] > key;
+            equal += list[i] == key;
+        }
+        // All that write write the same.
+        if (larger < in_bin && in_bin <= larger + equal) {
+            last[0] = key;
+            last[1] = in_bin - larger;
+        }
         __syncthreads();
-        each<kept>(keys, own, [&](u32, u32 key) {
-            if (key && (shift == 24 || key >> (shift + 8) == prefix))
-                atomicAdd(&histogram[key >> shift & 255], 1);
-        });
-        __syncthreads();
-        if (threadIdx.x < WARP) find_digit(histogram, wanted, found);
-        __syncthreads();
-        prefix = prefix << 8 | found[0];
-        wanted = found[1];
+        wanted = last[1];
+        return last[0];
     }
-    return prefix;
+    while (low < high) {
+        int shift = max(0, 32 - __clz(high - low) - 10);
+        bin = last_bin<kept>(keys, own, [&](u32 key) {
+            return low <= key && key <= high ? (key - low) >> shift : BINS;
+        }, wanted);
+        low += bin << shift;
+        high = min(high, low + ((1u << shift) - 1));
+    }
+    return low;
 }
 
 // Writes the rows above `last`, and the first `wanted` that equal it.

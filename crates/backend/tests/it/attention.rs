@@ -1,10 +1,51 @@
-//! How long attention and the indexer take on a CUDA device at the sizes of the published model:
-//! 64 heads of 512 channels, 512 picks, 64 heads of the indexer. A measurement, not a test.
+//! Attention and the indexer beyond their cases: damaged numbers are seen on every backend, and how
+//! long both take on a CUDA device at the sizes of the published model.
 
-use backend::RowFormat;
 use backend::conformance::Kit;
 use backend::cuda::{Cuda, CudaOptions};
+use backend::ops::index::{DAMAGED, NO_PICK};
 use backend::ops::{attend, index};
+use backend::{Backend, CpuSimd, Level, RowFormat, Threads, open_reference};
+
+/// The middle one of three tokens has queries that are no numbers: it has the one pick that says so,
+/// and what it attends to is NaN. Its neighbours do not notice.
+fn damage_is_seen(b: &mut dyn Backend, format: RowFormat) {
+    const TOP_K: usize = 16;
+    let kit = &mut Kit::new(b);
+    let (heads, context, segments) = (8, 1024, &[(500, 3)]);
+    let sizes = index::Sizes { format, heads, context, top_k: TOP_K, segments };
+    let mut scene = index::Scene::new(kit, sizes);
+    kit.device().upload(&mut scene.q, 1, &[f32::NAN; 8 * 128]);
+    scene.pick(kit);
+    kit.b.submit().expect("a device that works");
+    let picks = kit.device().download(&scene.picks, 0, 3);
+    assert_eq!(picks[TOP_K], DAMAGED);
+    assert!(picks[TOP_K + 1..2 * TOP_K].iter().all(|&pick| pick == NO_PICK));
+    assert!(picks[..TOP_K].iter().chain(&picks[2 * TOP_K..]).all(|&pick| pick < 126));
+
+    let reach = attend::Reach::Picked;
+    let sizes = attend::Sizes { format, reach, heads, context, top_k: TOP_K, segments };
+    let mut scene = attend::Scene::new(kit, sizes);
+    kit.device().upload(&mut scene.picks, 0, &picks);
+    scene.attend(kit);
+    let out = kit.read(&scene.out, 3);
+    let (before, rest) = out.split_at(heads * 512);
+    let (damaged, after) = rest.split_at(heads * 512);
+    assert!(damaged.iter().all(|v| v.is_nan()));
+    assert!(before.iter().chain(after).all(|v| v.is_finite()));
+}
+
+#[test]
+fn damage_is_seen_on_every_backend() {
+    for format in [RowFormat::Packed, RowFormat::ExactF32] {
+        damage_is_seen(&mut *open_reference(), format);
+        let threads = Threads { count: 2, processors: Vec::new() };
+        damage_is_seen(&mut CpuSimd::new(&threads, Level::Portable), format);
+        if let Some(mut cuda) = open() {
+            damage_is_seen(&mut cuda, format);
+        }
+    }
+}
 
 /// Positions and tokens of sessions; name.
 type Load = (&'static str, usize, &'static [(usize, usize)]);
