@@ -51,49 +51,34 @@ extern "C" __global__ void __launch_bounds__(HEADS *WARP)
     if (lane == 0) out[WIDTH + 1] = sum;
 }
 
-#define MERGERS 4
-
-// One block per token and head: joins parts and the sink. MERGERS groups of WIDTH / 4 threads, each
-// with every fourth part.
+// One block per token and head: joins parts and the sink. Blocks of WIDTH / 4 threads, and `parts`
+// floats of shared memory.
 extern "C" __global__ void merge(const float *partial, const float *sinks, const u32 *positions,
                                  const u32 *picks, u32 ratio, u32 ring, u32 top_k, u32 beyond,
                                  u32 heads, u32 parts, float *out) {
-    __shared__ float4 rows[MERGERS][WIDTH / 4];
-    __shared__ float sums[MERGERS];
+    extern __shared__ float weights[];
     u32 t = blockIdx.x, head = blockIdx.y, position = positions[t];
-    u32 group = threadIdx.x / (WIDTH / 4), four = threadIdx.x % (WIDTH / 4);
     u32 compressed = compressed_of(position, picks + (u64)t * top_k, top_k, beyond, ratio);
     u32 total = min(position + 1, ring) + compressed, keys = part_keys(total, parts);
     u32 used = (total + keys - 1) / keys;
     partial += ((u64)t * heads + head) * parts * PARTIAL;
-    float max = sinks[head], sum = 0;
-#pragma unroll 8
-    for (u32 p = 0; p < used; p++) max = fmaxf(max, partial[p * PARTIAL + WIDTH]);
+    for (u32 p = threadIdx.x; p < used; p += blockDim.x) weights[p] = partial[p * PARTIAL + WIDTH];
+    __syncthreads();
+    float max = sinks[head], sum;
+    for (u32 p = 0; p < used; p++) max = fmaxf(max, weights[p]);
+    sum = expf(sinks[head] - max);
     float4 value = {};
-#pragma unroll 4
-    for (u32 p = group; p < used; p += MERGERS) {
+#pragma unroll 8
+    for (u32 p = 0; p < used; p++) {
         const float *part = partial + p * PARTIAL;
-        float4 row = *(const float4 *)(part + 4 * four);
-        float weight = expf(part[WIDTH] - max);
+        float4 row = *(const float4 *)(part + 4 * threadIdx.x);
+        float weight = expf(weights[p] - max);
         sum += part[WIDTH + 1] * weight;
         value.x += row.x * weight;
         value.y += row.y * weight;
         value.z += row.z * weight;
         value.w += row.w * weight;
     }
-    rows[group][four] = value;
-    if (four == 0) sums[group] = sum;
-    __syncthreads();
-    if (group > 0) return;
-    sum = expf(sinks[head] - max) + sums[0];
-    for (u32 g = 1; g < MERGERS; g++) {
-        float4 row = rows[g][four];
-        sum += sums[g];
-        value.x += row.x;
-        value.y += row.y;
-        value.z += row.z;
-        value.w += row.w;
-    }
     float4 result = {value.x / sum, value.y / sum, value.z / sum, value.w / sum};
-    ((float4 *)(out + ((u64)t * heads + head) * WIDTH))[four] = result;
+    ((float4 *)(out + ((u64)t * heads + head) * WIDTH))[threadIdx.x] = result;
 }

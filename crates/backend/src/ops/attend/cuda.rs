@@ -66,17 +66,17 @@ fn tile_bytes(heads: usize, width: usize) -> usize {
 
 impl Cuda {
     /// The cut for `rows` tokens of `heads` heads that see at most `keys` keys. Many heads in a
-    /// block decode rows less often; fewer of them are more blocks, and need less shared memory.
+    /// block decode rows less often; few of them are more blocks, as long as there are too few.
     fn cut(&self, layout: RowLayout, rows: usize, heads: usize, keys: usize) -> Cut {
         let wanted = BLOCKS * self.processors();
-        let blocks = |of: usize| rows * heads.div_ceil(of);
+        let (blocks, most) = (|of: usize| rows * heads.div_ceil(of), keys.div_ceil(KEYS_MIN));
         let fits = BLOCKS * (tile_bytes(32, layout.width()) + SHARED_TAKEN) <= self.shared_bytes();
         let of = match layout.format {
-            RowFormat::Packed if heads > 16 && fits && blocks(32) >= wanted => 32,
+            RowFormat::Packed if heads > 16 && fits && blocks(16) * most > wanted => 32,
             RowFormat::Packed => 16,
             _ => PLAIN_HEADS,
         };
-        let parts = (wanted / blocks(of)).clamp(1, keys.div_ceil(KEYS_MIN).min(PARTS_MAX));
+        let parts = (wanted / blocks(of)).clamp(1, most.min(PARTS_MAX));
         Cut { heads: of, parts }
     }
 
@@ -136,8 +136,8 @@ impl Cuda {
         let args =
             words![at, sinks, positions, picks, ratio, ring, top_k, beyond, heads, parts, out];
         let unit = (&ATTEND, layout_values(layout), "merge");
-        // A quarter of the channels, four times.
-        self.record(unit, [step.rows, heads, 1], layout.width() as u32, args);
+        let block = ((layout.width() / 4) as u32, 4 * parts);
+        self.record_shared(unit, [step.rows, heads, 1], block, args);
     }
 }
 

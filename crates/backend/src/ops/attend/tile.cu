@@ -59,7 +59,7 @@ DEVICE uint4 all_of(u32 word) { return make_uint4(word, word, word, word); }
 struct Fetched {
     uint2 codes[GROUPS];
     uint4 rotary[ROTARIES];
-    u32 exponent;  // lane i of a row's eight has that of group i
+    u32 scale;  // twice; lane i of a row's eight has that of group i
     bool there;
 };
 
@@ -69,7 +69,7 @@ DEVICE Fetched fetch(const Call &call, const Seen &s, u32 key, u32 row) {
     f.there = row != NO_PICK;
     if (row >= DAMAGED) {
         bool damaged = row == DAMAGED;
-        f.exponent = damaged ? 255 : 127;
+        f.scale = scale_pair(damaged ? 255 : 127);
         for (u32 g = 0; g < ROTARIES; g++) f.rotary[g] = all_of(damaged ? 0x7fc07fc0 : 0);
         return f;
     }
@@ -81,7 +81,7 @@ DEVICE Fetched fetch(const Call &call, const Seen &s, u32 key, u32 row) {
 #pragma unroll
     for (u32 g = 0; g < ROTARIES; g++)
         f.rotary[g] = __ldg((const uint4 *)place.second + g * FETCHERS + part);
-    if (part < GROUPS) f.exponent = __ldg(place.third + part);
+    if (part < GROUPS) f.scale = scale_pair(__ldg(place.third + part));
     return f;
 }
 
@@ -104,9 +104,8 @@ DEVICE void place_row(const Pool &pool, const Fetched &f) {
     u32 r = threadIdx.x / FETCHERS, part = threadIdx.x % FETCHERS, lane = threadIdx.x % WARP;
 #pragma unroll
     for (u32 g = 0; g < GROUPS; g++) {
-        u32 exponent = __shfl_sync(0xffffffff, f.exponent, lane / FETCHERS * FETCHERS + g);
-        u32 at = swizzled(r, g * FETCHERS + part, CHUNKS);
-        pool.row_chunks[at] = expanded(f.codes[g], scale_pair(exponent));
+        u32 scale = __shfl_sync(0xffffffff, f.scale, lane / FETCHERS * FETCHERS + g);
+        pool.row_chunks[swizzled(r, g * FETCHERS + part, CHUNKS)] = expanded(f.codes[g], scale);
     }
 #pragma unroll
     for (u32 g = 0; g < ROTARIES; g++)
@@ -114,28 +113,12 @@ DEVICE void place_row(const Pool &pool, const Fetched &f) {
     if (part == 0) pool.hidden[r] = f.there ? 0.0f : -INFINITE;
 }
 
-// A thread's part of the queries [HEADS, WIDTH].
-struct Queries {
-    float4 fours[HEADS * WIDTH / 4 / THREADS];
-};
-
-// Those beyond `count` are zero.
-DEVICE Queries load_queries(const float *q, u32 count) {
-    Queries queries;
-#pragma unroll
-    for (u32 i = 0; i < HEADS * WIDTH / 4 / THREADS; i++) {
-        u32 at = i * THREADS + threadIdx.x;
-        queries.fours[i] = at / (WIDTH / 4) < count ? __ldg((const float4 *)q + at) : float4{};
-    }
-    return queries;
-}
-
-// As two BF16 each.
-DEVICE void place_queries(const Pool &pool, const Queries &queries) {
-#pragma unroll
-    for (u32 i = 0; i < HEADS * WIDTH / 4 / THREADS; i++) {
-        u32 at = i * THREADS + threadIdx.x, head = at / (WIDTH / 4), four = at % (WIDTH / 4);
-        float4 v = queries.fours[i];
+// Queries [HEADS, WIDTH], those beyond `count` zero, as two BF16 each.
+DEVICE void place_queries(const Pool &pool, const float *q, u32 count) {
+#pragma unroll 4
+    for (u32 i = threadIdx.x; i < HEADS * WIDTH / 4; i += THREADS) {
+        u32 head = i / (WIDTH / 4), four = i % (WIDTH / 4);
+        float4 v = head < count ? __ldg((const float4 *)q + i) : float4{};
         u32 a = pair_of(v.x, v.y), b = pair_of(v.z, v.w);
         u32 word = swizzled(head, four / 2, CHUNKS) * 4 + four % 2 * 2;
         *(uint2 *)(pool.high_words + word) = make_uint2(a, b);
@@ -290,8 +273,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
     u32 t = blockIdx.x, first_head = blockIdx.y * HEADS, part = blockIdx.z;
     u32 count = min(HEADS, heads - first_head);
     u64 row = (u64)t * heads + first_head;
-    // On their way while it is found out what is seen.
-    Queries queries = load_queries(q + row * WIDTH, count);
     Seen s = seen(call, t);
     u32 keys = part_keys(s.total, parts), first = part * keys, last = min(s.total, first + keys);
     if (first >= last) return;
@@ -299,7 +280,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
     Pool pool = pool_at(bytes);
     u32 key = first + threadIdx.x / FETCHERS;
     Fetched fetched = fetch(call, s, key, row_of(call, s, key));
-    place_queries(pool, queries);
+    place_queries(pool, q + row * WIDTH, count);
     Running running = {LOWEST, 0};
     Sums sums = {};
     for (u32 base = first; base < last; base += KEYS) {

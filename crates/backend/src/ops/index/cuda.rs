@@ -36,6 +36,8 @@ pub static PICK: Unit = Unit {
 
 /// Most bytes of scores that are kept at once.
 const SCORES_MAX: usize = 64 << 20;
+/// Scores of a token that the selection keeps in shared memory: those of 64k tokens.
+const KEPT_MAX: usize = 16 << 10;
 /// Rows of a block of the plain kernel.
 const PLAIN_ROWS: usize = 32;
 /// Channels of rows that the kernel on tensor cores can score.
@@ -66,7 +68,7 @@ impl Index for Cuda {
     ) {
         let (heads, top_k, ratio) = (weights.width, picks.width, paged.ratio);
         let scale = 1.0 / ((heads * paged.layout.width()) as f32).sqrt();
-        let stride = step.page_table.width * PAGE_TOKENS / ratio;
+        let stride = (step.page_table.width * PAGE_TOKENS / ratio).next_multiple_of(4);
         let at_once = (SCORES_MAX / (4 * stride)).clamp(1, step.rows);
         let at = self.scratch("scores", at_once * stride * 4);
         let (pages, page_bytes) = self.pages(&kv.pages);
@@ -90,8 +92,10 @@ impl Index for Cuda {
                 let grid = [stride.div_ceil(PLAIN_ROWS), count, 1];
                 self.record((&SCORE, layout, "score"), grid, 256, &args[..args.len() - 1]);
             }
-            let args = words![at, positions, ratio, top_k, picks, stride, first];
-            self.record((&PICK, values(&[]), "pick"), [count, 1, 1], 512, args);
+            let room = stride.min(KEPT_MAX);
+            let args = words![at, positions, ratio, top_k, picks, stride, first, room];
+            let pick = (&PICK, values(&[]), "pick");
+            self.record_shared(pick, [count, 1, 1], (512, 4 * room), args);
         }
     }
 }

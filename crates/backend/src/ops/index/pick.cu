@@ -1,7 +1,7 @@
 // The rows with the largest scores, ascending; of equal ones the lowest. One block per token.
 //
-// Scores are read once, as whole numbers in the same order, and kept in registers if they are not too
-// many. A warp has neighbouring rows, so that ranks among warps and lanes are ranks among rows.
+// Scores are read once, as whole numbers in the same order, and kept in shared memory if they are not
+// too many. Loops are short: a block runs each of them once, and its code must be fetched, too.
 //
 // The last that is picked is found by counting: how many scores are in each of BINS equal stretches
 // between the least and the largest, then by comparing those of one bin with each other. If too many
@@ -9,8 +9,6 @@
 
 #define THREADS 512
 #define WARPS (THREADS / WARP)
-// Keys of a thread that are kept.
-#define KEPT 32
 #define BINS 1024
 // Keys of one bin that are compared with each other.
 #define LISTED 512
@@ -25,25 +23,35 @@ DEVICE float value_of(u32 key) {
     return __uint_as_float(key & 0x80000000u ? key ^ 0x80000000u : ~key);
 }
 
-// The scores of a token. Rows that are not there have key 0.
+// The scores of a token: as they are, and as keys if they are kept.
 struct Keys {
     const float *scores;
-    // Rows there are, and those of a lane: the first, how many, all 32 apart.
-    u32 visible, first, count;
+    u32 *kept;
+    u32 visible;
+
+    template <bool keep>
+    __device__ __forceinline__ u32 at(u32 row) const {
+        return keep ? kept[row] : key_of(scores[row]);
+    }
 };
 
-// Calls `f` with row and key of each of this lane's rows; the warp's lanes together.
-template <bool kept, typename F>
-DEVICE void each(const Keys &keys, const u32 (&own)[KEPT], F f) {
-    if constexpr (kept) {
-#pragma unroll
-        for (u32 i = 0; i < KEPT; i++)
-            if (i < keys.count) f(keys.first + WARP * i, own[i]);
-    } else {
-        for (u32 i = 0; i < keys.count; i++) {
-            u32 row = keys.first + WARP * i;
-            f(row, row < keys.visible ? key_of(keys.scores[row]) : 0);
-        }
+// Calls `f` with each key; the block's threads together.
+template <bool keep, typename F>
+DEVICE void each(const Keys &keys, F f) {
+#pragma unroll 4
+    for (u32 row = threadIdx.x; row < keys.visible; row += THREADS) f(keys.at<keep>(row));
+}
+
+// Calls `f` with row and key, ascending among warps and lanes; a warp's lanes together. Rows that are
+// not there have key 0.
+template <bool keep, typename F>
+DEVICE void each_in_order(const Keys &keys, F f) {
+    u32 count = (keys.visible + THREADS - 1) / THREADS, warp = threadIdx.x / WARP;
+    u32 first = warp * WARP * count + threadIdx.x % WARP;
+#pragma unroll 4
+    for (u32 i = 0; i < count; i++) {
+        u32 row = first + WARP * i;
+        f(row, row < keys.visible ? keys.at<keep>(row) : 0);
     }
 }
 
@@ -66,16 +74,14 @@ DEVICE u32 lane_reaching(u32 count, u32 &wanted) {
 
 // The bin of the last key that is picked, `bin_of` its key being the bin of each (BINS: none); `wanted`
 // becomes how many of that bin are.
-template <bool kept, typename Bin>
-DEVICE u32 last_bin(const Keys &keys, const u32 (&own)[KEPT], Bin bin_of, u32 &wanted) {
+template <bool keep, typename Bin>
+DEVICE u32 last_bin(const Keys &keys, Bin bin_of, u32 &wanted) {
+    // Bin BINS is of no interest.
     __shared__ u32 counts[BIN_PLACES + 1], found[2];
     __syncthreads();
     for (u32 i = threadIdx.x; i < BIN_PLACES; i += THREADS) counts[i] = 0;
     __syncthreads();
-    each<kept>(keys, own, [&](u32, u32 key) {
-        u32 bin = bin_of(key);
-        if (bin < BINS) atomicAdd(&counts[bin_place(bin)], 1);
-    });
+    each<keep>(keys, [&](u32 key) { atomicAdd(&counts[bin_place(bin_of(key))], 1); });
     __syncthreads();
     if (threadIdx.x < WARP) {
         u32 top = BINS - 1 - WARP * threadIdx.x, sum = 0, left = wanted;
@@ -91,12 +97,12 @@ DEVICE u32 last_bin(const Keys &keys, const u32 (&own)[KEPT], Bin bin_of, u32 &w
 }
 
 // Least and largest key.
-template <bool kept>
-DEVICE uint2 bounds_of(const Keys &keys, const u32 (&own)[KEPT]) {
+template <bool keep>
+DEVICE uint2 bounds_of(const Keys &keys) {
     __shared__ u32 bounds[2];
     u32 least = 0xffffffff, largest = 0;
-    each<kept>(keys, own, [&](u32, u32 key) {
-        if (key) least = min(least, key);
+    each<keep>(keys, [&](u32 key) {
+        least = min(least, key);
         largest = max(largest, key);
     });
     if (threadIdx.x == 0) bounds[0] = 0xffffffff;
@@ -113,21 +119,20 @@ DEVICE uint2 bounds_of(const Keys &keys, const u32 (&own)[KEPT]) {
 }
 
 // The key of the last row that is picked; of its equals `wanted` are.
-template <bool kept>
-DEVICE u32 last_key(const Keys &keys, const u32 (&own)[KEPT], u32 &wanted) {
+template <bool keep>
+DEVICE u32 last_key(const Keys &keys, u32 &wanted) {
     __shared__ u32 list[LISTED], listed, last[2];
-    uint2 bounds = bounds_of<kept>(keys, own);
+    uint2 bounds = bounds_of<keep>(keys);
     u32 low = bounds.x, high = bounds.y;
     // Whatever rounding does, a larger score is in no lower bin. Infinities share one.
     float least = value_of(low), scale = (float)BINS / (value_of(high) - least);
     auto bin_of = [&](u32 key) {
-        u32 bin = __float2uint_rz((value_of(key) - least) * scale);
-        return key ? min(bin, BINS - 1) : BINS;
+        return min(__float2uint_rz((value_of(key) - least) * scale), BINS - 1);
     };
-    u32 in_bin = wanted, bin = last_bin<kept>(keys, own, bin_of, in_bin);
+    u32 in_bin = wanted, bin = last_bin<keep>(keys, bin_of, in_bin);
     if (threadIdx.x == 0) listed = 0;
     __syncthreads();
-    each<kept>(keys, own, [&](u32, u32 key) {
+    each<keep>(keys, [&](u32 key) {
         if (bin_of(key) != bin) return;
         u32 place = atomicAdd(&listed, 1);
         if (place < LISTED) list[place] = key;
@@ -150,7 +155,7 @@ DEVICE u32 last_key(const Keys &keys, const u32 (&own)[KEPT], u32 &wanted) {
     }
     while (low < high) {
         int shift = max(0, 32 - __clz(high - low) - 10);
-        bin = last_bin<kept>(keys, own, [&](u32 key) {
+        bin = last_bin<keep>(keys, [&](u32 key) {
             return low <= key && key <= high ? (key - low) >> shift : BINS;
         }, wanted);
         low += bin << shift;
@@ -160,12 +165,12 @@ DEVICE u32 last_key(const Keys &keys, const u32 (&own)[KEPT], u32 &wanted) {
 }
 
 // Writes the rows above `last`, and the first `wanted` that equal it.
-template <bool kept>
-DEVICE void write(const Keys &keys, const u32 (&own)[KEPT], u32 last, u32 wanted, u32 *picks) {
+template <bool keep>
+DEVICE void write(const Keys &keys, u32 last, u32 wanted, u32 *picks) {
     __shared__ u32 larger_of[WARPS], equal_of[WARPS];
     u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, below = (1u << lane) - 1;
     u32 larger = 0, equal = 0;
-    each<kept>(keys, own, [&](u32, u32 key) {
+    each_in_order<keep>(keys, [&](u32, u32 key) {
         larger += __popc(__ballot_sync(0xffffffff, key > last));
         equal += __popc(__ballot_sync(0xffffffff, key == last));
     });
@@ -174,7 +179,7 @@ DEVICE void write(const Keys &keys, const u32 (&own)[KEPT], u32 last, u32 wanted
     __syncthreads();
     larger = warp_sum(lane < warp ? larger_of[lane] : 0);
     equal = warp_sum(lane < warp ? equal_of[lane] : 0);
-    each<kept>(keys, own, [&](u32 row, u32 key) {
+    each_in_order<keep>(keys, [&](u32 row, u32 key) {
         u32 above = __ballot_sync(0xffffffff, key > last);
         u32 same = __ballot_sync(0xffffffff, key == last);
         u32 equals = equal + __popc(same & below);
@@ -185,34 +190,35 @@ DEVICE void write(const Keys &keys, const u32 (&own)[KEPT], u32 last, u32 wanted
     });
 }
 
-template <bool kept>
+template <bool keep>
 DEVICE void pick_of(const Keys &keys, u32 top_k, u32 *picks) {
-    u32 own[KEPT];
     bool damaged = false;
-    if constexpr (kept) {
+#pragma unroll 8
+    for (u32 i = threadIdx.x; i < (keys.visible + 3) / 4; i += THREADS) {
+        // The last may read beyond what is visible, but not beyond its token's scores.
+        float4 four = ((const float4 *)keys.scores)[i];
+        float scores[4] = {four.x, four.y, four.z, four.w};
 #pragma unroll
-        for (u32 i = 0; i < KEPT; i++) {
-            u32 row = keys.first + WARP * i;
-            float score = i < keys.count && row < keys.visible ? keys.scores[row] : 0.0f;
-            damaged |= score != score;
-            own[i] = row < keys.visible ? key_of(score) : 0;
-        }
-    } else {
-        for (u32 row = threadIdx.x; row < keys.visible; row += THREADS)
-            damaged |= keys.scores[row] != keys.scores[row];
+        for (u32 k = 0; k < 4; k++)
+            damaged |= 4 * i + k < keys.visible && scores[k] != scores[k];
+        if (keep)
+            ((uint4 *)keys.kept)[i] = make_uint4(key_of(four.x), key_of(four.y), key_of(four.z),
+                                                 key_of(four.w));
     }
     if (__syncthreads_or(damaged)) {
         for (u32 i = threadIdx.x; i < top_k; i += THREADS) picks[i] = i == 0 ? DAMAGED : NO_PICK;
         return;
     }
-    u32 wanted = top_k, last = last_key<kept>(keys, own, wanted);
-    write<kept>(keys, own, last, wanted, picks);
+    u32 wanted = top_k, last = last_key<keep>(keys, wanted);
+    write<keep>(keys, last, wanted, picks);
 }
 
-// scores [T, stride] -> picks [T, top_k], for tokens from `first` on.
+// scores [T, stride] -> picks [T, top_k], for tokens from `first` on. `stride` is a multiple of 4.
+// Shared memory: `room` keys.
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
     pick(const float *scores, const u32 *positions, u32 ratio, u32 top_k, u32 *picks, u32 stride,
-         u32 first) {
+         u32 first, u32 room) {
+    extern __shared__ __align__(16) u32 kept[];
     u32 t = first + blockIdx.x, visible = (positions[t] + 1) / ratio;
     scores += (u64)blockIdx.x * stride;
     picks += (u64)t * top_k;
@@ -220,8 +226,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
         for (u32 i = threadIdx.x; i < top_k; i += THREADS) picks[i] = i < visible ? i : NO_PICK;
         return;
     }
-    u32 count = (visible + THREADS - 1) / THREADS;
-    Keys keys = {scores, visible, threadIdx.x / WARP * WARP * count + threadIdx.x % WARP, count};
-    if (count <= KEPT) pick_of<true>(keys, top_k, picks);
+    Keys keys = {scores, kept, visible};
+    if (visible <= room) pick_of<true>(keys, top_k, picks);
     else pick_of<false>(keys, top_k, picks);
 }
