@@ -7,8 +7,8 @@ use backend::ops::index::{DAMAGED, NO_PICK};
 use backend::ops::{attend, index};
 use backend::{Backend, CpuSimd, Level, RowFormat, Threads, open_reference};
 
-/// The middle one of three tokens has queries that are no numbers: it has the one pick that says so,
-/// and what it attends to is NaN. Its neighbours do not notice.
+/// The middle one of three tokens has queries that are no numbers: it has the one pick that says
+/// so, and what it attends to is NaN. Its neighbours do not notice.
 fn damage_is_seen(b: &mut dyn Backend, format: RowFormat) {
     const TOP_K: usize = 16;
     let kit = &mut Kit::new(b);

@@ -1,4 +1,7 @@
-//! Cases of attention.
+//! Cases of attention: sessions with rows in rings and pages, some tokens each in one step.
+//!
+//! A [`Scene`] is made of [`Sizes`] alone, so that the same one is compared with the reference and
+//! timed. Start reading at [`cases`].
 
 use crate::conformance::{Case, Kit, Session};
 use crate::ops::attend::{Beyond, Visible};

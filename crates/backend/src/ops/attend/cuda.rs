@@ -2,8 +2,8 @@
 //!
 //! Packed rows are multiplied on tensor cores (`tile.cu`), rows of floats by plain sums
 //! (`attend.cu`). How many parts there are is decided from reserved sizes and the number of tokens,
-//! never from positions, so that a decoding step is the same list of launches every time; the device
-//! makes them as long as what the token sees demands (`seen.cuh`).
+//! never from positions, so that a decoding step is the same list of launches every time; the
+//! device makes them as long as what the token sees demands (`seen.cuh`).
 
 use super::{Attend, Beyond, Visible};
 use crate::cuda::driver::Address;

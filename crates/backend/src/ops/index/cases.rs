@@ -1,4 +1,7 @@
-//! Cases of the indexer.
+//! Cases of the indexer: sessions with rows in pages, some tokens each in one step.
+//!
+//! A [`Scene`] is made of [`Sizes`] alone, so that the same one is compared with the reference and
+//! timed. Start reading at [`cases`].
 
 use crate::conformance::{Case, Kit, Session};
 use crate::{Buffer, PAGE_TOKENS, RowFormat, Step, StepLimits};

@@ -101,7 +101,7 @@ impl Index for Cuda {
 }
 
 impl Cuda {
-    /// Blocks of the kernel on tensor cores, and shared memory of one: queries in BF16, and weights.
+    /// Blocks of the kernel on tensor cores, and shared memory of one: queries in BF16, weights.
     fn score_cut(&self, tokens: usize, rows: usize, heads: usize) -> ([usize; 3], usize) {
         let (block_tokens, block_rows, block_heads) = TILE;
         let across = tokens.div_ceil(block_tokens);
