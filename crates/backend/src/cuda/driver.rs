@@ -57,6 +57,8 @@ pub struct Gpu {
     pub capability: i32,
     /// Multiprocessors.
     pub processors: usize,
+    /// Bytes of shared memory of a multiprocessor.
+    pub shared_bytes: usize,
     /// Host memory that the device writes by itself: several times as fast.
     staging: Staging,
 }
@@ -114,9 +116,13 @@ impl Gpu {
         }
         let processors = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
         let processors = context.attribute(processors).map_err(failed("asking the device"))?;
+        let shared =
+            sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR;
+        let shared = context.attribute(shared).map_err(failed("asking the device"))?;
         let stream = context.new_stream().map_err(failed("opening a stream"))?;
-        let (processors, staging) = (processors as usize, Staging::new()?);
-        Ok(Gpu { context, stream, capability, processors, staging })
+        let (processors, shared_bytes) = (processors as usize, shared as usize);
+        let staging = Staging::new()?;
+        Ok(Gpu { context, stream, capability, processors, shared_bytes, staging })
     }
 
     /// The device's name.

@@ -31,6 +31,9 @@ pub const COMMON: &str = include_str!("common.cuh");
 /// Source of units that read or write KV rows.
 pub const ROWS: &str = include_str!("rows.cuh");
 
+/// Source of units that multiply BF16 on tensor cores.
+pub const MMA: &str = include_str!("mma.cuh");
+
 /// How fast memory is.
 pub static READ: Unit = Unit {
     name: "read",
@@ -166,6 +169,11 @@ impl Cuda {
     /// Whether blocks can be in clusters, which share their memory.
     pub(crate) fn has_clusters(&self) -> bool {
         self.gpu.capability >= 90
+    }
+
+    /// Bytes of shared memory of a multiprocessor that its blocks may divide among them.
+    pub(crate) fn shared_bytes(&self) -> usize {
+        self.gpu.shared_bytes
     }
 
     /// Where a buffer is, to be read.

@@ -56,9 +56,19 @@ pub fn units() -> Vec<(&'static Unit, Values)> {
     }
     for layout in LAYOUTS {
         all.push((&ops::attend::cuda::ATTEND, values(&layout)));
+        let [kind, packed, rounded, plain, rotary] = layout;
+        if packed == 1 {
+            for heads in [16, 32] {
+                let values = values(&[kind, packed, rounded, plain, rotary, heads]);
+                all.push((&ops::attend::cuda::ATTEND_TILE, values));
+            }
+        }
     }
     for layout in INDEXERS {
         all.push((&ops::index::cuda::SCORE, values(&layout)));
+        if layout[1] == 1 {
+            all.push((&ops::index::cuda::SCORE_TILE, values(&layout)));
+        }
     }
     for layout in LAYOUTS.iter().chain(&INDEXERS) {
         all.push((&ops::kv::cuda::KV, values(layout)));

@@ -4,7 +4,9 @@
 //! comparison can fail; `rounding.rs` holds the trained roundings and row layouts against data made
 //! with another program's number types.
 
+mod attention;
 mod conformance;
 mod cuda;
+
 mod fast;
 mod rounding;

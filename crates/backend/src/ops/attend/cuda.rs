@@ -1,35 +1,155 @@
 //! Attention on CUDA: parts of what a token sees, then their union.
 //!
-//! How many parts is decided from the reserved context, never from positions, so that a decoding
-//! step is the same list of launches every time. Parts beyond what a token sees end at once.
+//! Packed rows are multiplied on tensor cores (`tile.cu`), rows of floats by plain sums
+//! (`attend.cu`). How many parts there are is decided from reserved sizes and the number of tokens,
+//! never from positions, so that a decoding step is the same list of launches every time; the
+//! device makes them as long as what the token sees demands (`seen.cuh`).
 
 use super::{Attend, Beyond, Visible};
-use crate::cuda::kernels::Unit;
-use crate::cuda::{COMMON, Cuda, ROWS, words};
+use crate::cuda::driver::Address;
+use crate::cuda::kernels::{Unit, Values};
+use crate::cuda::{COMMON, Cuda, MMA, ROWS, words};
 use crate::ops::kv::cuda::{LAYOUT, layout_values};
+use crate::ops::kv::{RowFormat, RowLayout};
 use crate::{Buffer, KvPools, PAGE_TOKENS, Step};
 
-/// Attention over rows of one layout.
+const SEEN: &str = include_str!("seen.cuh");
+
+/// Attention over rows of one layout, by plain sums; and the union of parts.
 pub static ATTEND: Unit = Unit {
     name: "attend",
-    source: &[COMMON, ROWS, include_str!("attend.cu")],
+    source: &[COMMON, ROWS, SEEN, include_str!("attend.cu")],
     parameters: LAYOUT,
     kernels: &["attend", "merge"],
 };
 
-/// Heads of a block.
-const HEADS: usize = 8;
+/// Attention over packed rows of one layout, on tensor cores, for 16 or 32 heads at a time.
+pub static ATTEND_TILE: Unit = Unit {
+    name: "attend_tile",
+    source: &[COMMON, ROWS, MMA, SEEN, include_str!("tile.cu")],
+    parameters: &["KIND", "PACKED", "ROUNDED", "PLAIN", "ROTARY", "HEADS"],
+    kernels: &["attend_tile"],
+};
+
+/// Values of the parameters of [`ATTEND_TILE`].
+fn tile_values(layout: RowLayout, heads: usize) -> Values {
+    let mut values = layout_values(layout);
+    values[LAYOUT.len()] = heads as u32;
+    values
+}
+
+/// Heads of a block of the plain kernel.
+const PLAIN_HEADS: usize = 8;
 /// Fewest keys of a part: each costs a row of results.
 const KEYS_MIN: usize = 32;
+/// Parts of a token at most.
+const PARTS_MAX: usize = 256;
+/// Shared memory that the device takes for itself from every block.
+const SHARED_TAKEN: usize = 1 << 10;
+/// Blocks that each multiprocessor should have.
+const BLOCKS: usize = 2;
+
+/// How a call is cut into blocks.
+#[derive(Clone, Copy)]
+struct Cut {
+    /// Heads of a block.
+    heads: usize,
+    /// Blocks of a token's keys.
+    parts: usize,
+}
+
+/// Shared memory of a block on tensor cores: queries twice in BF16, 32 rows of keys, scores, and a
+/// number per head and key.
+fn tile_bytes(heads: usize, width: usize) -> usize {
+    2 * heads * width * 2 + KEYS_MIN * width * 2 + (16 << 10) + 4 * (heads + KEYS_MIN)
+}
 
 impl Cuda {
-    /// How many keys a part has, and how many parts `most` keys make: as many as fill the device
-    /// with `blocks` blocks each. Many tokens fill it by themselves.
-    fn parts(&self, most: usize, blocks: usize) -> (usize, usize) {
-        let wanted = (4 * self.processors() / blocks).max(1);
-        let keys = most.div_ceil(wanted).next_multiple_of(16).max(KEYS_MIN);
-        (keys, most.div_ceil(keys))
+    /// The cut for `rows` tokens of `heads` heads that see at most `keys` keys. Many heads in a
+    /// block decode rows less often; few of them are more blocks, as long as there are too few.
+    fn cut(&self, layout: RowLayout, rows: usize, heads: usize, keys: usize) -> Cut {
+        let wanted = BLOCKS * self.processors();
+        let (blocks, most) = (|of: usize| rows * heads.div_ceil(of), keys.div_ceil(KEYS_MIN));
+        let fits = BLOCKS * (tile_bytes(32, layout.width()) + SHARED_TAKEN) <= self.shared_bytes();
+        let of = match layout.format {
+            RowFormat::Packed if heads > 16 && fits && blocks(16) * most > wanted => 32,
+            RowFormat::Packed => 16,
+            _ => PLAIN_HEADS,
+        };
+        let parts = (wanted / blocks(of)).clamp(1, most.min(PARTS_MAX));
+        Cut { heads: of, parts }
     }
+
+    /// The arguments that both kernels share; see `CALL_ARGUMENTS` in `seen.cuh`.
+    fn call_arguments(&self, visible: &Visible, step: &Step, kv: &KvPools) -> Vec<u64> {
+        let Visible { fresh, ring, beyond } = visible;
+        let (paged, picks, top_k, beyond) = match beyond {
+            Beyond::Nothing => (None, 0, 0, 0u32),
+            Beyond::All(paged) => (Some(paged), 0, 0, 1),
+            Beyond::Picked(paged, picks) => (Some(paged), self.at(picks), picks.width, 2),
+        };
+        let (offset, ratio) = paged.map_or((0, 1), |paged| (paged.offset as u64, paged.ratio));
+        let (slots, slot_bytes) = self.pages(&kv.slots);
+        let (pages, page_bytes) = self.pages(&kv.pages);
+        let (positions, owners) = (self.at(&step.positions), self.at(&step.owners));
+        let (segments, table) = (self.at(&step.segment_table), self.at(&step.page_table));
+        let (table_width, bytes) = (step.page_table.width, self.at(&fresh.bytes));
+        words![
+            positions,
+            owners,
+            segments,
+            table,
+            table_width,
+            bytes,
+            fresh.rows,
+            slots,
+            slot_bytes as u64,
+            ring.offset as u64,
+            ring.rows,
+            pages,
+            page_bytes as u64,
+            offset,
+            ratio,
+            picks,
+            top_k,
+            beyond
+        ]
+        .to_vec()
+    }
+
+    /// Joins parts `at` to `out`.
+    fn merge(
+        &mut self,
+        (layout, cut, at): (RowLayout, Cut, Address),
+        sinks: &Buffer<f32>,
+        visible: &Visible,
+        step: &Step,
+        out: Address,
+    ) {
+        let (picks, top_k, beyond, ratio) = match &visible.beyond {
+            Beyond::Nothing => (0, 0, 0u32, 1),
+            Beyond::All(paged) => (0, 0, 1, paged.ratio),
+            Beyond::Picked(paged, picks) => (self.at(picks), picks.width, 2, paged.ratio),
+        };
+        let (heads, ring, parts) = (sinks.width, visible.ring.rows, cut.parts);
+        let (sinks, positions) = (self.at(sinks), self.at(&step.positions));
+        let args =
+            words![at, sinks, positions, picks, ratio, ring, top_k, beyond, heads, parts, out];
+        let unit = (&ATTEND, layout_values(layout), "merge");
+        let block = ((layout.width() / 4) as u32, 4 * parts);
+        self.record_shared(unit, [step.rows, heads, 1], block, args);
+    }
+}
+
+/// The most keys that any token of this or a later step may see.
+fn keys_max(visible: &Visible, step: &Step) -> usize {
+    let context = step.page_table.width * PAGE_TOKENS;
+    visible.ring.rows
+        + match &visible.beyond {
+            Beyond::Nothing => 0,
+            Beyond::All(paged) => context / paged.ratio,
+            Beyond::Picked(paged, picks) => picks.width.min(context / paged.ratio),
+        }
 }
 
 impl Attend for Cuda {
@@ -42,61 +162,32 @@ impl Attend for Cuda {
         kv: &KvPools,
         out: &mut Buffer<f32>,
     ) {
-        let Visible { fresh, ring, beyond } = visible;
-        let (heads, width, rows) = (sinks.width, fresh.layout.width(), step.rows);
-        assert!(width.is_multiple_of(32), "{width} channels");
-        let context = step.page_table.width * PAGE_TOKENS;
-        let (paged, picks, top_k, beyond) = match beyond {
-            Beyond::Nothing => (None, 0, 0, 0u32),
-            Beyond::All(paged) => (Some(paged), 0, 0, 1),
-            Beyond::Picked(paged, picks) => (Some(paged), self.at(picks), picks.width, 2),
-        };
-        let (offset, ratio) = paged.map_or((0, 1), |paged| (paged.offset as u64, paged.ratio));
-        // The most that any token of this or a later step may see.
-        let closed = context / ratio;
-        let compressed = [0, closed, top_k.min(closed)][beyond as usize];
-        let (keys, parts) = self.parts(ring.rows + compressed, rows * heads.div_ceil(HEADS));
-        let at = self.scratch("attention parts", rows * heads * parts * (width + 2) * 4);
-
-        let (slots, slot_bytes) = self.pages(&kv.slots);
-        let (pages, page_bytes) = self.pages(&kv.pages);
-        let (slot_bytes, page_bytes) = (slot_bytes as u64, page_bytes as u64);
-        let (positions, owners) = (self.at(&step.positions), self.at(&step.owners));
-        let (segments, table) = (self.at(&step.segment_table), self.at(&step.page_table));
-        let (table_width, bytes) = (step.page_table.width, self.at(&fresh.bytes));
-        let (q, ring_offset) = (self.at(q), ring.offset as u64);
-        let layout = layout_values(fresh.layout);
-        let args = words![
-            q,
-            positions,
-            owners,
-            segments,
-            table,
-            table_width,
-            bytes,
-            fresh.rows,
-            slots,
-            slot_bytes,
-            ring_offset,
-            ring.rows,
-            pages,
-            page_bytes,
-            offset,
-            ratio,
-            picks,
-            top_k,
-            beyond,
-            heads,
-            keys,
-            parts,
-            at
-        ];
-        let grid = [rows, heads.div_ceil(HEADS), parts];
-        self.record((&ATTEND, layout, "attend"), grid, 256, args);
-        let (sinks, out) = (self.at(sinks), self.edit(out));
-        let args = words![
-            at, sinks, positions, picks, ratio, ring.rows, top_k, beyond, heads, keys, parts, out
-        ];
-        self.record((&ATTEND, layout, "merge"), [rows, heads, 1], 128, args);
+        let layout = visible.fresh.layout;
+        let (heads, width, rows) = (sinks.width, layout.width(), step.rows);
+        assert!(width.is_multiple_of(64), "{width} channels");
+        for bytes in [self.pages(&kv.slots).1, self.pages(&kv.pages).1, visible.ring.offset] {
+            assert!(bytes.is_multiple_of(16), "rows at a multiple of {bytes} bytes");
+        }
+        let cut = self.cut(layout, rows, heads, keys_max(visible, step));
+        let partial = rows * heads * cut.parts * (width + 4) * 4;
+        let packed = layout.format == RowFormat::Packed;
+        let whole = packed && cut.parts == 1;
+        let at = self.scratch("attention parts", if whole { 16 } else { partial });
+        let grid = [rows, heads.div_ceil(cut.heads), cut.parts];
+        let mut args = vec![self.at(q)];
+        args.extend(self.call_arguments(visible, step, kv));
+        args.extend(words![heads, cut.parts]);
+        let out = self.edit(out);
+        if packed {
+            args.extend(words![self.at(sinks), at, out]);
+            let unit = (&ATTEND_TILE, tile_values(layout, cut.heads), "attend_tile");
+            self.record_shared(unit, grid, (256, tile_bytes(cut.heads, width)), &args);
+        } else {
+            args.push(at);
+            self.record((&ATTEND, layout_values(layout), "attend"), grid, 256, &args);
+        }
+        if !whole {
+            self.merge((layout, cut, at), sinks, visible, step, out);
+        }
     }
 }

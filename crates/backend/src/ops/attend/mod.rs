@@ -18,7 +18,7 @@ mod cpu;
 pub(crate) mod cpu_simd;
 pub(crate) mod cuda;
 
-pub use cases::cases;
+pub use cases::{Reach, Scene, Sizes, cases};
 
 use super::kv::{PagedRows, Ring, RowBlock};
 use crate::{Backend, Buffer, KvPools, Step};

@@ -13,7 +13,7 @@ mod cpu;
 pub(crate) mod cpu_simd;
 pub(crate) mod cuda;
 
-pub use cases::cases;
+pub use cases::{Scene, Sizes, cases};
 
 use super::kv::{PagedRows, RowLayout};
 use crate::{Backend, Buffer, KvPools, Step};
