@@ -76,7 +76,8 @@ fn fill_pages(kit: &mut Kit, session: &mut Session, pages: usize) {
 }
 
 /// Packed and exact rows, few picks and many; several sessions of which some have fewer rows than
-/// picks, heads that fill no tile, and more rows than the registers of a block hold.
+/// picks, heads that fill no tile, more rows than a block can keep, and scores that are all
+/// alike.
 pub fn cases() -> Vec<Case> {
     let few = Sizes {
         format: RowFormat::Packed,
@@ -93,15 +94,24 @@ pub fn cases() -> Vec<Case> {
         Sizes { heads: 40, top_k: 64, segments: mixed, ..few },
         Sizes { heads: 4, context: 80_000, top_k: 512, segments: &[(79_990, 1)], ..few },
     ];
-    let case = |sizes: Sizes| {
+    let name = |sizes: Sizes| {
         let Sizes { format, heads, context, top_k, segments } = sizes;
-        let name =
-            format!("index_pick {format:?}, top {top_k}, {heads} heads, {context}, {segments:?}");
-        Case::new(name, 0.0, move |kit: &mut Kit| {
+        format!("index_pick {format:?}, top {top_k}, {heads} heads, {context}, {segments:?}")
+    };
+    let case = |sizes: Sizes| {
+        Case::new(name(sizes), 0.0, move |kit: &mut Kit| {
             let mut scene = Scene::new(kit, sizes);
             scene.pick(kit);
             kit.read_picks(&scene.picks, scene.picks.rows)
         })
     };
-    all.into_iter().map(case).collect()
+    let alike = Sizes { context: 4096, segments: &[(4095, 1)], ..few };
+    let ties = Case::new(format!("{}, all alike", name(alike)), 0.0, move |kit: &mut Kit| {
+        let mut scene = Scene::new(kit, alike);
+        let zeros = vec![0.0; scene.q.width];
+        kit.device().upload(&mut scene.q, 0, &zeros);
+        scene.pick(kit);
+        kit.read_picks(&scene.picks, scene.picks.rows)
+    });
+    all.into_iter().map(case).chain([ties]).collect()
 }
