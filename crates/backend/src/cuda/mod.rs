@@ -66,6 +66,8 @@ pub struct Cuda {
     /// Memory that operations compute in, by what for.
     scratch: HashMap<&'static str, Memory>,
     kernels: Kernels,
+    /// Dynamic shared memory that kernels may have, in bytes.
+    allowed: HashMap<Function, usize>,
     failed: Option<Error>,
     /// Times by kernel, if they are wanted.
     times: Option<BTreeMap<String, (usize, f64)>>,
@@ -147,6 +149,7 @@ impl Cuda {
             rounded: Rounded::default(),
             scratch: HashMap::new(),
             kernels: Kernels::new(options.cache, options.compiler),
+            allowed: HashMap::new(),
             failed: None,
             times: None,
             gpu,
@@ -281,9 +284,15 @@ impl Cuda {
         }
     }
 
-    /// More dynamic shared memory than every kernel has must be asked for.
-    fn allow(&self, function: Function, bytes: usize) -> Result<(), Error> {
-        if bytes <= 48 << 10 { Ok(()) } else { self.gpu.allow_shared(function, bytes as u32) }
+    /// More shared memory than every kernel has must be asked for. What a kernel has of its own counts
+    /// as well, so any dynamic memory is asked for, once.
+    fn allow(&mut self, function: Function, bytes: usize) -> Result<(), Error> {
+        let allowed = self.allowed.entry(function).or_default();
+        if bytes <= *allowed {
+            return Ok(());
+        }
+        *allowed = bytes;
+        self.gpu.allow_shared(function, bytes as u32)
     }
 
     /// Starts what was recorded.

@@ -92,6 +92,7 @@ pub fn cases() -> Vec<Case> {
         Sizes { top_k: 200, ..few },
         Sizes { format: RowFormat::ExactF32, ..few },
         Sizes { heads: 40, top_k: 64, segments: mixed, ..few },
+        Sizes { heads: 4, context: 40_000, top_k: 64, segments: &[(39_000, 2)], ..few },
         Sizes { heads: 4, context: 80_000, top_k: 512, segments: &[(79_990, 1)], ..few },
     ];
     let name = |sizes: Sizes| {
