@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use kvstore::{Id, Store};
+use kvstore::{Id, Store, Verified};
 
 use crate::exit::{Exit, say};
 use crate::interrupt;
@@ -28,7 +28,7 @@ pub fn kv(meant: &Kv, terminal: &Terminal) -> Result<Exit> {
         Command::List => list(dir, *json, terminal),
         Command::Show { id, text } => show(dir, id, *text, *json, terminal),
         Command::Verify => verify(dir, *json, terminal),
-        Command::Remove(which) => remove(dir, which, *json),
+        Command::Remove(which) => remove(dir, which, *json, terminal),
         Command::Export { id, out, overwrite } => export(dir, id, out, *overwrite, *json),
         Command::Import(files) => import(dir, files, *json),
     }
@@ -85,17 +85,7 @@ fn show(dir: &Path, digits: &str, text: bool, json: bool, terminal: &Terminal) -
 }
 
 fn verify(dir: &Path, json: bool, terminal: &Terminal) -> Result<Exit> {
-    let store = look(dir)?;
-    interrupt::listen(terminal);
-    let progress = Progress::bytes("verifying", store.bytes(), terminal.messages);
-    let verified = store.verify(|done, _| {
-        progress.set(done);
-        !interrupt::requested()
-    });
-    progress.clear();
-    if verified.stopped {
-        return Ok(Exit::Interrupted);
-    }
+    let Some(verified) = read_all(&look(dir)?, terminal) else { return Ok(Exit::Interrupted) };
     let verification = Verification::new(&verified);
     if json {
         json::print_pretty(&verification)?;
@@ -105,10 +95,26 @@ fn verify(dir: &Path, json: bool, terminal: &Terminal) -> Result<Exit> {
     Ok(if verified.flaws.is_empty() { Exit::Done } else { Exit::Problems })
 }
 
-fn remove(dir: &Path, which: &Which, json: bool) -> Result<Exit> {
+/// Reads everything. `None`: Ctrl+C.
+fn read_all(store: &Store, terminal: &Terminal) -> Option<Verified> {
+    interrupt::listen(terminal);
+    let progress = Progress::bytes("verifying", store.bytes(), terminal.messages);
+    let verified = store.verify(|done, _| {
+        progress.set(done);
+        !interrupt::requested()
+    });
+    progress.clear();
+    (!verified.stopped).then_some(verified)
+}
+
+fn remove(dir: &Path, which: &Which, json: bool, terminal: &Terminal) -> Result<Exit> {
     look(dir)?;
     let store = Store::manage(dir)?;
     let before = store.bytes();
+    let damaged = matches!(which, Which::Some { damaged: true, .. });
+    if damaged && read_all(&store, terminal).is_none() {
+        return Ok(Exit::Interrupted);
+    }
     let infos = store.list();
     let mut files = Vec::new();
     let mut ids: Vec<Id> = match which {
@@ -118,7 +124,7 @@ fn remove(dir: &Path, which: &Which, json: bool) -> Result<Exit> {
             ids.iter().map(|digits| choose(&store, digits)).collect::<Result<_>>()?
         }
     };
-    if let Which::Some { damaged: true, .. } = which {
+    if damaged {
         let broken = infos.iter().filter(|info| info.broken.is_some());
         ids.extend(broken.map(|info| info.id));
         files = store.remove_damaged()?;

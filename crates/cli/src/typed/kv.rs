@@ -24,8 +24,10 @@ pub struct Kv {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// All checkpoints, of all models, the last used first
     List,
     Show(Show),
+    /// Read everything, and name what is damaged and whom it costs
     Verify,
     Rm(Rm),
     Export(Export),
@@ -67,7 +69,7 @@ pub struct Rm {
     #[arg(group = "which", value_name = "ID")]
     pub ids: Vec<String>,
 
-    /// Those that cannot be loaded, and files that are damaged
+    /// Read everything, and remove what cannot be loaded any more
     #[arg(long, group = "which")]
     pub damaged: bool,
 

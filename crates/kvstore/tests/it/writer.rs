@@ -1,8 +1,11 @@
 //! The background writer: order, bounds, and that nobody waits.
 
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use kvstore::{Limits, PageSource, Writer};
+use kvstore::{Entry, Error, Id, Limits, PageSource, Store, Writer};
 
 use crate::disk::{Failing, Sim};
 use crate::talk::{entry, expected, open};
@@ -64,6 +67,54 @@ fn what_is_too_much_comes_back_at_once() {
     writer.submit(large).unwrap();
     drop(writer);
     assert_eq!(open(&disk).list().len(), taken + 1, "dropping a writer saves what it took");
+}
+
+#[test]
+fn loading_while_others_are_evicted_gives_all_or_gone() {
+    let disk = Sim::new();
+    let talk = |i: u32| entry(&[i % 30, i % 7, 2, 3, i % 3], b"");
+    open(&disk).save(&talk(0)).unwrap();
+    // Room for a few of them: packs are deleted and copied all the time.
+    let settings = crate::talk::settings(disk.bytes() + 90_000);
+    let store = Store::open_on(std::sync::Arc::new(disk), settings).unwrap();
+    let writer = Writer::start(store.clone(), ROOMY).unwrap();
+    let known: Mutex<HashMap<Id, Entry>> = Mutex::default();
+    let (done, loads) = (AtomicBool::new(false), AtomicU32::new(0));
+    let read = || {
+        while !done.load(Ordering::Relaxed) {
+            for info in store.list() {
+                let wanted = known.lock().unwrap().get(&info.id).cloned();
+                match (store.load(info.id), wanted) {
+                    (Ok(loaded), Some(wanted)) => {
+                        assert_eq!(loaded, expected(info.id, &wanted));
+                        loads.fetch_add(1, Ordering::Relaxed);
+                    }
+                    (Ok(_), None) | (Err(Error::Gone { .. }), _) => {}
+                    (Err(error), _) => panic!("{error}"),
+                }
+            }
+        }
+    };
+    let (mut saves, mut evictions) = (0, 0);
+    std::thread::scope(|scope| {
+        scope.spawn(read);
+        scope.spawn(read);
+        for i in 0..600 {
+            writer.submit(talk(i)).unwrap();
+            writer.flush();
+            for outcome in writer.outcomes() {
+                let saved = outcome.result;
+                // While everything is being read, there may be nothing to evict.
+                let Ok(saved) = saved else { continue };
+                evictions += saved.evicted.len();
+                known.lock().unwrap().insert(saved.id, talk(i));
+                saves += 1;
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    let loads = loads.into_inner();
+    assert!(saves > 100 && evictions > 50 && loads > 50, "{saves} {evictions} {loads}");
 }
 
 #[test]

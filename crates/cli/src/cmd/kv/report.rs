@@ -136,7 +136,10 @@ impl Row {
         line("size", format!("{}, of which removing it frees {own}", bytes(self.bytes)))?;
         let (saved, now) = (age(now(), self.created), now());
         line("saved", format!("{saved}, reason: {}", self.reason))?;
-        line("used", format!("{}, worth {:.1} hits", age(now, self.used), self.hits))
+        match self.hits {
+            0.0 => line("used", "not yet".to_owned()),
+            hits => line("used", format!("{}, worth {hits:.1} hits", age(now, self.used))),
+        }
     }
 }
 
