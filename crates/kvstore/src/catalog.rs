@@ -44,6 +44,9 @@ pub struct Pack {
     pub kind: PackKind,
     /// The blocks that are read from here.
     blocks: Vec<Slot>,
+    /// Those that could not be. Another day they may: while one is named and nowhere else, the
+    /// pack stays as it is.
+    lost: Vec<PageKey>,
     /// Loads that read it now. While there are any, the file stays.
     pub readers: u32,
 }
@@ -181,8 +184,9 @@ impl Catalog {
         if let Some(&slot) = self.by_key.get(key)
             && let Some(place) = self.blocks[slot as usize].place.take()
         {
-            let pack = self.packs.get_mut(&place.pack);
-            pack.expect("a place is in a pack").blocks.retain(|&other| other != slot);
+            let pack = self.packs.get_mut(&place.pack).expect("a place is in a pack");
+            pack.blocks.retain(|&other| other != slot);
+            pack.lost.push(*key);
             self.forget_if_nothing(slot);
         }
     }
@@ -207,12 +211,16 @@ impl Catalog {
             }
         }
         let bytes = directory.file_bytes();
-        self.packs.insert(number, Pack { bytes, kind: PackKind::Ours, blocks, readers: 0 });
+        self.packs.insert(
+            number,
+            Pack { bytes, kind: PackKind::Ours, blocks, lost: Vec::new(), readers: 0 },
+        );
     }
 
     /// A pack is there, but not to be used.
     pub fn add_useless_pack(&mut self, number: u64, bytes: u64, kind: PackKind) {
-        self.packs.insert(number, Pack { bytes, kind, blocks: Vec::new(), readers: 0 });
+        self.packs
+            .insert(number, Pack { bytes, kind, blocks: Vec::new(), lost: Vec::new(), readers: 0 });
     }
 
     /// The blocks of one pack are read from another now, unless a load is reading the first.
@@ -254,6 +262,11 @@ impl Catalog {
     }
 
     fn live_bytes(&self, pack: &Pack) -> u64 {
+        let block = |key| self.by_key.get(key).map(|&slot| self.block(slot));
+        let mut lost = pack.lost.iter().filter_map(block);
+        if lost.any(|block| block.refs > 0 && block.place.is_none()) {
+            return pack.bytes;
+        }
         let blocks = pack.blocks.iter().map(|&slot| self.block(slot));
         blocks.filter(|block| block.refs > 0).map(|block| block.bytes as u64).sum()
     }
@@ -388,6 +401,13 @@ impl Catalog {
         let kept = self.kept.values().map(|kept| kept.file_bytes);
         let unusable = self.unusable.iter().map(|manifest| manifest.bytes);
         packs.chain(kept).chain(unusable).sum::<u64>() + self.uses_bytes
+    }
+
+    /// The same, with room for the uses of all checkpoints and of one more: they are written after
+    /// a save, and must not exceed the budget then.
+    pub fn bytes_reserved(&self) -> u64 {
+        let uses = Uses::file_bytes(self.kept.len() + 1);
+        self.bytes() - self.uses_bytes + uses.max(self.uses_bytes)
     }
 
     /// Whether every manifest that may be on the disk is known with all that it names. Otherwise no

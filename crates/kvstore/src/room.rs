@@ -102,7 +102,7 @@ impl Shared {
 
     fn step(&self, needed: u64, spare: Option<Id>) -> Step {
         let catalog = self.catalog();
-        let bytes = catalog.bytes();
+        let bytes = catalog.bytes_reserved();
         if bytes.saturating_add(needed) <= self.budget {
             return Step::Enough;
         }
@@ -155,7 +155,7 @@ impl Shared {
             })?
         });
         match (copied, lost) {
-            // One block less to copy: the caller tries again.
+            // The pack stays until nobody names the block: the caller finds something else.
             (Err(_), Some(key)) => self.catalog().lose(&key),
             (Err(error), None) => return Err(error),
             (Ok(copy), _) => {

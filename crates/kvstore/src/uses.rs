@@ -46,6 +46,11 @@ pub struct Uses {
 }
 
 impl Uses {
+    /// Bytes of a file with so many entries.
+    pub fn file_bytes(entries: usize) -> u64 {
+        (frame::BYTES + entries * ENTRY_BYTES) as u64
+    }
+
     /// The file.
     pub fn encode(&self) -> Vec<u8> {
         let mut sorted: Vec<_> = self.uses.iter().collect();

@@ -29,6 +29,8 @@ struct State {
     /// Changing operations so far.
     operations: u64,
     failing: Failing,
+    /// Files cannot be opened.
+    unreadable: bool,
     /// Bytes that fit.
     capacity: Option<u64>,
 }
@@ -93,6 +95,10 @@ impl Sim {
 
     pub fn fail(&self, failing: Failing) {
         self.state().failing = failing;
+    }
+
+    pub fn set_unreadable(&self, unreadable: bool) {
+        self.state().unreadable = unreadable;
     }
 
     pub fn operations(&self) -> u64 {
@@ -291,6 +297,9 @@ impl Storage for Sim {
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn Source>> {
         let state = self.state();
+        if state.unreadable {
+            return Err(io::Error::other("the disk does not answer"));
+        }
         let inode = *state.names.get(&name(path)).ok_or_else(missing)?;
         Ok(Box::new(Cursor::new(state.inodes[inode].bytes.clone())))
     }

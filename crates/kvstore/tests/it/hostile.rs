@@ -167,6 +167,40 @@ fn while_a_manifest_is_damaged_no_pack_is_deleted() {
 }
 
 #[test]
+fn what_could_not_be_read_once_is_not_deleted_for_it() {
+    let (files, saved) = folder();
+    let (id, talk) = &saved[2];
+    let more = |store: &Store| {
+        // Enough to make the store look for packs to delete.
+        let extra = store.save(&entry(&[50, 51, 52, 53], b"")).unwrap().id;
+        store.remove(extra).unwrap();
+    };
+    // The disk does not answer for a while.
+    let disk = Sim::with(&files);
+    let store = open(&disk);
+    disk.set_unreadable(true);
+    assert!(matches!(store.load(*id), Err(Error::Io { .. })));
+    saved.iter().for_each(|(id, _)| assert!(store.load(*id).is_err()));
+    disk.set_unreadable(false);
+    assert_eq!(store.find_tokens(&talk.tokens), None, "the next best is looked for");
+    more(&store);
+    drop(store);
+    assert_eq!(survivors(&disk, &saved, "read again"), 3);
+    // A byte is wrong, and right again.
+    let disk = Sim::with(&files);
+    let store = open(&disk);
+    for (name, bytes) in files.iter().filter(|(name, _)| name.ends_with(".pack")) {
+        disk.put(name, &[&bytes[..bytes.len() - 1], &[bytes[bytes.len() - 1] ^ 1]].concat());
+    }
+    assert_eq!(store.verify(|_, _| true).flaws.len(), 3);
+    assert!(matches!(store.load(*id), Err(Error::Damaged { .. })));
+    more(&store);
+    drop(store);
+    files.iter().for_each(|(name, bytes)| disk.put(name, bytes));
+    assert_eq!(survivors(&disk, &saved, "put right"), 3);
+}
+
+#[test]
 fn verify_finds_every_damaged_block_and_who_needs_it() {
     let (files, saved) = folder();
     assert_eq!(open(&Sim::with(&files)).verify(|_, _| true).flaws, []);
