@@ -44,13 +44,18 @@ fn of_bench() {
 }
 
 #[test]
+fn of_kv() {
+    insta::assert_snapshot!(help("kv"));
+}
+
+#[test]
 fn of_synth() {
     insta::assert_snapshot!(help("synth"));
 }
 
 #[test]
 fn no_help_is_wider_than_a_page() {
-    for command in ["run", "inspect", "tokenize", "logits", "quantize", "bench", "synth"] {
+    for command in ["run", "inspect", "tokenize", "logits", "quantize", "bench", "kv", "synth"] {
         for line in help(command).lines() {
             assert!(line.chars().count() <= 105, "{command}: {line}");
         }

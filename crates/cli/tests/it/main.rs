@@ -8,6 +8,7 @@ mod bad_input;
 mod bench;
 mod help;
 mod inspect;
+mod kv;
 mod logits;
 mod quantize;
 mod run;
