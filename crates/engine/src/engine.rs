@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use backend::{Backend, RowFormat};
 use gguf::File;
-use model::{Estimate, Limits, Model, Options};
+use model::{Estimate, KvLayout, Limits, Model, Options};
 use spec::Shape;
 use text::Tokenizer;
 
@@ -49,7 +49,9 @@ impl OpenOptions {
     pub fn model_options(&self) -> Options {
         let step_outputs = if self.all_logits { self.step_tokens } else { self.sessions };
         let OpenOptions { rows, context, sessions, step_tokens, .. } = *self;
-        Options { rows, limits: Limits { step_tokens, step_outputs, sessions, context } }
+        let (slots, row_pages) = (sessions, sessions * KvLayout::pages(context));
+        let limits = Limits { step_tokens, step_outputs, sessions, context, slots, row_pages };
+        Options { rows, limits }
     }
 
     /// Bytes that an engine with these options reserves for `shape`, besides weights and tables.
@@ -167,10 +169,5 @@ impl Engine {
     /// All sessions are in use, or out of memory.
     pub fn open_session(&mut self) -> Result<Session, Error> {
         Ok(Session::new(self.model.open(&mut *self.backend)?))
-    }
-
-    /// Closes a session; its memory is used again by later ones.
-    pub fn close_session(&mut self, session: Session) {
-        self.model.close(session.cache);
     }
 }

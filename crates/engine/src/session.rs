@@ -11,8 +11,7 @@ use crate::{Engine, Error, Plan, plan};
 
 /// One conversation's state.
 ///
-/// Its memory goes back to the engine with [`Engine::close_session`]; a session that is merely
-/// dropped keeps its share for as long as the engine lives.
+/// Its memory goes back to the engine when it is dropped.
 #[derive(Debug)]
 #[must_use]
 pub struct Session {
@@ -183,7 +182,6 @@ impl Engine {
                 }
             }
         }
-        self.close_session(session);
         result
     }
 

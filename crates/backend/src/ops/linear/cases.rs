@@ -56,14 +56,8 @@ pub fn cases() -> Vec<Case> {
 /// As many results as tiles are made for: more tokens and rows than a tile has, and last tiles that
 /// are full in neither; columns that fill no stage; groups of whole tiles.
 fn many() -> Vec<Case> {
-    let formats = [
-        Format::Bf16,
-        Format::Q8_0,
-        Format::Q2K,
-        Format::Q4K,
-        Format::Iq2Xxs,
-        Format::Mxfp4,
-    ];
+    let formats =
+        [Format::Bf16, Format::Q8_0, Format::Q2K, Format::Q4K, Format::Iq2Xxs, Format::Mxfp4];
     let shapes = formats.into_iter().flat_map(|format| {
         [(format, 70, 1100, 1, 256), (format, 201, 390, 1, 512), (format, 201, 3 * 128, 3, 256)]
     });
