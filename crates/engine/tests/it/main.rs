@@ -3,4 +3,6 @@
 //! `session.rs` holds the whole-prefix contract, `sampler.rs` the choice of tokens.
 
 mod sampler;
+mod serve;
 mod session;
+mod shared;
