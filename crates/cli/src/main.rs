@@ -7,6 +7,7 @@
 mod cmd;
 mod compute;
 mod exit;
+mod folders;
 mod human;
 mod interrupt;
 mod json;
@@ -47,6 +48,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Logits(typed) => cmd::logits::logits(&meant::logits(typed)?, &terminal),
         Command::Quantize(typed) => cmd::quantize::quantize(&meant::quantize(typed)?, &terminal),
         Command::Bench(typed) => cmd::bench::bench(&meant::bench(typed)?, &terminal),
+        Command::Kv(typed) => cmd::kv::kv(&meant::kv::kv(typed)?, &terminal),
         Command::Synth(typed) => cmd::synth::synth(&meant::synth(typed)?, &terminal),
     }
 }

@@ -3,6 +3,8 @@
 //! Only the form is decided here (which flags exist, which exclude each other, what is a number).
 //! Whether the values make sense is decided in `meant.rs`, which is all that reads these types.
 
+pub mod kv;
+
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
@@ -24,6 +26,7 @@ pub enum Command {
     Logits(Logits),
     Quantize(Quantize),
     Bench(Bench),
+    Kv(kv::Kv),
     Synth(Synth),
 }
 

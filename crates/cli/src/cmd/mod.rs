@@ -7,6 +7,7 @@
 pub mod bench;
 pub mod formats;
 pub mod inspect;
+pub mod kv;
 pub mod logits;
 pub mod prompt;
 pub mod quantize;

@@ -11,6 +11,7 @@ use gguf::File;
 
 use super::{Computer, weight_bytes};
 use crate::exit::say;
+use crate::folders;
 use crate::human;
 
 /// Enough tokens that reading the weights is nothing beside computing with them.
@@ -21,7 +22,8 @@ const STEP_TOKENS: usize = 4096;
 /// # Errors
 /// It cannot be used, or the weights do not fit.
 pub fn open(ordinal: usize, model: &File) -> Result<Computer> {
-    let cache = cache_folder().map(|folder| Box::new(Folder(folder)) as Box<dyn CodeCache>);
+    let cache =
+        folders::cache("kernels").map(|folder| Box::new(Folder(folder)) as Box<dyn CodeCache>);
     let cuda = Cuda::open(CudaOptions { ordinal, cache, compiler: None })?;
     let (free, total) = cuda.memory()?;
     let weights = weight_bytes(model);
@@ -55,14 +57,6 @@ pub fn open_if_any(model: &File) -> Option<Computer> {
             None
         }
     }
-}
-
-/// Where this user's programs keep what can be made again.
-fn cache_folder() -> Option<PathBuf> {
-    let variable = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    let cache = || Some(variable("HOME")?.join(".cache"));
-    let base = variable("XDG_CACHE_HOME").or_else(cache).or_else(|| variable("LOCALAPPDATA"));
-    Some(base?.join("dwarfstar").join("kernels"))
 }
 
 /// A folder of kernels. What cannot be read or written is compiled again.
