@@ -12,6 +12,7 @@ use model::{Estimate, KvLayout, Limits, Model, Options, Page};
 use spec::Shape;
 use text::Tokenizer;
 
+use crate::checkpoints::Checkpoints;
 use crate::tree::Tree;
 use crate::{Error, Session, read_tokenizer};
 
@@ -120,10 +121,12 @@ pub struct Engine {
     pub(crate) backend: Box<dyn Backend>,
     pub(crate) model: Model,
     file: File,
-    tokenizer: Option<Arc<Tokenizer>>,
+    pub(crate) tokenizer: Option<Arc<Tokenizer>>,
     options: OpenOptions,
     /// States to go on from.
     pub(crate) tree: Tree<Page>,
+    /// The same on disk.
+    pub(crate) checkpoints: Option<Checkpoints>,
     /// Logits of the last step, `[R, V]`.
     pub(crate) rows: Vec<f32>,
 }
@@ -157,7 +160,8 @@ impl Engine {
         let model = Model::load(&mut *backend, &file, shape, model_options)?;
         let tokenizer = read_tokenizer(&file, model.shape().vocab)?.map(Arc::new);
         let tree = Tree::new(model.layout().page_bytes);
-        Ok(Engine { backend, model, file, tokenizer, options, tree, rows: Vec::new() })
+        let (checkpoints, rows) = (None, Vec::new());
+        Ok(Engine { backend, model, file, tokenizer, options, tree, checkpoints, rows })
     }
 
     /// The model's numbers.

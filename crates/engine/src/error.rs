@@ -83,6 +83,15 @@ pub enum Error {
         /// The largest context that fits, as text to append; empty if none does.
         fits: String,
     },
+    /// Checkpoints cannot be kept or read.
+    #[error(transparent)]
+    Store(#[from] kvstore::Error),
+    /// A checkpoint's parts do not fit together.
+    #[error("checkpoint {id} is not a state of this model")]
+    Checkpoint {
+        /// Which.
+        id: String,
+    },
     /// More requests than can wait.
     #[error("busy: {requests} requests are running or waiting already")]
     Busy {

@@ -12,6 +12,9 @@ use crate::spelling::{hash, read, spell};
 use crate::tree::{AnchorId, Kept};
 use crate::{Engine, Error, Plan, Resume, Session};
 
+/// Fewer tokens are fed without looking for a state that would save them.
+const LOOK_TOKENS_MIN: usize = 32;
+
 /// How much is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
@@ -49,19 +52,40 @@ impl Engine {
     ) -> Result<Resume, Error> {
         // A page that is filled in part is copied; nothing may be evicted once it is planned for.
         self.make_room(1);
-        let resume = self.planned(session, prompt);
+        let (resume, found) = self.planned(session, prompt, true);
+        if let Plan::Load { checkpoint, .. } = resume.plan {
+            let ready = |session: &Session| !session.logits.is_empty() || !resume.feed.is_empty();
+            if self.load(session, found[checkpoint]).is_ok() && ready(session) {
+                self.keep(session, true);
+                return Ok(resume);
+            }
+            // What cannot be read is as good as absent; the store says why.
+            session.clear();
+            let (resume, _) = self.planned(session, prompt, false);
+            return self.carry_out(session, resume);
+        }
+        self.carry_out(session, resume)
+    }
+
+    fn carry_out(&mut self, session: &mut Session, resume: Resume) -> Result<Resume, Error> {
         match resume.plan {
             Plan::Keep | Plan::Extend { .. } => {}
             Plan::Rewind { anchor, .. } | Plan::Fork { anchor, .. } => {
                 self.go_back(session, anchor)?;
             }
-            Plan::Load { .. } => unreachable!("no checkpoints are offered"),
+            Plan::Load { .. } => unreachable!("no checkpoint was offered"),
             Plan::Cold => session.clear(),
         }
         Ok(resume)
     }
 
-    fn planned(&self, session: &Session, prompt: &[TokenId]) -> Resume {
+    /// The plan, and the checkpoints that it may name.
+    fn planned(
+        &self,
+        session: &Session,
+        prompt: &[TokenId],
+        disk: bool,
+    ) -> (Resume, Vec<kvstore::Found>) {
         let text = self.tokenizer().ok();
         let spelling = |tokens: &[TokenId]| {
             text.as_ref().map_or(Vec::new(), |tokenizer| spell(tokenizer, tokens))
@@ -69,24 +93,37 @@ impl Engine {
         let read = |bytes: &[u8]| text.as_ref().and_then(|tokenizer| read(tokenizer, bytes));
         let live = session.tokens.as_slice();
         let ready = !session.logits.is_empty();
-        // Where tokens agree, nobody needs to look at text.
+        // The usual case: there is little left to feed, and nobody needs to look further.
         let agree = prompt.starts_with(live) && (ready || live.len() < prompt.len());
-        if agree && live.len() + self.options().anchor_tokens >= prompt.len() {
+        if agree && prompt.len() - live.len() <= LOOK_TOKENS_MIN {
             let asked = Asked { tokens: prompt, spelling: &[], read: &read };
-            let live = State { id: (), tokens: live.to_vec(), spelling: Vec::new(), ready };
-            return plan(&asked, &live, &[], &[]);
+            let (len, tokens, spelling) = (live.len(), live.to_vec(), Vec::new());
+            let live = State { id: (), len, tokens, spelling, ready };
+            return (plan(&asked, &live, &[], &[]), Vec::new());
         }
         let spelled = spelling(prompt);
         let asked = Asked { tokens: prompt, spelling: &spelled, read: &read };
         let state = |id: AnchorId| {
             let tokens = self.tree.tokens(id);
-            State { id, spelling: spelling(&tokens), tokens, ready: self.tree.is_ready(id) }
+            let (len, ready) = (tokens.len(), self.tree.is_ready(id));
+            State { id, len, spelling: spelling(&tokens), tokens, ready }
         };
         let by_tokens = self.tree.find(prompt).map(|(id, _)| id);
         let by_text = self.tree.find_spelled(|bytes| spelled.get(..bytes).map(hash));
         let anchors: Vec<_> = by_tokens.into_iter().chain(by_text).map(state).collect();
-        let live = State { id: (), tokens: live.to_vec(), spelling: spelling(live), ready };
-        plan(&asked, &live, &anchors, &[])
+        let (len, tokens, spelling) = (live.len(), live.to_vec(), spelling(live));
+        let live = State { id: (), len, tokens, spelling, ready };
+        let found = if disk { self.found(prompt, &spelled) } else { Vec::new() };
+        let checkpoint = |(id, &(found, by_tokens)): (usize, &(kvstore::Found, bool))| {
+            // The store has compared hashes of what is compared here.
+            let spelling = spelled.get(..found.text_bytes).filter(|_| !by_tokens).unwrap_or(&[]);
+            let tokens = prompt.get(..found.tokens).filter(|_| by_tokens).unwrap_or(&[]);
+            let (tokens, spelling) = (tokens.to_vec(), spelling.to_vec());
+            State { id, len: found.tokens, tokens, spelling, ready: true }
+        };
+        let checkpoints: Vec<_> = found.iter().enumerate().map(checkpoint).collect();
+        let plan = plan(&asked, &live, &anchors, &checkpoints);
+        (plan, found.into_iter().map(|(found, _)| found).collect())
     }
 
     fn go_back(&mut self, session: &mut Session, anchor: AnchorId) -> Result<(), Error> {

@@ -9,6 +9,7 @@
 //! This crate must not know JSON, sockets or terminals. Start at `session.rs`.
 
 mod adjust;
+mod checkpoints;
 mod constraint;
 mod draft;
 mod engine;
@@ -24,6 +25,7 @@ mod tree;
 mod vocabulary;
 
 pub use adjust::Adjustments;
+pub use checkpoints::DiskOptions;
 pub use constraint::{Constraint, TokenSet};
 pub use engine::{Engine, OpenOptions};
 pub use error::Error;

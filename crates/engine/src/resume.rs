@@ -25,7 +25,9 @@ pub struct Asked<'a> {
 pub struct State<Id> {
     /// Which one.
     pub id: Id,
-    /// The tokens that it holds.
+    /// How many tokens it holds.
+    pub len: usize,
+    /// Those tokens; empty if only their text is known.
     pub tokens: Vec<TokenId>,
     /// What they spell; empty if text is not to be compared.
     pub spelling: Vec<u8>,
@@ -110,7 +112,7 @@ pub fn plan(
     let pairs = live.tokens.iter().zip(asked.tokens);
     let common = pairs.take_while(|(a, b)| a == b).count();
     for state in anchors {
-        let (from, anchor) = (state.tokens.len(), state.id);
+        let (from, anchor) = (state.len, state.id);
         match rest(asked, state) {
             Some(feed) if feed.len() < best.feed.len() => {
                 let own = from <= common && from > 0;
@@ -121,7 +123,7 @@ pub fn plan(
         }
     }
     for state in checkpoints {
-        let (from, checkpoint) = (state.tokens.len(), state.id);
+        let (from, checkpoint) = (state.len, state.id);
         match rest(asked, state) {
             Some(feed) if feed.len() + LOAD_TOKENS_MIN <= best.feed.len() => {
                 best = Resume { plan: Plan::Load { from, checkpoint }, feed };
@@ -134,7 +136,8 @@ pub fn plan(
 
 /// What is left to feed after `state`; `None` if it does not fit.
 fn rest<Id>(asked: &Asked, state: &State<Id>) -> Option<Vec<TokenId>> {
-    let rest = match asked.tokens.strip_prefix(state.tokens.as_slice()) {
+    let known = state.tokens.len() == state.len;
+    let rest = match asked.tokens.strip_prefix(state.tokens.as_slice()).filter(|_| known) {
         Some(rest) => rest.to_vec(),
         None if state.spelling.is_empty() => return None,
         None => (asked.read)(asked.spelling.strip_prefix(state.spelling.as_slice())?)?,
@@ -161,7 +164,7 @@ mod tests {
 
     fn state<Id>(id: Id, text: &[u32], ready: bool) -> State<Id> {
         let tokens = ids(text);
-        State { id, spelling: spelling(&tokens), tokens, ready }
+        State { id, len: tokens.len(), spelling: spelling(&tokens), tokens, ready }
     }
 
     fn planned(
@@ -179,7 +182,9 @@ mod tests {
             .zip(anchors)
             .map(|(i, (text, ready))| state(AnchorId::numbered(i), text, *ready))
             .collect();
-        let disk: Vec<_> = (0..).zip(disk).map(|(i, text)| state(i, text, true)).collect();
+        // A checkpoint's tokens are not known before it is loaded, only that it fits.
+        let stored = |(i, text)| State { tokens: Vec::new(), ..state(i, text, true) };
+        let disk: Vec<_> = (0..).zip(disk.iter().copied()).map(stored).collect();
         let Resume { plan, feed } = plan(&asked, &state((), live, true), &anchors, &disk);
         (plan, feed.iter().map(|id| id.0).collect())
     }

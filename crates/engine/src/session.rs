@@ -20,6 +20,10 @@ pub struct Session {
     pub(crate) tokens: Vec<TokenId>,
     /// Logits after the last token, `[V]`; empty if there is none, or nobody wanted them.
     pub(crate) logits: Vec<f32>,
+    /// Tokens of its last checkpoint.
+    pub(crate) saved: usize,
+    /// Kept with its checkpoints, and not understood here.
+    pub(crate) notes: Vec<u8>,
 }
 
 /// Whether to go on.
@@ -53,7 +57,7 @@ pub struct Synced {
 
 impl Session {
     pub(crate) fn new(cache: Cache) -> Session {
-        Session { cache, tokens: Vec::new(), logits: Vec::new() }
+        Session { cache, tokens: Vec::new(), logits: Vec::new(), saved: 0, notes: Vec::new() }
     }
 
     /// The tokens of the session, in order.
@@ -70,6 +74,7 @@ impl Session {
         self.cache.clear();
         self.tokens.clear();
         self.logits.clear();
+        self.saved = 0;
     }
 
     /// Says which tokens the cache holds, after it was brought to another state.
@@ -112,17 +117,23 @@ impl Engine {
         let Resume { plan, feed } = self.resume(session, prompt)?;
         let total = session.tokens.len() + feed.len();
         self.check_prompt(total, 1)?;
+        let stops = self.stops(session.tokens.len(), total, None);
         let mut flow = progress(Progress { done: session.tokens.len(), total });
         let mut fed = 0;
         while fed < feed.len() {
             if flow == Flow::Stop {
                 return Ok(Synced { plan, fed, complete: false });
             }
-            let chunk =
-                self.chunk(session.tokens.len(), feed.len() - fed).min(self.options().step_tokens);
+            let held = session.tokens.len();
+            let stop = stops.iter().find(|(stop, _)| *stop > held);
+            let left = stop.map_or(feed.len() - fed, |(stop, _)| stop - held);
+            let chunk = self.chunk(held, left).min(self.options().step_tokens);
             self.feed(session, &feed[fed..fed + chunk], 1)?;
             fed += chunk;
             self.keep_at_interval(session);
+            if let Some((_, reason)) = stop.filter(|(stop, _)| *stop == held + chunk) {
+                self.save(session, *reason);
+            }
             flow = progress(Progress { done: session.tokens.len(), total });
         }
         Ok(Synced { plan, fed, complete: true })

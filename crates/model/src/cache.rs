@@ -254,15 +254,23 @@ impl KvState {
     ) -> Result<(), Error> {
         assert_eq!(pages.len(), KvLayout::pages(tokens), "row pages of {tokens} tokens");
         if !tokens.is_multiple_of(PAGE_TOKENS) {
-            // Its holder may append rows of other tokens behind ours.
-            let shared = pages.pop().expect("a page that is filled in part");
-            let own = self.row_page(device, tokens / PAGE_TOKENS * PAGE_TOKENS)?;
-            let whole = 0..self.layout.page_bytes;
-            device.copy(&mut self.pools.pages, shared.number(), own.number(), &[whole]);
-            pages.push(own);
+            let last = pages.pop().expect("a page that is filled in part");
+            pages.push(self.own(device, tokens, last)?);
         }
         cache.set_pages(pages);
         cache.tokens = tokens;
         Ok(())
+    }
+
+    /// `page`, filled in part by the last of `tokens` tokens, or a copy of it if others hold it:
+    /// they may append rows of other tokens behind ours.
+    fn own(&mut self, device: &mut dyn Device, tokens: usize, page: Page) -> Result<Page, Error> {
+        if page.is_unshared() {
+            return Ok(page);
+        }
+        let own = self.row_page(device, tokens / PAGE_TOKENS * PAGE_TOKENS)?;
+        let whole = 0..self.layout.page_bytes;
+        device.copy(&mut self.pools.pages, page.number(), own.number(), &[whole]);
+        Ok(own)
     }
 }

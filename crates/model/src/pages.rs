@@ -4,7 +4,7 @@
 //! So nobody counts by hand, and a cache that is dropped, by an error or on purpose, leaves nothing
 //! behind. What a page contains is no matter of this file.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use backend::{Device, Pool};
 
@@ -19,6 +19,7 @@ pub struct Page(Arc<Lease>);
 struct Lease {
     number: u32,
     free: Free,
+    name: OnceLock<[u8; 32]>,
 }
 
 /// Numbers that nobody holds.
@@ -33,6 +34,17 @@ impl Page {
     /// Whether both are shares of one page.
     pub fn is(&self, other: &Page) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// What it is called outside, if it has been named.
+    pub fn name(&self) -> Option<[u8; 32]> {
+        self.0.name.get().copied()
+    }
+
+    /// Names it, by the hash of its bytes for example; the first name stays. Only a page that is
+    /// filled does not change any more.
+    pub fn set_name(&self, name: [u8; 32]) {
+        self.0.name.get_or_init(|| name);
     }
 
     /// Its place in the pool.
@@ -96,6 +108,6 @@ impl PageList {
                 self.total as u32 - 1
             }
         };
-        Ok(Some(Page(Arc::new(Lease { number, free: self.free.clone() }))))
+        Ok(Some(Page(Arc::new(Lease { number, free: self.free.clone(), name: OnceLock::new() }))))
     }
 }

@@ -25,9 +25,11 @@ pub struct Request {
     pub stop: Vec<TokenId>,
     /// Wanted with each token: its log-probability and those of so many most probable ones.
     pub logprobs: Option<usize>,
-    /// Positions in the prompt after which other conversations may differ: states to keep.
+    /// Positions in the prompt after which other conversations may differ: states to keep. The first
+    /// is where what all conversations share ends. If there are none, turns of the user begin there.
     pub boundaries: Vec<usize>,
-    /// Kept with the conversation's checkpoints, and not understood here.
+    /// Kept with the conversation's checkpoints, and not understood here; empty leaves those that a
+    /// checkpoint brought.
     pub notes: Vec<u8>,
 }
 
@@ -54,6 +56,15 @@ pub enum Event {
     Queued {
         /// Requests that came before and wait as well.
         ahead: usize,
+    },
+    /// It has a session.
+    Resumed {
+        /// Where the beginning of the prompt came from.
+        source: Source,
+        /// Tokens of it.
+        cached: usize,
+        /// What was kept with it.
+        notes: Vec<u8>,
     },
     /// A part of the prompt was fed.
     Prefill(Progress),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use kvstore::Reason;
 use spec::TokenId;
 
 use super::handle::{Outbox, Place, Waiting};
@@ -10,7 +11,7 @@ use super::request::{Event, Request, Source, Token, Usage};
 use super::schedule::Demand;
 use crate::constraint::TokenSet;
 use crate::draft::Drafter;
-use crate::{Error, Finish, Logprobs, Progress, Resume, Session};
+use crate::{Engine, Error, Finish, Logprobs, Progress, Resume, Session};
 
 /// A running request.
 pub(super) struct Task {
@@ -22,6 +23,8 @@ pub(super) struct Task {
     fed: usize,
     /// Lengths of the session at which its state is worth keeping, ascending.
     cuts: Vec<usize>,
+    /// Those at which it is to be saved.
+    stops: Vec<(usize, Reason)>,
     /// Tokens of the session before the answer.
     prompt: usize,
     /// Chosen, told, and not fed.
@@ -49,14 +52,23 @@ pub(super) struct Part {
 
 impl Task {
     /// A request that goes on in `session`, which holds what `resume` does not leave to feed.
-    pub fn new(waiting: Waiting, session: Session, resume: Resume, vocab: usize) -> Task {
+    pub fn new(waiting: Waiting, session: Session, resume: Resume, engine: &Engine) -> Task {
         let Waiting { mut request, outbox, arrived, place } = waiting;
         let Resume { plan, feed } = resume;
         let kept = session.tokens().len();
         request.sampler.read(&request.prompt);
-        let cuts = cuts(&request, kept, &feed);
+        let prompt = kept + feed.len();
+        let mut cuts = cuts(&request, kept, &feed);
+        // As a length of the session, which may have other tokens for the same text.
+        let shift = |at: &usize| (at + prompt).checked_sub(request.prompt.len());
+        let boundary = request.boundaries.first().and_then(shift);
+        let stops = engine.stops(kept, prompt, boundary);
+        cuts.extend(stops.iter().map(|(at, _)| *at).filter(|at| *at < prompt));
+        cuts.sort_unstable();
+        let vocab = engine.shape().vocab;
         let mut task = Task {
-            prompt: kept + feed.len(),
+            prompt,
+            stops,
             source: Source::of(&plan),
             allowed: TokenSet::new(if request.constraint.is_some() { vocab } else { 0 }),
             waited: arrived.elapsed(),
@@ -75,8 +87,17 @@ impl Task {
             cuts,
             _place: place,
         };
-        task.tell_progress();
+        task.tell_start(kept);
         task
+    }
+
+    fn tell_start(&mut self, cached: usize) {
+        let (source, notes) = (self.source, self.session.notes.clone());
+        if !self.request.notes.is_empty() {
+            self.session.notes = std::mem::take(&mut self.request.notes);
+        }
+        self.outbox.push(Event::Resumed { source, cached, notes });
+        self.tell_progress();
     }
 
     /// What it could take in the next step. `chunk` says how much of a prompt may be fed before its
@@ -122,6 +143,12 @@ impl Task {
     /// Whether the whole prompt is in.
     pub fn is_read(&self) -> bool {
         self.fed == self.feed.len()
+    }
+
+    /// Why the state of the prompt is to be saved here, if it is.
+    pub fn stop(&self) -> Option<Reason> {
+        let held = self.session.tokens().len();
+        self.stops.iter().find(|(at, _)| *at == held).map(|(_, reason)| *reason)
     }
 
     /// Whether the state of the prompt is worth keeping here.

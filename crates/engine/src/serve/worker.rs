@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
+use kvstore::Reason;
 use spec::TokenId;
 use text::special;
 
@@ -74,12 +75,15 @@ impl Worker {
             self.admit();
             moved = self.step();
         }
-        for task in std::mem::take(&mut self.running) {
-            drop(task.finish(Finish::Cancelled));
+        let ended = std::mem::take(&mut self.running);
+        self.idle.extend(ended.into_iter().map(|task| task.finish(Finish::Cancelled)));
+        for session in &mut self.idle {
+            self.engine.save(session, Reason::Shutdown);
         }
         for mut waiting in std::mem::take(&mut self.waiting) {
             waiting.outbox.push(Event::Failed(Arc::new(Error::Stopped)));
         }
+        self.engine.flush_checkpoints();
     }
 
     /// Takes in what was asked meanwhile; waits for it if nothing else is to be done. `false`: stop.
@@ -150,13 +154,15 @@ impl Worker {
         if waiting.request.boundaries.is_empty()
             && let Some(user) = self.user
         {
-            let last = prompt.iter().rposition(|token| *token == user);
-            waiting.request.boundaries = last.into_iter().collect();
+            let turns = prompt.iter().enumerate().filter(|(_, token)| **token == user);
+            let mut turns = turns.map(|(at, _)| at);
+            // The first and the last: more would be kept and hardly used.
+            let turns = turns.next().into_iter().chain(turns.last()).collect();
+            waiting.request.boundaries = turns;
         }
         match self.session_for(&waiting) {
             Ok((session, resume)) => {
-                let vocab = self.engine.shape().vocab;
-                let task = Task::new(waiting, session, resume, vocab);
+                let task = Task::new(waiting, session, resume, &self.engine);
                 self.running.push(task);
                 let i = self.running.len() - 1;
                 if self.running[i].is_read() {
@@ -190,7 +196,7 @@ impl Worker {
     /// An empty session; the idle one that was not used for longest makes room.
     fn empty_session(&mut self) -> Result<Session, Error> {
         if self.running.len() + self.idle.len() >= self.engine.options().sessions {
-            drop(self.idle.remove(0));
+            self.close_idle();
         }
         self.engine.open_session()
     }
@@ -267,9 +273,15 @@ impl Worker {
             if self.idle.is_empty() {
                 return false;
             }
-            drop(self.idle.remove(0));
+            self.close_idle();
         }
         true
+    }
+
+    /// Closes the session that was not used for longest; what it holds may be worth saving.
+    fn close_idle(&mut self) {
+        let mut session = self.idle.remove(0);
+        self.engine.save(&mut session, Reason::Evict);
     }
 
     /// Guesses may be wrong: saves what they overwrite.
@@ -340,12 +352,16 @@ impl Worker {
         } else {
             self.engine.keep_at_interval(&mut task.session);
         }
+        if let Some(reason) = task.stop() {
+            self.engine.save(&mut task.session, reason);
+        }
     }
 
     /// Ends a request; its state is kept, and its session waits for the next one.
     fn finish(&mut self, i: usize, finish: Finish) {
         let mut session = self.running.remove(i).finish(finish);
         self.engine.keep(&mut session, true);
+        self.engine.save(&mut session, Reason::TurnEnd);
         if !session.tokens().is_empty() {
             self.idle.push(session);
         }

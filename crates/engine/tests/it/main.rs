@@ -2,6 +2,8 @@
 //!
 //! `session.rs` holds the whole-prefix contract, `sampler.rs` the choice of tokens.
 
+mod disk;
+mod nano;
 mod sampler;
 mod serve;
 mod session;

@@ -31,24 +31,24 @@ fn serve(options: OpenOptions, serve: ServeOptions) -> Service {
     Service::start(open, serve).expect("a service")
 }
 
-fn sampler(temperature: f32, seed: u64) -> Sampler {
+pub fn sampler(temperature: f32, seed: u64) -> Sampler {
     let sampling = Sampling { temperature, top_p: 1.0, top_k: 0, min_p: 0.0 };
     Sampler::new(sampling, seed).expect("settings in range")
 }
 
-fn conversation(kind: u32, len: usize) -> Vec<TokenId> {
+pub fn conversation(kind: u32, len: usize) -> Vec<TokenId> {
     prompt(len as u32).into_iter().map(|t| TokenId((t.0 + 37 * kind) % 512)).collect()
 }
 
 /// The answer and what it took.
-fn hear(stream: &mut Stream) -> (Vec<TokenId>, Usage) {
+pub fn hear(stream: &mut Stream) -> (Vec<TokenId>, Usage) {
     let mut tokens = Vec::new();
     loop {
         match stream.next().expect("an end") {
             Event::Token(token) => tokens.push(token.id),
             Event::Finished(usage) => return (tokens, usage),
             Event::Failed(error) => panic!("{error}"),
-            Event::Queued { .. } | Event::Prefill(_) => {}
+            Event::Queued { .. } | Event::Resumed { .. } | Event::Prefill(_) => {}
         }
     }
 }
