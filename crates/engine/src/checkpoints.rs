@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! pages    the row pages that are filled, named by the hash of their bytes, each written once
-//! tail     the snapshot (see model::Snapshot), then the page that is filled in part, if there is one
+//! tail     the snapshot (model::Snapshot), then the page that is filled in part, if there is one
 //! text     the spelling of the tokens
 //! notes    whatever the request brought
 //! ```

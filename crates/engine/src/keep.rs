@@ -1,7 +1,7 @@
 //! Keeping states and going on from them: what the planner decides, done.
 //!
-//! Anchors are kept at multiples of an interval while a prompt is fed, and where the caller says: at
-//! the ends of prompts and turns. They hold host memory up to a budget, and share row pages with
+//! Anchors are kept at multiples of an interval while a prompt is fed, and where the caller says:
+//! at the ends of prompts and turns. They hold host memory up to a budget, and share row pages with
 //! sessions; when pages are short, anchors give way to sessions.
 
 use model::Snapshot;

@@ -100,8 +100,8 @@ impl Engine {
     /// Brings `session` to `prompt`: goes on from the nearest state that is known, its own or
     /// another, and leaves the logits after the prompt's last token in it.
     ///
-    /// `progress` is called before the first chunk and after each one. A session that goes on from a
-    /// state of the same text in other tokens keeps those (see [`Plan`]).
+    /// `progress` is called before the first chunk and after each one. A session that goes on from
+    /// a state of the same text in other tokens keeps those (see [`Plan`]).
     ///
     /// # Errors
     /// An empty prompt, one that does not leave room for a token, or a token outside the

@@ -1,4 +1,7 @@
 //! What can go wrong when a model is loaded or fed.
+//!
+//! Messages name the file and the tensor, or give both numbers. Only a failed step leaves sessions
+//! without a valid state; every other error leaves them as they were.
 
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]

@@ -1,4 +1,8 @@
 //! Both ends of a request, outside the worker: handing it in, and reading what comes of it.
+//!
+//! A [`Service`] owns the worker's thread, a [`Handle`] is what front ends clone and keep. How many
+//! requests may wait is counted here, before anything reaches the worker, so that it is never late
+//! to say that we are busy.
 
 use std::fmt;
 use std::sync::Arc;

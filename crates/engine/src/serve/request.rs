@@ -1,4 +1,7 @@
 //! What is asked of the worker, and what it answers.
+//!
+//! A [`Request`] is all data; an [`Event`] is one of a closed list. Whoever listens brings a
+//! [`Sink`], which may be a channel of any kind, as long as it never waits.
 
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
@@ -25,8 +28,9 @@ pub struct Request {
     pub stop: Vec<TokenId>,
     /// Wanted with each token: its log-probability and those of so many most probable ones.
     pub logprobs: Option<usize>,
-    /// Positions in the prompt after which other conversations may differ: states to keep. The first
-    /// is where what all conversations share ends. If there are none, turns of the user begin there.
+    /// Positions in the prompt after which other conversations may differ: states to keep. The
+    /// first is where what all conversations share ends. If there are none, the first and the last
+    /// turn of the user are taken.
     pub boundaries: Vec<usize>,
     /// Kept with the conversation's checkpoints, and not understood here; empty leaves those that a
     /// checkpoint brought.

@@ -125,7 +125,10 @@ mod tests {
         /// Whoever answers is never left out, nobody gets more than it asked for, a step is never
         /// too large, and every prompt moves within as many steps as there are prompts.
         #[test]
-        fn nobody_starves(demands in proptest::collection::vec(demand(), 1..20), turn in 0usize..99) {
+        fn nobody_starves(
+            demands in proptest::collection::vec(demand(), 1..20),
+            turn in 0usize..99,
+        ) {
             let room = Room { step_tokens: 256, slice_tokens: 64 };
             let mut moved = vec![0; demands.len()];
             for turn in turn..turn + demands.len() {

@@ -1,4 +1,7 @@
 //! A request that has a session: what it needs next, and what becomes of the logits it gets.
+//!
+//! A task knows neither the device nor other tasks. It says what it could take, is told what it was
+//! given, and chooses tokens from rows of logits until something ends the answer.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,5 +1,7 @@
-//! The worker: one thread, one device, every session. Its loop is a page; the rest says what a turn
-//! of it does.
+//! The worker: one thread, one device, every session.
+//!
+//! Its loop is a page ([`Worker::run`]); the rest says what a turn of it does: take in what was
+//! asked, end what nobody wants, give sessions to those who wait, and compute one step.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -86,7 +88,7 @@ impl Worker {
         self.engine.flush_checkpoints();
     }
 
-    /// Takes in what was asked meanwhile; waits for it if nothing else is to be done. `false`: stop.
+    /// Takes in what was asked meanwhile; waits for it if nothing else is to be done. `false`: end.
     fn listen(&mut self, moved: bool) -> bool {
         let mut wait = !moved;
         loop {

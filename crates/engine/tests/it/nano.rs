@@ -130,8 +130,8 @@ fn a_long_prompt_does_not_stall_answers() {
 
 const PREFIX: usize = 16_000;
 
-/// Ten turns on a long prefix, each with a question and an answer: what they write in all, over what
-/// one state has.
+/// Ten turns on a long prefix, each with a question and an answer: what they write in all, over
+/// what one state has.
 #[test]
 #[ignore = "reads 16,000 tokens"]
 fn ten_turns_write_little_more_than_one_state() {
@@ -265,9 +265,8 @@ fn loading_is_reading() {
         let service = serve(kept(20_000), 2, on_disk(folder.path(), EAGER));
         let (again, usage) = ask(&service);
         assert_eq!((&again, usage.source), (&first, Source::Disk));
-        let state = service.handle().info().options.context;
         println!(
-            "cold {:?}; loaded {} tokens and fed {} in {:?} after {:?}; folder {bytes}, context {state}",
+            "cold {:?}; loaded {} tokens and fed {} in {:?} after {:?}; {bytes} bytes in all",
             cold.prefill,
             usage.cached,
             usage.prompt - usage.cached,
