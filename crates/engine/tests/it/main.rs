@@ -2,6 +2,7 @@
 //!
 //! `session.rs` holds the whole-prefix contract, `sampler.rs` the choice of tokens.
 
+mod constraint;
 mod disk;
 mod nano;
 mod sampler;

@@ -14,7 +14,7 @@ use spec::TokenId;
 use crate::disk::{EAGER, on_disk};
 use crate::serve::{hear, sampler};
 
-fn nano() -> PathBuf {
+pub fn nano() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../nano/nano.gguf")
 }
 
