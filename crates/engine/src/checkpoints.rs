@@ -68,11 +68,12 @@ impl Engine {
         self.checkpoints.as_ref().map_or(Vec::new(), |kept| kept.writer.outcomes())
     }
 
-    /// Waits until all checkpoints are written.
-    pub fn flush_checkpoints(&self) {
+    /// Waits until all checkpoints are written; what became of them since somebody last asked.
+    pub fn flush_checkpoints(&self) -> Vec<Outcome> {
         if let Some(kept) = &self.checkpoints {
             kept.writer.flush();
         }
+        self.saved()
     }
 
     /// Saves what `session` holds at the end of a turn, if the policy wants it.

@@ -282,8 +282,12 @@ impl Outbox {
 
     /// Whether nobody wants the answer any more.
     pub fn is_over(&self, patience: Duration) -> bool {
-        let stuck = self.stuck.is_some_and(|since| since.elapsed() > patience);
-        self.gone || stuck || self.ticket.is_cancelled()
+        self.is_deaf(patience) || self.ticket.is_cancelled()
+    }
+
+    /// Whether nobody reads, or has not for too long.
+    pub fn is_deaf(&self, patience: Duration) -> bool {
+        self.gone || self.stuck.is_some_and(|since| since.elapsed() > patience)
     }
 }
 

@@ -53,7 +53,8 @@ impl Request {
     }
 }
 
-/// What happens to a request, in this order; [`Event::Finished`] or [`Event::Failed`] is last.
+/// What happens to a request, in this order; [`Event::Finished`] or [`Event::Failed`] is last. A
+/// request that is cancelled before it has a session just ends.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// All sessions are in use.

@@ -41,7 +41,14 @@ pub(super) struct Task {
     waited: Duration,
     began: Instant,
     answering: Option<Instant>,
-    _place: Place,
+    place: Place,
+}
+
+/// A client that has not yet been told the end.
+pub(super) struct Leaving {
+    pub outbox: Outbox,
+    /// Free when it has.
+    pub _place: Place,
 }
 
 /// What a task takes part in a step with.
@@ -54,8 +61,14 @@ pub(super) struct Part {
 }
 
 impl Task {
-    /// A request that goes on in `session`, which holds what `resume` does not leave to feed.
-    pub fn new(waiting: Waiting, session: Session, resume: Resume, engine: &Engine) -> Task {
+    /// A request that goes on in `session`, which holds what `resume` does not leave to feed; it
+    /// began when a session was first looked for.
+    pub fn new(
+        waiting: Waiting,
+        session: Session,
+        resume: Resume,
+        (began, engine): (Instant, &Engine),
+    ) -> Task {
         let Waiting { mut request, outbox, arrived, place } = waiting;
         let Resume { plan, feed } = resume;
         let kept = session.tokens().len();
@@ -74,8 +87,8 @@ impl Task {
             stops,
             source: Source::of(&plan),
             allowed: TokenSet::new(if request.constraint.is_some() { vocab } else { 0 }),
-            waited: arrived.elapsed(),
-            began: Instant::now(),
+            waited: began - arrived,
+            began,
             answering: None,
             fed: 0,
             next: None,
@@ -88,7 +101,7 @@ impl Task {
             request,
             feed,
             cuts,
-            _place: place,
+            place,
         };
         task.tell_start(kept);
         task
@@ -231,8 +244,8 @@ impl Task {
         self.accepted += accepted;
     }
 
-    /// Tells the client that it is over; the session is free again.
-    pub fn finish(mut self, finish: Finish) -> Session {
+    /// Tells the client that it is over, as soon as it reads; the session is free again.
+    pub fn finish(mut self, finish: Finish) -> (Session, Leaving) {
         let answering = self.answering.unwrap_or_else(Instant::now);
         let usage = Usage {
             finish,
@@ -247,13 +260,13 @@ impl Task {
             decode: answering.elapsed(),
         };
         self.outbox.push(Event::Finished(usage));
-        self.session
+        (self.session, Leaving { outbox: self.outbox, _place: self.place })
     }
 
     /// Tells the client what went wrong.
-    pub fn fail(mut self, error: Arc<Error>) -> Session {
+    pub fn fail(mut self, error: Arc<Error>) -> Leaving {
         self.outbox.push(Event::Failed(error));
-        self.session
+        Leaving { outbox: self.outbox, _place: self.place }
     }
 }
 

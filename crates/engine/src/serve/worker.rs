@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kvstore::Reason;
 use spec::TokenId;
@@ -14,7 +14,7 @@ use text::special;
 
 use super::handle::{Command, Waiting};
 use super::schedule::{Demand, Room, schedule};
-use super::task::{Part, Task};
+use super::task::{Leaving, Part, Task};
 use super::{Event, ServeOptions};
 use crate::session::Advance;
 use crate::{Engine, Error, Finish, Held, Session};
@@ -42,6 +42,8 @@ pub(super) struct Worker {
     commands: Receiver<Command>,
     waiting: VecDeque<Waiting>,
     running: Vec<Task>,
+    /// Requests that are over, and whose clients have not read to the end.
+    leaving: Vec<Leaving>,
     /// The one that was used last is last.
     idle: Vec<Session>,
     /// Begins a turn of the user, if the model has a chat format.
@@ -53,6 +55,9 @@ pub(super) struct Worker {
 /// Between two looks at clients that do not read, when nothing else is to be done.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// How long the end waits for clients that do not read.
+const PARTING: Duration = Duration::from_millis(500);
+
 impl Worker {
     pub fn new(engine: Engine, options: ServeOptions, commands: Receiver<Command>) -> Worker {
         let user = engine.tokenizer().ok().and_then(|text| text.special(special::USER));
@@ -62,6 +67,7 @@ impl Worker {
             commands,
             waiting: VecDeque::new(),
             running: Vec::new(),
+            leaving: Vec::new(),
             idle: Vec::new(),
             user,
             steps: 0,
@@ -77,15 +83,19 @@ impl Worker {
             self.admit();
             moved = self.step();
         }
-        let ended = std::mem::take(&mut self.running);
-        self.idle.extend(ended.into_iter().map(|task| task.finish(Finish::Cancelled)));
+        for task in std::mem::take(&mut self.running) {
+            let (session, leaving) = task.finish(Finish::Cancelled);
+            self.idle.push(session);
+            self.leaving.push(leaving);
+        }
         for session in &mut self.idle {
             self.engine.save(session, Reason::Shutdown);
         }
-        for mut waiting in std::mem::take(&mut self.waiting) {
-            waiting.outbox.push(Event::Failed(Arc::new(Error::Stopped)));
+        for waiting in std::mem::take(&mut self.waiting) {
+            self.refuse(waiting, Error::Stopped);
         }
-        self.engine.flush_checkpoints();
+        self.part();
+        drop(self.engine.flush_checkpoints());
     }
 
     /// Takes in what was asked meanwhile; waits for it if nothing else is to be done. `false`: end.
@@ -96,7 +106,7 @@ impl Worker {
                 self.commands
                     .try_recv()
                     .map_err(|error| error == std::sync::mpsc::TryRecvError::Empty)
-            } else if self.running.is_empty() && self.waiting.is_empty() {
+            } else if self.is_idle() {
                 self.commands.recv().map_err(|_| false)
             } else {
                 let command = self.commands.recv_timeout(PAUSE);
@@ -110,6 +120,21 @@ impl Worker {
                 Err(true) => return true,
             }
         }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.running.is_empty() && self.waiting.is_empty() && self.leaving.is_empty()
+    }
+
+    /// Gives clients a moment to read to the end, when everything ends.
+    fn part(&mut self) {
+        let until = Instant::now() + PARTING;
+        self.leaving.retain_mut(|leaving| {
+            while !leaving.outbox.flush() && Instant::now() < until {
+                std::thread::sleep(PAUSE);
+            }
+            false
+        });
     }
 
     fn queue(&mut self, mut waiting: Waiting) {
@@ -134,6 +159,8 @@ impl Worker {
     /// Ends what nobody wants any more.
     fn dismiss(&mut self) {
         let patience = self.options.patience;
+        self.leaving
+            .retain_mut(|Leaving { outbox, .. }| !outbox.flush() && !outbox.is_deaf(patience));
         self.waiting.retain(|waiting| !waiting.outbox.is_over(patience));
         let over = |task: &Task| task.outbox.is_over(patience);
         while let Some(i) = self.running.iter().position(over) {
@@ -145,13 +172,20 @@ impl Worker {
     fn admit(&mut self) {
         while self.running.len() < self.engine.options().sessions {
             let Some(waiting) = self.waiting.pop_front() else { return };
-            if let Err((mut waiting, error)) = self.start(waiting) {
-                waiting.outbox.push(Event::Failed(Arc::new(error)));
+            if let Err((waiting, error)) = self.start(waiting) {
+                self.refuse(*waiting, error);
             }
         }
     }
 
+    fn refuse(&mut self, waiting: Waiting, error: Error) {
+        let Waiting { mut outbox, place, .. } = waiting;
+        outbox.push(Event::Failed(Arc::new(error)));
+        self.leaving.push(Leaving { outbox, _place: place });
+    }
+
     fn start(&mut self, mut waiting: Waiting) -> Result<(), (Box<Waiting>, Error)> {
+        let began = Instant::now();
         let prompt = &waiting.request.prompt;
         if waiting.request.boundaries.is_empty()
             && let Some(user) = self.user
@@ -164,7 +198,7 @@ impl Worker {
         }
         match self.session_for(&waiting) {
             Ok((session, resume)) => {
-                let task = Task::new(waiting, session, resume, &self.engine);
+                let task = Task::new(waiting, session, resume, (began, &self.engine));
                 self.running.push(task);
                 let i = self.running.len() - 1;
                 if self.running[i].is_read() {
@@ -361,7 +395,8 @@ impl Worker {
 
     /// Ends a request; its state is kept, and its session waits for the next one.
     fn finish(&mut self, i: usize, finish: Finish) {
-        let mut session = self.running.remove(i).finish(finish);
+        let (mut session, leaving) = self.running.remove(i).finish(finish);
+        self.leaving.push(leaving);
         self.engine.keep(&mut session, true);
         self.engine.save(&mut session, Reason::TurnEnd);
         if !session.tokens().is_empty() {
@@ -370,6 +405,7 @@ impl Worker {
     }
 
     fn fail(&mut self, i: usize, error: Arc<Error>) {
-        drop(self.running.remove(i).fail(error));
+        let leaving = self.running.remove(i).fail(error);
+        self.leaving.push(leaving);
     }
 }

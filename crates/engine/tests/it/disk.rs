@@ -89,8 +89,8 @@ fn turns_write_what_is_new() {
     let written = [1300, 1428, 1556, 1684].map(|end| {
         engine.sync(&mut session, &text[..end], &mut |_| engine::Flow::Continue).expect("a sync");
         engine.save_turn(&mut session);
-        engine.flush_checkpoints();
-        let saved = engine.saved().into_iter().map(|outcome| outcome.result.expect("saved"));
+        let saved =
+            engine.flush_checkpoints().into_iter().map(|outcome| outcome.result.expect("saved"));
         saved.map(|saved| saved.bytes_written).sum::<u64>()
     });
     let page = engine.page_bytes() as u64;

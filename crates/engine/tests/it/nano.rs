@@ -150,8 +150,7 @@ fn ten_turns_write_little_more_than_one_state() {
                 engine.step(&mut session, answer).expect("a step");
             }
             engine.save_turn(&mut session);
-            engine.flush_checkpoints();
-            for outcome in engine.saved() {
+            for outcome in engine.flush_checkpoints() {
                 written += outcome.result.expect("saved").bytes_written;
             }
             tokens = session.tokens().to_vec();

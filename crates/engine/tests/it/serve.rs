@@ -128,7 +128,7 @@ fn a_client_that_does_not_read_holds_up_nobody() {
     let slow = Request::new(conversation(1, 20), sampler(0.0, 0), 40);
     service.handle().submit(slow, Box::new(sink)).expect("a place");
     while service.handle().report().expect("a worker").idle == 0 {}
-    assert!(events.iter().count() < 5, "nobody waited for it");
+    assert!(events.iter().count() < 10, "nobody waited for its 40 tokens");
 }
 
 #[test]
