@@ -5,6 +5,8 @@
 //! Operations *record*: they return nothing. [`Device::submit`] ends a step and is the only call
 //! after which results may be read and the only one that can report a device error.
 
+use std::ops::Range;
+
 use crate::{Backend, Buffer, Element, Error, Pool, Reserved, Weight, WeightSource};
 
 /// What the launches of one kernel took.
@@ -60,6 +62,9 @@ pub trait Device {
 
     /// Copies bytes into a page, from byte `offset` on.
     fn write_page(&mut self, id: usize, page: u32, offset: usize, data: &[u8]);
+
+    /// Copies byte ranges of page `from` to the same places in page `to`, another page of the pool.
+    fn copy_page(&mut self, id: usize, from: u32, to: u32, ranges: &[Range<usize>]);
 
     /// Bytes held now.
     fn reserved(&self) -> Reserved;
@@ -170,6 +175,20 @@ impl dyn Device + '_ {
         assert!(offset + data.len() <= pool.page_bytes, "write past the page's end");
         self.write_page(pool.id, page, offset, data);
     }
+
+    /// Reads bytes of a page from byte `offset` on, as many as `out` holds.
+    pub fn page_into(&mut self, pool: &Pool, page: u32, offset: usize, out: &mut [u8]) {
+        assert!(offset + out.len() <= pool.page_bytes, "read past the page's end");
+        self.read_page(pool.id, page, offset, out);
+    }
+
+    /// Copies byte ranges of page `from` to the same places in page `to`.
+    pub fn copy(&mut self, pool: &mut Pool, from: u32, to: u32, ranges: &[Range<usize>]) {
+        assert!(from != to, "page {from} copied to itself");
+        let end = ranges.iter().map(|range| range.end).max().unwrap_or(0);
+        assert!(end <= pool.page_bytes, "copy past the page's end");
+        self.copy_page(pool.id, from, to, ranges);
+    }
 }
 
 impl dyn Backend + '_ {
@@ -231,6 +250,8 @@ impl Device for Meter {
     }
 
     fn write_page(&mut self, _id: usize, _page: u32, _offset: usize, _data: &[u8]) {}
+
+    fn copy_page(&mut self, _id: usize, _from: u32, _to: u32, _ranges: &[Range<usize>]) {}
 
     fn reserved(&self) -> Reserved {
         let pools = self.pools.iter().map(|(bytes, pages)| bytes * pages).sum();

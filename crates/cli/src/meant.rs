@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use backend::RowFormat;
 use clap::ValueEnum;
-use engine::Sampling;
+use engine::{DiskOptions, Sampling};
+use kvstore::Policy;
 use quantizer::{Recipe, SynthRecipe};
 use spec::{Shape, TokenId};
 
@@ -37,6 +38,8 @@ pub struct Run {
     pub context: Option<usize>,
     pub rows: RowFormat,
     pub compute: Compute,
+    /// Where conversations are kept, if they are.
+    pub disk: Option<DiskOptions>,
     pub show_thinking: bool,
     pub json: bool,
     pub quiet: bool,
@@ -223,10 +226,17 @@ pub fn run(typed: typed::Run) -> Result<Run> {
         context,
         rows: rows(Rows::Packed, typed.no_activation_rounding),
         compute: compute(typed.compute.device, typed.compute.threads)?,
+        disk: typed.kv_dir.map(|dir| disk(dir, typed.kv_disk_space)).transpose()?,
         show_thinking: typed.show_thinking,
         json: typed.json,
         quiet: typed.quiet,
     })
+}
+
+fn disk(dir: PathBuf, gigabytes: u64) -> Result<DiskOptions> {
+    let bytes_max = gigabytes.checked_mul(1_000_000_000).filter(|bytes| *bytes > 0);
+    let wrong = || usage("--kv-disk-space: expected a number of GB, at least 1");
+    Ok(DiskOptions { dir, bytes_max: bytes_max.ok_or_else(wrong)?, policy: Policy::default() })
 }
 
 /// `dwarfstar inspect`.

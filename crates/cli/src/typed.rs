@@ -85,6 +85,15 @@ pub struct Run {
     #[arg(long, help_heading = "Generation")]
     pub no_activation_rounding: bool,
 
+    /// Keep states of long conversations in this folder, and go on from those that are there
+    #[arg(long, value_name = "DIR", help_heading = "Conversations on disk")]
+    pub kv_dir: Option<PathBuf>,
+
+    /// Let that folder take N GB at most; what was not used for long goes first
+    #[arg(long, value_name = "N", default_value_t = 16, requires = "kv_dir")]
+    #[arg(help_heading = "Conversations on disk")]
+    pub kv_disk_space: u64,
+
     /// Print the reasoning too where it would be left out, between <think> and </think>
     #[arg(long, help_heading = "Output", conflicts_with = "json")]
     pub show_thinking: bool,

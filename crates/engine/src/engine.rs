@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use backend::{Backend, RowFormat};
 use gguf::File;
-use model::{Estimate, Limits, Model, Options};
+use model::{Estimate, KvLayout, Limits, Model, Options, Page};
 use spec::Shape;
 use text::Tokenizer;
 
+use crate::checkpoints::Checkpoints;
+use crate::tree::Tree;
 use crate::{Error, Session, read_tokenizer};
 
 /// What to reserve.
@@ -21,8 +23,17 @@ pub struct OpenOptions {
     pub rows: RowFormat,
     /// Tokens per session.
     pub context: usize,
-    /// Sessions.
+    /// Sessions that are open at once.
     pub sessions: usize,
+    /// Bytes of row pages, which all sessions share; `None` is enough for every session's whole
+    /// context.
+    pub row_bytes_max: Option<usize>,
+    /// Bytes on the host for states that can be gone back to or shared; 0 keeps none.
+    pub anchor_bytes_max: usize,
+    /// Tokens from one such state of a prompt to the next; a multiple of 128.
+    pub anchor_tokens: usize,
+    /// Tokens that are guessed at most before the model is asked; 0 guesses none.
+    pub drafts_max: usize,
     /// Tokens per step: how much of a prompt is computed between two looks at the callback.
     pub step_tokens: usize,
     /// Whether logits of every prompt position can be read, not only of the last.
@@ -37,6 +48,10 @@ impl Default for OpenOptions {
             rows: RowFormat::Packed,
             context: 4096,
             sessions: 1,
+            row_bytes_max: None,
+            anchor_bytes_max: 0,
+            anchor_tokens: 2048,
+            drafts_max: 0,
             step_tokens: 512,
             all_logits: false,
             memory_max: None,
@@ -46,21 +61,34 @@ impl Default for OpenOptions {
 
 impl OpenOptions {
     /// The same, as the model takes it.
-    pub fn model_options(&self) -> Options {
-        let step_outputs = if self.all_logits { self.step_tokens } else { self.sessions };
-        let OpenOptions { rows, context, sessions, step_tokens, .. } = *self;
-        Options { rows, limits: Limits { step_tokens, step_outputs, sessions, context } }
+    pub fn model_options(&self, shape: &Shape) -> Options {
+        let OpenOptions { rows, context, sessions, step_tokens, drafts_max, .. } = *self;
+        let step_outputs =
+            if self.all_logits { step_tokens } else { sessions.saturating_mul(1 + drafts_max) };
+        let slots = if drafts_max > 0 { sessions.saturating_mul(2) } else { sessions };
+        let all = sessions.saturating_mul(KvLayout::pages(context));
+        let page_bytes = KvLayout::new(shape, rows).page_bytes.max(1);
+        let row_pages = self.row_bytes_max.map_or(all, |bytes| all.min(bytes / page_bytes));
+        let limits = Limits { step_tokens, step_outputs, sessions, context, slots, row_pages };
+        Options { rows, limits }
     }
 
     /// Bytes that an engine with these options reserves for `shape`, besides weights and tables.
     fn reserves(&self, shape: &Shape) -> usize {
-        Estimate::state(shape, self.model_options()).total()
+        Estimate::state(shape, self.model_options(shape)).total()
     }
 
     fn check(&self, file: &File, shape: &Shape) -> Result<(), Error> {
         let (context, native) = (self.context, shape.context_max);
         let (sessions, step) = (self.sessions, self.step_tokens);
-        let rooms = [("tokens", context), ("sessions", sessions), ("tokens per step", step)];
+        let pages = self.model_options(shape).limits.row_pages;
+        let rooms = [
+            ("tokens", context),
+            ("sessions", sessions),
+            ("tokens per step", step),
+            ("row pages", pages),
+            ("tokens from one kept state to the next", self.anchor_tokens),
+        ];
         for (what, room) in rooms {
             if room == 0 {
                 return Err(Error::NoRoom { what });
@@ -68,6 +96,13 @@ impl OpenOptions {
         }
         if context > native {
             return Err(Error::ContextTooLarge { context, native });
+        }
+        if sessions > step {
+            return Err(Error::StepTooSmall { sessions, step });
+        }
+        let drafts = KvLayout::new(shape, self.rows).drafts_max();
+        if self.drafts_max > drafts {
+            return Err(Error::Drafts { asked: self.drafts_max, most: drafts });
         }
         let (needed, available) = (self.reserves(shape), self.memory_max.unwrap_or(usize::MAX));
         if needed <= available {
@@ -86,8 +121,12 @@ pub struct Engine {
     pub(crate) backend: Box<dyn Backend>,
     pub(crate) model: Model,
     file: File,
-    tokenizer: Option<Arc<Tokenizer>>,
+    pub(crate) tokenizer: Option<Arc<Tokenizer>>,
     options: OpenOptions,
+    /// States to go on from.
+    pub(crate) tree: Tree<Page>,
+    /// The same on disk.
+    pub(crate) checkpoints: Option<Checkpoints>,
     /// Logits of the last step, `[R, V]`.
     pub(crate) rows: Vec<f32>,
 }
@@ -117,9 +156,12 @@ impl Engine {
     ) -> Result<Engine, Error> {
         let shape = model::read_shape(&file)?;
         options.check(&file, &shape)?;
-        let model = Model::load(&mut *backend, &file, shape, options.model_options())?;
+        let model_options = options.model_options(&shape);
+        let model = Model::load(&mut *backend, &file, shape, model_options)?;
         let tokenizer = read_tokenizer(&file, model.shape().vocab)?.map(Arc::new);
-        Ok(Engine { backend, model, file, tokenizer, options, rows: Vec::new() })
+        let tree = Tree::new(model.layout().page_bytes);
+        let (checkpoints, rows) = (None, Vec::new());
+        Ok(Engine { backend, model, file, tokenizer, options, tree, checkpoints, rows })
     }
 
     /// The model's numbers.
@@ -167,10 +209,5 @@ impl Engine {
     /// All sessions are in use, or out of memory.
     pub fn open_session(&mut self) -> Result<Session, Error> {
         Ok(Session::new(self.model.open(&mut *self.backend)?))
-    }
-
-    /// Closes a session; its memory is used again by later ones.
-    pub fn close_session(&mut self, session: Session) {
-        self.model.close(session.cache);
     }
 }

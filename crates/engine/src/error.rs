@@ -50,6 +50,22 @@ pub enum Error {
         /// What there would be no room for.
         what: &'static str,
     },
+    /// Every session must be able to go on in every step.
+    #[error("steps of {step} tokens are too small for {sessions} sessions")]
+    StepTooSmall {
+        /// Sessions.
+        sessions: usize,
+        /// Tokens per step.
+        step: usize,
+    },
+    /// More guessed tokens than can be taken back.
+    #[error("{asked} drafted tokens per step: this model can take back {most} at most")]
+    Drafts {
+        /// What was asked for.
+        asked: usize,
+        /// What is possible.
+        most: usize,
+    },
     /// What would be reserved is more than the caller has.
     #[error(
         "{file} needs {needed} bytes besides its weights for a context of {context} tokens, and \
@@ -66,6 +82,36 @@ pub enum Error {
         context: usize,
         /// The largest context that fits, as text to append; empty if none does.
         fits: String,
+    },
+    /// Checkpoints cannot be kept or read.
+    #[error(transparent)]
+    Store(#[from] kvstore::Error),
+    /// A checkpoint's parts do not fit together.
+    #[error("checkpoint {id} is not a state of this model")]
+    Checkpoint {
+        /// Which.
+        id: String,
+    },
+    /// More requests than can wait.
+    #[error("busy: {requests} requests are running or waiting already")]
+    Busy {
+        /// How many.
+        requests: usize,
+    },
+    /// The worker has ended.
+    #[error("the engine has stopped")]
+    Stopped,
+    /// The worker could not begin.
+    #[error("could not start the engine's thread: {source}")]
+    Thread {
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A constraint on the answer could not be kept.
+    #[error("the answer's form: {message}")]
+    Constraint {
+        /// Why.
+        message: String,
     },
     /// Nothing to feed.
     #[error("the prompt is empty: there is no token to continue from")]

@@ -84,6 +84,7 @@ impl Engine {
             (Finish::Cancelled, 0)
         };
         let decode = start.elapsed() - prefill;
+        self.save_turn(session);
         let (plan, prompt_fed) = (synced.plan, synced.fed);
         Ok(Summary { finish, plan, prompt_fed, generated, prefill, decode })
     }

@@ -8,18 +8,33 @@
 //!
 //! This crate must not know JSON, sockets or terminals. Start at `session.rs`.
 
+mod adjust;
+mod checkpoints;
+mod constraint;
+mod draft;
 mod engine;
 mod error;
 mod generate;
+mod grammar;
+mod keep;
 mod resume;
 mod sampler;
+pub mod serve;
 mod session;
+mod spelling;
+mod tree;
 mod vocabulary;
 
+pub use adjust::Adjustments;
+pub use checkpoints::DiskOptions;
+pub use constraint::{Constraint, TokenSet};
 pub use engine::{Engine, OpenOptions};
 pub use error::Error;
 pub use generate::{Event, Finish, Generation, Summary};
-pub use resume::{Plan, plan};
-pub use sampler::{Sampler, Sampling};
+pub use grammar::{Grammar, Grammars};
+pub use keep::Held;
+pub use resume::{Plan, Resume};
+pub use sampler::{Logprobs, Sampler, Sampling};
 pub use session::{Flow, Progress, Session, Synced};
+pub use tree::AnchorId;
 pub use vocabulary::read_tokenizer;

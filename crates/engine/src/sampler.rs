@@ -9,6 +9,8 @@ use rand_chacha::ChaCha8Rng;
 use spec::TokenId;
 
 use crate::Error;
+use crate::adjust::{Adjuster, Adjustments, mask};
+use crate::constraint::TokenSet;
 
 /// How to choose.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,6 +39,38 @@ pub struct Sampler {
     random: ChaCha8Rng,
     /// (probability, id), reused between tokens.
     candidates: Vec<(f32, u32)>,
+    adjuster: Adjuster,
+    /// Adjusted logits, reused between tokens.
+    adjusted: Vec<f32>,
+}
+
+/// Log-probabilities of one token's choice, of the model itself: before temperature, penalties and
+/// masks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Logprobs {
+    /// Of the token that was chosen.
+    pub chosen: f32,
+    /// The most probable tokens, the first first.
+    pub top: Vec<(TokenId, f32)>,
+}
+
+impl Logprobs {
+    /// Of `token` and the `top` most probable ones, from `logits` `[V]`.
+    pub fn new(logits: &[f32], token: TokenId, top: usize) -> Logprobs {
+        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f64 = logits.iter().map(|logit| f64::from(logit - max).exp()).sum();
+        let log = |logit: f32| (f64::from(logit - max) - sum.ln()) as f32;
+        let mut ids: Vec<u32> = (0..logits.len() as u32).collect();
+        let at = |id: u32| logits[id as usize];
+        let order = |a: &u32, b: &u32| at(*b).total_cmp(&at(*a)).then(a.cmp(b));
+        if top < ids.len() {
+            ids.select_nth_unstable_by(top, order);
+            ids.truncate(top);
+        }
+        ids.sort_unstable_by(order);
+        let top = ids.into_iter().map(|id| (TokenId(id), log(at(id)))).collect();
+        Logprobs { chosen: log(at(token.0)), top }
+    }
 }
 
 impl Sampler {
@@ -57,11 +91,47 @@ impl Sampler {
             }
         }
         let random = ChaCha8Rng::seed_from_u64(seed);
-        Ok(Sampler { sampling, random, candidates: Vec::new() })
+        let (candidates, adjusted) = (Vec::new(), Vec::new());
+        Ok(Sampler { sampling, random, candidates, adjuster: Adjuster::default(), adjusted })
     }
 
-    /// Chooses a token. `logits` `[V]`, all finite.
+    /// The same, choosing from adjusted logits.
+    ///
+    /// # Errors
+    /// An adjustment outside its range.
+    pub fn adjusting(self, adjustments: Adjustments) -> Result<Sampler, Error> {
+        Ok(Sampler { adjuster: Adjuster::new(adjustments)?, ..self })
+    }
+
+    /// Takes note of the prompt, whose tokens the repetition penalty counts.
+    pub fn read(&mut self, prompt: &[TokenId]) {
+        self.adjuster.read(prompt);
+    }
+
+    /// Chooses a token, which is then part of the answer. `logits` `[V]`, all finite.
     pub fn pick(&mut self, logits: &[f32]) -> TokenId {
+        self.pick_from(logits, None)
+    }
+
+    /// [`Sampler::pick`] among the tokens of `allowed`, which has some.
+    pub fn pick_from(&mut self, logits: &[f32], allowed: Option<&TokenSet>) -> TokenId {
+        let token = if self.adjuster.is_idle() && allowed.is_none() {
+            self.draw(logits)
+        } else {
+            let mut adjusted = std::mem::take(&mut self.adjusted);
+            adjusted.clear();
+            adjusted.extend_from_slice(logits);
+            self.adjuster.apply(&mut adjusted);
+            allowed.into_iter().for_each(|allowed| mask(&mut adjusted, allowed));
+            let token = self.draw(&adjusted);
+            self.adjusted = adjusted;
+            token
+        };
+        self.adjuster.said(token);
+        token
+    }
+
+    fn draw(&mut self, logits: &[f32]) -> TokenId {
         if self.sampling.temperature <= 0.0 {
             return most_probable(logits);
         }
@@ -88,7 +158,8 @@ impl Sampler {
         // Below min-p nothing is kept in the end, and above it nothing changes: whoever is cut
         // here is less probable than everyone who stays.
         let floor = if self.sampling.top_p >= 1.0 { min_p } else { 0.0 };
-        let weighed = logits.iter().enumerate().map(weight).filter(|(p, _)| *p >= floor);
+        let weighed =
+            logits.iter().enumerate().map(weight).filter(|(p, _)| *p > 0.0 && *p >= floor);
         self.candidates.extend(weighed);
     }
 

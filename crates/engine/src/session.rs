@@ -7,20 +7,23 @@
 use model::{Cache, Feed};
 use spec::TokenId;
 
-use crate::{Engine, Error, Plan, plan};
+use crate::{Engine, Error, Plan, Resume};
 
 /// One conversation's state.
 ///
-/// Its memory goes back to the engine with [`Engine::close_session`]; a session that is merely
-/// dropped keeps its share for as long as the engine lives.
+/// Its memory goes back to the engine when it is dropped.
 #[derive(Debug)]
 #[must_use]
 pub struct Session {
     pub(crate) cache: Cache,
     /// The tokens whose state `cache` holds.
-    tokens: Vec<TokenId>,
-    /// Logits after the last token, `[V]`; empty if there is none.
-    logits: Vec<f32>,
+    pub(crate) tokens: Vec<TokenId>,
+    /// Logits after the last token, `[V]`; empty if there is none, or nobody wanted them.
+    pub(crate) logits: Vec<f32>,
+    /// Tokens of its last checkpoint.
+    pub(crate) saved: usize,
+    /// Kept with its checkpoints, and not understood here.
+    pub(crate) notes: Vec<u8>,
 }
 
 /// Whether to go on.
@@ -54,7 +57,7 @@ pub struct Synced {
 
 impl Session {
     pub(crate) fn new(cache: Cache) -> Session {
-        Session { cache, tokens: Vec::new(), logits: Vec::new() }
+        Session { cache, tokens: Vec::new(), logits: Vec::new(), saved: 0, notes: Vec::new() }
     }
 
     /// The tokens of the session, in order.
@@ -67,18 +70,38 @@ impl Session {
         &self.logits
     }
 
-    fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.cache.clear();
         self.tokens.clear();
         self.logits.clear();
+        self.saved = 0;
+    }
+
+    /// Says which tokens the cache holds, after it was brought to another state.
+    pub(crate) fn replace(&mut self, tokens: Vec<TokenId>, logits: &[f32]) {
+        self.tokens = tokens;
+        self.logits.clear();
+        self.logits.extend_from_slice(logits);
     }
 }
 
+/// Tokens for one session, as part of a step.
+#[derive(Debug)]
+pub(crate) struct Advance<'a> {
+    /// Who goes on.
+    pub session: &'a mut Session,
+    /// With what.
+    pub tokens: &'a [TokenId],
+    /// How many of the last tokens want logits.
+    pub outputs: usize,
+}
+
 impl Engine {
-    /// Brings `session` to `prompt`: keeps, extends or restarts it, and leaves the logits after the
-    /// prompt's last token in it.
+    /// Brings `session` to `prompt`: goes on from the nearest state that is known, its own or
+    /// another, and leaves the logits after the prompt's last token in it.
     ///
-    /// `progress` is called before the first chunk and after each one.
+    /// `progress` is called before the first chunk and after each one. A session that goes on from
+    /// a state of the same text in other tokens keeps those (see [`Plan`]).
     ///
     /// # Errors
     /// An empty prompt, one that does not leave room for a token, or a token outside the
@@ -90,28 +113,30 @@ impl Engine {
         prompt: &[TokenId],
         progress: &mut dyn FnMut(Progress) -> Flow,
     ) -> Result<Synced, Error> {
-        let total = prompt.len();
+        self.check_prompt(prompt.len(), 1)?;
+        let Resume { plan, feed } = self.resume(session, prompt)?;
+        let total = session.tokens.len() + feed.len();
         self.check_prompt(total, 1)?;
-        let plan = plan(session.tokens(), prompt);
-        let from = match plan {
-            Plan::Keep => total,
-            Plan::Extend { from } => from,
-            Plan::Restart => {
-                session.clear();
-                0
-            }
-        };
-        let mut flow = progress(Progress { done: from, total });
-        let mut done = from;
-        for chunk in prompt[from..].chunks(self.options().step_tokens) {
+        let stops = self.stops(session.tokens.len(), total, None);
+        let mut flow = progress(Progress { done: session.tokens.len(), total });
+        let mut fed = 0;
+        while fed < feed.len() {
             if flow == Flow::Stop {
-                return Ok(Synced { plan, fed: done - from, complete: false });
+                return Ok(Synced { plan, fed, complete: false });
             }
-            self.feed(session, chunk, 1)?;
-            done += chunk.len();
-            flow = progress(Progress { done, total });
+            let held = session.tokens.len();
+            let stop = stops.iter().find(|(stop, _)| *stop > held);
+            let left = stop.map_or(feed.len() - fed, |(stop, _)| stop - held);
+            let chunk = self.chunk(held, left).min(self.options().step_tokens);
+            self.feed(session, &feed[fed..fed + chunk], 1)?;
+            fed += chunk;
+            self.keep_at_interval(session);
+            if let Some((_, reason)) = stop.filter(|(stop, _)| *stop == held + chunk) {
+                self.save(session, *reason);
+            }
+            flow = progress(Progress { done: session.tokens.len(), total });
         }
-        Ok(Synced { plan, fed: done - from, complete: true })
+        Ok(Synced { plan, fed, complete: true })
     }
 
     /// Appends tokens, at most one step of them, and reads the logits of the last `outputs` ones
@@ -122,25 +147,54 @@ impl Engine {
         tokens: &[TokenId],
         outputs: usize,
     ) -> Result<(), Error> {
-        let feed = Feed { cache: &mut session.cache, tokens, outputs };
-        if let Err(error) = self.model.forward(&mut *self.backend, &mut [feed]) {
+        let mut damaged = self.advance(&mut [Advance { session, tokens, outputs }])?;
+        damaged.pop().map_or(Ok(()), |(_, error)| Err(error))
+    }
+
+    /// Appends tokens to several sessions in one step, and reads the logits that are wanted into
+    /// `self.rows`, `[R, V]`, session after session.
+    ///
+    /// Those whose logits are not numbers are returned, by their place in the list, and are empty.
+    ///
+    /// # Errors
+    /// No room, or a token outside the vocabulary: nothing has changed. A device error: all
+    /// sessions are empty.
+    pub(crate) fn advance(&mut self, feeds: &mut [Advance]) -> Result<Vec<(usize, Error)>, Error> {
+        let missing =
+            |feed: &Advance| self.model.row_pages_missing(&feed.session.cache, feed.tokens.len());
+        self.make_room(feeds.iter().map(missing).sum());
+        let mut steps: Vec<Feed> = feeds
+            .iter_mut()
+            .map(|Advance { session, tokens, outputs }| Feed {
+                cache: &mut session.cache,
+                tokens,
+                outputs: *outputs,
+            })
+            .collect();
+        let Engine { model, backend, rows, .. } = self;
+        if let Err(error) = model.forward(&mut **backend, &mut steps) {
             if matches!(error, model::Error::Step { .. }) {
-                session.clear();
+                feeds.iter_mut().for_each(|feed| feed.session.clear());
             }
             return Err(error.into());
         }
-        session.tokens.extend_from_slice(tokens);
-        let vocab = self.shape().vocab;
-        let Engine { model, backend, rows: logits, .. } = self;
-        model.logits_into(&mut **backend, logits);
-        if let Some(bad) = logits.iter().position(|v| !v.is_finite()) {
-            let position = session.tokens.len() - outputs + bad / vocab;
-            session.clear();
-            return Err(Error::NotFinite { file: self.file().name().to_owned(), position });
+        model.logits_into(&mut **backend, rows);
+        let (file, vocab) = (self.file().name(), self.shape().vocab);
+        let mut rest = self.rows.as_slice();
+        let mut damaged = Vec::new();
+        for (i, Advance { session, tokens, outputs }) in feeds.iter_mut().enumerate() {
+            let (rows, after) = rest.split_at(*outputs * vocab);
+            rest = after;
+            session.tokens.extend_from_slice(tokens);
+            session.logits.clear();
+            session.logits.extend_from_slice(&rows[rows.len().saturating_sub(vocab)..]);
+            if let Some(bad) = rows.iter().position(|v| !v.is_finite()) {
+                let position = session.tokens.len() - *outputs + bad / vocab;
+                session.clear();
+                damaged.push((i, Error::NotFinite { file: file.to_owned(), position }));
+            }
         }
-        session.logits.clear();
-        session.logits.extend_from_slice(&logits[logits.len().saturating_sub(vocab)..]);
-        Ok(())
+        Ok(damaged)
     }
 
     /// Appends one token.
@@ -183,12 +237,11 @@ impl Engine {
                 }
             }
         }
-        self.close_session(session);
         result
     }
 
     /// A prompt must have a token, and leave room for `room` more.
-    fn check_prompt(&self, prompt: usize, room: usize) -> Result<(), Error> {
+    pub(crate) fn check_prompt(&self, prompt: usize, room: usize) -> Result<(), Error> {
         let context = self.options().context;
         if prompt == 0 {
             return Err(Error::EmptyPrompt);
@@ -198,5 +251,21 @@ impl Engine {
             return Err(Error::PromptTooLong { prompt, context, needed, native });
         }
         Ok(())
+    }
+
+    /// Every token must be in the vocabulary.
+    pub(crate) fn check_tokens(&self, tokens: &[TokenId]) -> Result<(), Error> {
+        let last = self.shape().vocab - 1;
+        match tokens.iter().find(|token| token.0 as usize > last) {
+            Some(token) => Err(model::Error::Token { token: token.0, last }.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// The error of a session that finds no row page.
+    pub(crate) fn no_room(&self, position: usize) -> Error {
+        let limit = self.model.limits().row_pages;
+        let bytes = limit * self.model.layout().page_bytes;
+        model::Error::Pages { position, limit, bytes }.into()
     }
 }

@@ -7,17 +7,21 @@
 //! row page    one per 128 tokens  per layer with a ratio: its compressed rows, then indexer rows
 //! ```
 //!
-//! A session is therefore one slot number and a list of row pages. Validity follows from positions
+//! A session is therefore one slot page and a list of row pages. Validity follows from positions
 //! alone: which ring rows, frontier entries and compressed rows exist after `n` tokens is a
 //! function of `n`. So pages need no clearing when they change hands, and a page boundary is always
-//! a point at which whole pages can be shared.
+//! a point at which whole pages can be shared. `snapshot.rs` says how a state is kept and gone back
+//! to, `pages.rs` who holds a page.
+
+use std::ops::Range;
 
 use backend::ops::compress::CompressorPlace;
 use backend::ops::kv::{PagedRows, Ring, RowKind};
 use backend::{Device, KvPools, PAGE_TOKENS, RowFormat, RowLayout};
 use spec::{LayerKind, Shape};
 
-use crate::Error;
+use crate::pages::{Page, PageList};
+use crate::{Error, Limits};
 
 /// Where one layer's state is inside slot and row pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,17 +76,71 @@ impl KvLayout {
         Some(place)
     }
 
+    /// The bytes of a slot page that mean something after `tokens` tokens, as ranges in order:
+    /// the rings, and of each frontier the windows that are open or will be looked back at.
+    pub fn live(&self, tokens: usize) -> Vec<Range<usize>> {
+        let mut ranges = Vec::new();
+        for LayerPlaces { ring, compressor, indexer } in &self.layers {
+            join(&mut ranges, ring.offset..ring.offset + ring.layout.block_bytes(ring.rows));
+            for place in [compressor, indexer].into_iter().flatten() {
+                let open = tokens / place.rows.ratio * place.rows.ratio;
+                let first = open.saturating_sub((place.overlap - 1) * place.rows.ratio);
+                let mut entries: Vec<_> = (first..tokens).map(|p| place.entry(p)).collect();
+                entries.sort_by_key(|range| range.start);
+                entries.into_iter().for_each(|range| join(&mut ranges, range));
+            }
+        }
+        ranges
+    }
+
+    /// The bytes of a slot page that tokens at `positions` write.
+    pub fn written(&self, positions: Range<usize>) -> Vec<Range<usize>> {
+        let mut ranges = Vec::new();
+        for LayerPlaces { ring, compressor, indexer } in &self.layers {
+            positions.clone().flat_map(|p| ring.row(p)).for_each(|r| join(&mut ranges, r));
+            for place in [compressor, indexer].into_iter().flatten() {
+                positions.clone().for_each(|p| join(&mut ranges, place.entry(p)));
+            }
+        }
+        ranges
+    }
+
+    /// Tokens that can be fed and taken back: no two of them write to one place of a slot page.
+    pub fn drafts_max(&self) -> usize {
+        let places = |layer: &LayerPlaces| [layer.compressor, layer.indexer];
+        let frontiers = self.layers.iter().flat_map(places).flatten().map(|place| place.ring());
+        let rings = self.layers.iter().map(|layer| layer.ring.rows);
+        frontiers.chain(rings).min().unwrap_or(1) - 1
+    }
+
     /// Row pages that hold `tokens` tokens.
     pub fn pages(tokens: usize) -> usize {
         tokens.div_ceil(PAGE_TOKENS)
     }
 }
 
+/// Adds a range, to the last one if it goes on where that ends: fewer transfers for a device.
+fn join(ranges: &mut Vec<Range<usize>>, range: Range<usize>) {
+    match ranges.last_mut() {
+        Some(last) if last.end == range.start => last.end = range.end,
+        _ => ranges.push(range),
+    }
+}
+
 /// One session's state: which pages it has and how many tokens they hold.
+///
+/// A row page is shared with other caches and with snapshots' holders as long as nobody writes to
+/// it. Writing only ever appends rows, and only the cache that took a page from the pool appends to
+/// it: whoever goes on from the middle of somebody else's page first takes a copy.
 #[derive(Debug)]
+#[must_use]
 pub struct Cache {
-    pub(crate) slot: u32,
-    pub(crate) pages: Vec<u32>,
+    pub(crate) slot: Page,
+    /// A second slot page, while drafted tokens may have to be taken back.
+    pub(crate) spare: Option<Page>,
+    pages: Vec<Page>,
+    /// Their numbers, as the step's page table takes them.
+    pub(crate) numbers: Vec<u32>,
     pub(crate) tokens: usize,
 }
 
@@ -92,9 +150,34 @@ impl Cache {
         self.tokens
     }
 
-    /// Forgets everything. Pages stay with the cache and are filled again.
+    /// Its row pages, in the order of positions. The last may be filled in part.
+    pub fn pages(&self) -> &[Page] {
+        &self.pages
+    }
+
+    /// Forgets everything; row pages that nobody shares go back to the pool.
     pub fn clear(&mut self) {
         self.tokens = 0;
+        self.set_pages(Vec::new());
+    }
+
+    /// Holds `page` instead of its own page `index`: the rows of the same tokens, that another
+    /// cache computed. Only pages that are filled can be exchanged.
+    pub fn share(&mut self, index: usize, page: Page) {
+        assert!((index + 1) * PAGE_TOKENS <= self.tokens, "page {index} of {} tokens", self.tokens);
+        self.numbers[index] = page.number();
+        self.pages[index] = page;
+    }
+
+    fn set_pages(&mut self, pages: Vec<Page>) {
+        self.numbers.clear();
+        self.numbers.extend(pages.iter().map(Page::number));
+        self.pages = pages;
+    }
+
+    fn push(&mut self, page: Page) {
+        self.numbers.push(page.number());
+        self.pages.push(page);
     }
 }
 
@@ -104,47 +187,43 @@ pub(crate) struct KvState {
     pub pools: KvPools,
     pub layout: KvLayout,
     slots: PageList,
-    pages: PageList,
+    rows: PageList,
     context: usize,
 }
 
-/// Page numbers of a pool that grows up to a limit.
-#[derive(Debug)]
-struct PageList {
-    total: usize,
-    limit: usize,
-    free: Vec<u32>,
-}
-
-impl PageList {
-    fn new(limit: usize) -> PageList {
-        PageList { total: 0, limit, free: Vec::new() }
-    }
-}
-
 impl KvState {
-    /// Empty pools for up to `sessions` sessions of `context` tokens each.
-    pub fn new(device: &mut dyn Device, layout: KvLayout, sessions: usize, context: usize) -> Self {
+    /// Empty pools.
+    pub fn new(device: &mut dyn Device, layout: KvLayout, limits: Limits) -> Self {
         let pools = KvPools {
             slots: device.pool(layout.slot_bytes),
             pages: device.pool(layout.page_bytes),
         };
-        let pages = PageList::new(sessions * KvLayout::pages(context));
-        KvState { pools, layout, slots: PageList::new(sessions), pages, context }
+        let (slots, rows) = (PageList::new(limits.slots), PageList::new(limits.row_pages));
+        KvState { pools, layout, slots, rows, context: limits.context }
     }
 
     /// An empty cache.
     pub fn open(&mut self, device: &mut dyn Device) -> Result<Cache, Error> {
-        let sessions = self.slots.limit;
-        let slot = take(device, &mut self.pools.slots, &mut self.slots, "a session's state")?;
-        let slot = slot.ok_or(Error::Sessions { sessions })?;
-        Ok(Cache { slot, pages: Vec::new(), tokens: 0 })
+        let slot = self.slot(device)?;
+        Ok(Cache { slot, spare: None, pages: Vec::new(), numbers: Vec::new(), tokens: 0 })
     }
 
-    /// Gives a cache's pages back.
-    pub fn close(&mut self, cache: Cache) {
-        self.slots.free.push(cache.slot);
-        self.pages.free.extend(cache.pages);
+    /// A slot page that nobody holds.
+    pub fn slot(&mut self, device: &mut dyn Device) -> Result<Page, Error> {
+        let slot = self.slots.take(device, &mut self.pools.slots, "a session's state")?;
+        slot.ok_or(Error::Sessions { sessions: self.slots.limit() })
+    }
+
+    /// A row page that nobody holds, for tokens from `position` on.
+    pub fn row_page(&mut self, device: &mut dyn Device, position: usize) -> Result<Page, Error> {
+        let page = self.rows.take(device, &mut self.pools.pages, "KV rows")?;
+        let (limit, page_bytes) = (self.rows.limit(), self.layout.page_bytes);
+        page.ok_or(Error::Pages { position, limit, bytes: limit * page_bytes })
+    }
+
+    /// Row pages that can still be taken.
+    pub fn row_pages_left(&self) -> usize {
+        self.rows.left()
     }
 
     /// Makes room for `tokens` tokens in all.
@@ -158,25 +237,40 @@ impl KvState {
             return Err(Error::Context { position: self.context, context: self.context });
         }
         while cache.pages.len() * PAGE_TOKENS < tokens {
-            let page = take(device, &mut self.pools.pages, &mut self.pages, "KV rows")?;
-            // Every session has its share of the limit, and none exceeds it.
-            cache.pages.push(page.expect("pages for every session's whole context"));
+            let page = self.row_page(device, cache.pages.len() * PAGE_TOKENS)?;
+            cache.push(page);
         }
         Ok(())
     }
-}
 
-/// A free page, growing the pool if there is none; `None` at the limit.
-fn take(
-    device: &mut dyn Device,
-    pool: &mut backend::Pool,
-    list: &mut PageList,
-    what: &str,
-) -> Result<Option<u32>, Error> {
-    if list.free.is_empty() && list.total < list.limit {
-        device.grow(pool, list.total + 1).map_err(Error::doing(what))?;
-        list.free.push(list.total as u32);
-        list.total += 1;
+    /// Makes `cache` hold the first `tokens` tokens that `pages` have rows for. The slot page is
+    /// the caller's matter.
+    pub fn adopt(
+        &mut self,
+        device: &mut dyn Device,
+        cache: &mut Cache,
+        tokens: usize,
+        mut pages: Vec<Page>,
+    ) -> Result<(), Error> {
+        assert_eq!(pages.len(), KvLayout::pages(tokens), "row pages of {tokens} tokens");
+        if !tokens.is_multiple_of(PAGE_TOKENS) {
+            let last = pages.pop().expect("a page that is filled in part");
+            pages.push(self.own(device, tokens, last)?);
+        }
+        cache.set_pages(pages);
+        cache.tokens = tokens;
+        Ok(())
     }
-    Ok(list.free.pop())
+
+    /// `page`, filled in part by the last of `tokens` tokens, or a copy of it if others hold it:
+    /// they may append rows of other tokens behind ours.
+    fn own(&mut self, device: &mut dyn Device, tokens: usize, page: Page) -> Result<Page, Error> {
+        if page.is_unshared() {
+            return Ok(page);
+        }
+        let own = self.row_page(device, tokens / PAGE_TOKENS * PAGE_TOKENS)?;
+        let whole = 0..self.layout.page_bytes;
+        device.copy(&mut self.pools.pages, page.number(), own.number(), &[whole]);
+        Ok(own)
+    }
 }

@@ -1,4 +1,7 @@
 //! What can go wrong when a model is loaded or fed.
+//!
+//! Messages name the file and the tensor, or give both numbers. Only a failed step leaves sessions
+//! without a valid state; every other error leaves them as they were.
 
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +63,39 @@ pub enum Error {
         position: usize,
         /// Tokens per session.
         context: usize,
+    },
+    /// Every row page is in use.
+    #[error(
+        "no room for KV rows from position {position} on: all {limit} pages of 128 tokens \
+         ({bytes} bytes) are in use"
+    )]
+    Pages {
+        /// The first position without a page.
+        position: usize,
+        /// Pages there may be.
+        limit: usize,
+        /// Bytes of all of them.
+        bytes: usize,
+    },
+    /// A kept state of another layout.
+    #[error("a state after {tokens} tokens has {wanted} bytes besides its rows, found {found}")]
+    Snapshot {
+        /// Tokens of the state.
+        tokens: usize,
+        /// Bytes that it should have.
+        wanted: usize,
+        /// Bytes that it has.
+        found: usize,
+    },
+    /// A kept row page of another layout.
+    #[error("the row page from position {position} on has {wanted} bytes, found {found}")]
+    RowPage {
+        /// Its first position.
+        position: usize,
+        /// Bytes that it should have.
+        wanted: usize,
+        /// Bytes that it has.
+        found: usize,
     },
     /// Every session slot is taken.
     #[error("all {sessions} sessions are in use")]

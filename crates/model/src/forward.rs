@@ -28,7 +28,7 @@ pub struct Options {
 pub struct Model {
     shape: Shape,
     weights: Weights,
-    kv: KvState,
+    pub(crate) kv: KvState,
     run: Run,
 }
 
@@ -93,7 +93,7 @@ impl Model {
         let layout = KvLayout::new(&shape, options.rows);
         let limits = options.limits;
         let run = Run::reserve(device, &shape, &layout, limits)?;
-        let kv = KvState::new(device, layout, limits.sessions, limits.context);
+        let kv = KvState::new(device, layout, limits);
         Ok(Model { shape, weights, kv, run })
     }
 
@@ -112,17 +112,12 @@ impl Model {
         &self.kv.layout
     }
 
-    /// Opens a session.
+    /// Opens a session. Its pages go back to the pools when the cache is dropped.
     ///
     /// # Errors
     /// All sessions in use, or out of memory.
     pub fn open(&mut self, device: &mut dyn Device) -> Result<Cache, Error> {
         self.kv.open(device)
-    }
-
-    /// Closes a session; its pages go back to the pools.
-    pub fn close(&mut self, cache: Cache) {
-        self.kv.close(cache);
     }
 
     /// Feeds one step: some tokens of one or more sessions.
@@ -192,8 +187,9 @@ impl Model {
         let segments = feeds.iter().map(|feed| {
             let (tokens, after) = rest.split_at(feed.tokens.len());
             rest = after;
-            let Cache { slot, pages, tokens: start } = &*feed.cache;
-            Segment { slot: *slot, pages, start: *start, tokens, outputs: feed.outputs }
+            let Cache { slot, numbers: pages, tokens: start, .. } = &*feed.cache;
+            let (slot, start, outputs) = (slot.number(), *start, feed.outputs);
+            Segment { slot, pages, start, tokens, outputs }
         });
         step.fill(b, segments);
         Ok(())
@@ -215,8 +211,8 @@ impl Model {
 
     /// A session's whole state, as the bytes of its slot page and of its row pages.
     pub fn state(&self, device: &mut dyn Device, cache: &Cache) -> (Vec<u8>, Vec<Vec<u8>>) {
-        let slot = device.page(&self.kv.pools.slots, cache.slot);
-        let pages = cache.pages.iter().map(|&page| device.page(&self.kv.pools.pages, page));
+        let slot = device.page(&self.kv.pools.slots, cache.slot.number());
+        let pages = cache.pages().iter().map(|page| self.page_bytes(device, page));
         (slot, pages.collect())
     }
 }

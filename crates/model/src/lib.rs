@@ -16,7 +16,9 @@ mod ffn;
 mod forward;
 mod layer;
 mod memory;
+mod pages;
 mod scratch;
+mod snapshot;
 mod weights;
 
 pub use backend::RowFormat;
@@ -26,4 +28,6 @@ pub use error::Error;
 pub use facts::{FileFacts, draft_layers, read_shape};
 pub use forward::{Feed, Model, Options};
 pub use memory::Estimate;
+pub use pages::Page;
 pub use scratch::Limits;
+pub use snapshot::Snapshot;

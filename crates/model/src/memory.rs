@@ -1,8 +1,8 @@
 //! How much memory a model takes, before it is opened.
 //!
 //! The estimate runs the code that reserves, on a device that only counts, so the two cannot drift
-//! apart. Only KV pages are not reserved at once: they grow with the conversation, and are counted
-//! here for sessions that use their whole context.
+//! apart. Only KV pages are not reserved at once: they grow with the conversations, and are counted
+//! here up to their limit.
 
 use backend::Device;
 use backend::Meter;
@@ -25,7 +25,7 @@ pub struct Estimate {
     pub scratch: usize,
     /// Raw windows and frontiers of all sessions.
     pub slots: usize,
-    /// Compressed rows of all sessions at full context.
+    /// Compressed rows, all pages that there may be.
     pub rows: usize,
 }
 
@@ -52,8 +52,8 @@ impl Estimate {
             weights: 0,
             tables: 0,
             scratch: scratch.reserved().buffers,
-            slots: limits.sessions * layout.slot_bytes,
-            rows: limits.sessions * KvLayout::pages(limits.context) * layout.page_bytes,
+            slots: limits.slots * layout.slot_bytes,
+            rows: limits.row_pages * layout.page_bytes,
         }
     }
 

@@ -16,10 +16,14 @@ pub struct Limits {
     pub step_tokens: usize,
     /// Rows with logits per step.
     pub step_outputs: usize,
-    /// Sessions.
+    /// Sessions per step.
     pub sessions: usize,
     /// Tokens per session.
     pub context: usize,
+    /// Slot pages: one per session, and one more for each that takes drafted tokens back.
+    pub slots: usize,
+    /// Row pages of all sessions, shared ones counted once.
+    pub row_pages: usize,
 }
 
 impl Limits {

@@ -199,6 +199,10 @@ impl Device for CpuSimd {
         self.cpu.write_page(id, page, offset, data);
     }
 
+    fn copy_page(&mut self, id: usize, from: u32, to: u32, ranges: &[Range<usize>]) {
+        self.cpu.copy_page(id, from, to, ranges);
+    }
+
     fn reserved(&self) -> Reserved {
         let repacked = self.scratch.matmul.packed.iter().flatten().map(Packed::len).sum::<usize>();
         let reserved = self.cpu.reserved();

@@ -12,6 +12,8 @@ mod pool;
 pub(crate) mod simd;
 pub(crate) mod tiles;
 
+use std::ops::Range;
+
 use gguf::Format;
 
 pub use crate::level::Level;
@@ -230,6 +232,17 @@ impl Device for Cpu {
     fn write_page(&mut self, id: usize, page: u32, offset: usize, data: &[u8]) {
         let bytes = self.pools[id].pages[page as usize].view_mut();
         bytes[offset..][..data.len()].copy_from_slice(data);
+    }
+
+    fn copy_page(&mut self, id: usize, from: u32, to: u32, ranges: &[Range<usize>]) {
+        let pages = &mut self.pools[id].pages;
+        let [from, to] = pages
+            .get_disjoint_mut([from as usize, to as usize])
+            .expect("two different pages of the pool");
+        let (from, to) = (from.view::<u8>(), to.view_mut::<u8>());
+        for range in ranges {
+            to[range.clone()].copy_from_slice(&from[range.clone()]);
+        }
     }
 
     fn reserved(&self) -> Reserved {

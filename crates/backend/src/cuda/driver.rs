@@ -203,6 +203,20 @@ impl Gpu {
         Ok(())
     }
 
+    /// Copies within the device, after the work before.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn copy(&self, from: Address, to: Address, bytes: usize) -> Result<(), Error> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        self.bind()?;
+        // SAFETY: callers stay within their memory, and the two ranges are of different pages.
+        unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream.cu_stream()) }
+            .map_err(failed("copying on the device"))
+    }
+
     /// Waits for all work.
     ///
     /// # Errors

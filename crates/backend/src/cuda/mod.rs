@@ -15,6 +15,7 @@ pub mod units;
 pub mod weights;
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::path::PathBuf;
 
 use driver::{Address, Function, Gpu, Graph, Growing, Launch, Memory};
@@ -388,6 +389,19 @@ impl Device for Cuda {
 
     fn write_page(&mut self, id: usize, page: u32, offset: usize, data: &[u8]) {
         self.put(self.page_at(id, page, offset), data);
+    }
+
+    fn copy_page(&mut self, id: usize, from: u32, to: u32, ranges: &[Range<usize>]) {
+        let (from, to) = (self.page_at(id, from, 0), self.page_at(id, to, 0));
+        let copied = self.flush().and_then(|()| {
+            ranges.iter().try_for_each(|range| {
+                let start = range.start as Address;
+                self.gpu.copy(from + start, to + start, range.len())
+            })
+        });
+        if let Err(error) = copied {
+            self.fail(error);
+        }
     }
 
     fn reserved(&self) -> Reserved {

@@ -47,6 +47,9 @@ pub fn run(mut run: Run, terminal: &Terminal) -> Result<Exit> {
     let (rows, default) = (run.rows, OpenOptions::default());
     let options = OpenOptions { rows, context, memory_max, step_tokens, ..default };
     let mut engine = Engine::from_file(file, backend, options)?;
+    if let Some(disk) = run.disk.take() {
+        engine.keep_on_disk(disk)?.iter().filter(|_| !run.quiet).for_each(|remark| say(remark));
+    }
     let tokenizer = engine.tokenizer()?;
     let prompt = prompt::prompt(&tokenizer, &run.ask, checkpoint)?;
     let mut session = engine.open_session()?;
@@ -80,6 +83,10 @@ pub fn run(mut run: Run, terminal: &Terminal) -> Result<Exit> {
 
     if run.json {
         json::print(&outcome.to_json(&prompt, &summary, run.seed))?;
+    }
+    for outcome in engine.flush_checkpoints() {
+        // The answer is there all the same.
+        outcome.result.err().into_iter().for_each(|error| say(&format!("not kept: {error}")));
     }
     if !run.quiet {
         say(&closing(&run, &outcome, &summary, context));

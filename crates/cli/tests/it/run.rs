@@ -183,3 +183,26 @@ fn without_rounding_the_numbers_differ() {
     // Forty greedy steps of a random model do not survive another arithmetic.
     assert_ne!(run(&without).text(), with.text());
 }
+
+/// A long prompt is read once: the second run finds its state in the folder, and says the same.
+#[test]
+fn conversations_are_kept_in_a_folder() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let kept = folder.path().join("kept").display().to_string();
+    let text = "The night train crosses the plain. ".repeat(400);
+    let flags = ["run", "--raw-prompt", "-p", &text, "-n", "8", "--temp", "0", "--kv-dir", &kept];
+    let [first, second] = [works(&flags), works(&flags)];
+    assert_eq!(first.text(), second.text());
+    let read = |ended: &Ended| {
+        let (_, line) = ended.stderr.split_once("prefill ").expect("speeds");
+        line.split_whitespace().next().and_then(|count| count.parse().ok()).expect("a count")
+    };
+    let [all, rest]: [usize; 2] = [read(&first), read(&second)];
+    assert!(all > 2500 && rest <= all - 2048, "{all} tokens, then {rest}");
+    let listed = works(&["kv", "list", "--kv-dir", &kept]);
+    assert!(!listed.text().is_empty());
+
+    refuses(&["run", "-p", "x", "--kv-disk-space", "3"], 2, &["--kv-dir"]);
+    let none = ["run", "-p", "x", "--kv-dir", &kept, "--kv-disk-space", "0"];
+    refuses(&none, 2, &["--kv-disk-space", "at least 1"]);
+}

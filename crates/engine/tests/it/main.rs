@@ -2,5 +2,10 @@
 //!
 //! `session.rs` holds the whole-prefix contract, `sampler.rs` the choice of tokens.
 
+mod constraint;
+mod disk;
+mod nano;
 mod sampler;
+mod serve;
 mod session;
+mod shared;

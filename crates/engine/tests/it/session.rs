@@ -11,7 +11,7 @@ use spec::TokenId;
 
 const GREEDY: Sampling = Sampling { temperature: 0.0, top_p: 1.0, top_k: 0, min_p: 0.0 };
 
-fn tiny() -> PathBuf {
+pub fn tiny() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../testdata/golden/tiny.gguf")
 }
 
@@ -23,7 +23,7 @@ fn small() -> OpenOptions {
     OpenOptions { context: 400, step_tokens: 50, sessions: 2, ..OpenOptions::default() }
 }
 
-fn prompt(len: u32) -> Vec<TokenId> {
+pub fn prompt(len: u32) -> Vec<TokenId> {
     (0..len).map(|i| TokenId(3 + i * 31 % 500)).collect()
 }
 
@@ -31,11 +31,10 @@ fn go_on(_: Progress) -> Flow {
     Flow::Continue
 }
 
-fn logits_after(engine: &mut Engine, tokens: &[TokenId]) -> Vec<f32> {
+pub fn logits_after(engine: &mut Engine, tokens: &[TokenId]) -> Vec<f32> {
     let mut session = engine.open_session().expect("a session");
     engine.sync(&mut session, tokens, &mut go_on).expect("a sync");
     let logits = session.logits().to_vec();
-    engine.close_session(session);
     logits
 }
 
@@ -48,7 +47,7 @@ fn a_session_computes_only_what_is_new() {
         (120, Plan::Extend { from: 0 }, 120),
         (180, Plan::Extend { from: 120 }, 60),
         (180, Plan::Keep, 0),
-        (90, Plan::Restart, 90),
+        (90, Plan::Cold, 90),
     ] {
         let synced = engine.sync(&mut session, &tokens[..len], &mut go_on).expect("a sync");
         assert_eq!((synced.plan, synced.fed, synced.complete), (plan, fed, true));
@@ -177,6 +176,13 @@ fn prompts_that_do_not_fit_are_refused_with_numbers() {
     let cramped = OpenOptions { context: 100_000, memory_max: Some(4 << 20), ..small() };
     let message = open(cramped);
     assert!(message.contains("4194304 are available: use a smaller --ctx, 6250 fits"), "{message}");
+
+    let many = OpenOptions { sessions: 51, ..small() };
+    assert_eq!(open(many), "steps of 50 tokens are too small for 51 sessions");
+    let bold = OpenOptions { drafts_max: 8, ..small() };
+    assert_eq!(open(bold), "8 drafted tokens per step: this model can take back 7 at most");
+    let nothing = OpenOptions { row_bytes_max: Some(100), ..small() };
+    assert_eq!(open(nothing), "cannot reserve room for 0 row pages");
 
     let too_large = OpenOptions { context: 1 << 21, ..small() };
     let message = Engine::open(&tiny(), backend::open_reference(), too_large)

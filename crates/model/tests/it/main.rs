@@ -7,5 +7,6 @@
 mod golden;
 mod load;
 mod memory;
+mod snapshots;
 mod steps;
 mod support;

@@ -2,13 +2,16 @@
 
 use backend::{CpuSimd, Device, Level, RowFormat, Threads};
 use gguf::{File, Format, TensorPlan, Writer};
-use model::{Estimate, Feed, Limits, Model, Options, check_tensors, read_shape};
+use model::{Estimate, Feed, KvLayout, Limits, Model, Options, check_tensors, read_shape};
 use spec::Shape;
 
 use crate::support::{Rig, metadata, prompts, tiny};
 
 fn options(rows: RowFormat, sessions: usize, context: usize) -> Options {
-    Options { rows, limits: Limits { step_tokens: 512, step_outputs: 1, sessions, context } }
+    let row_pages = sessions * KvLayout::pages(context);
+    let slots = sessions;
+    let limits = Limits { step_tokens: 512, step_outputs: 1, sessions, context, slots, row_pages };
+    Options { rows, limits }
 }
 
 /// A session of 5,000 tokens holds exactly what was estimated for a context of 5,000.

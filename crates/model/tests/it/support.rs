@@ -101,8 +101,14 @@ pub fn metadata(shape: &Shape) -> Metadata {
 }
 
 /// Limits that are enough for the golden prompts.
-pub const LIMITS: Limits =
-    Limits { step_tokens: 1024, step_outputs: 1024, sessions: 4, context: 8192 };
+pub const LIMITS: Limits = Limits {
+    step_tokens: 1024,
+    step_outputs: 1024,
+    sessions: 4,
+    context: 8192,
+    slots: 5,
+    row_pages: 256,
+};
 
 /// A CPU backend, the reference if nothing else is said, with a model loaded on it.
 pub struct Rig<B = Cpu> {
@@ -144,7 +150,6 @@ impl<B: Backend> Rig<B> {
             self.model.forward(&mut self.cpu, &mut [feed]).expect("a step");
             out.extend(self.model.logits(&mut self.cpu));
         }
-        self.model.close(cache);
         out
     }
 

@@ -27,6 +27,8 @@ pub(crate) mod cuda;
 
 pub use cases::cases;
 
+use std::ops::Range;
+
 use super::kv::PagedRows;
 use crate::{Backend, Buffer, KvPools, Step};
 
@@ -65,6 +67,13 @@ impl CompressorPlace {
     /// Tokens in the frontier ring.
     pub fn ring(&self) -> usize {
         self.rows.ratio * self.overlap
+    }
+
+    /// The bytes of the slot page in which the token at `position` waits.
+    pub fn entry(&self, position: usize) -> Range<usize> {
+        let bytes = 2 * self.width() * size_of::<f32>();
+        let start = self.frontier + position % self.ring() * bytes;
+        start..start + bytes
     }
 
     /// Bytes of the frontier.

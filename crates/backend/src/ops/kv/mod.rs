@@ -23,6 +23,8 @@ pub mod round;
 pub use cases::cases;
 pub use layout::{RowFormat, RowKind, RowLayout};
 
+use std::ops::Range;
+
 use crate::{Backend, Buffer, Device, Error, KvPools, Step};
 
 /// A scratch block of `rows` rows in some layout.
@@ -45,6 +47,14 @@ pub struct Ring {
     pub offset: usize,
     /// Rows kept, `W`; the row of position `p` is at `p mod W`.
     pub rows: usize,
+}
+
+impl Ring {
+    /// The bytes of the slot page that hold the row of `position`, section by section.
+    pub fn row(&self, position: usize) -> [Range<usize>; 3] {
+        let ranges = self.layout.ranges(self.rows, position % self.rows);
+        ranges.map(|range| self.offset + range.start..self.offset + range.end)
+    }
 }
 
 /// Compressed rows of one layer inside every row page.

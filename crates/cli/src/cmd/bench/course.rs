@@ -67,7 +67,6 @@ impl<'a> Course<'a> {
             let complete = self.read(&mut session, tokens)?;
             times.push(start.elapsed());
             hashes.push(hash(session.logits()));
-            self.engine.close_session(session);
             if !complete {
                 return Ok(None);
             }
@@ -107,7 +106,6 @@ impl<'a> Course<'a> {
                 rates.push(rate(self.decode, took));
             }
         }
-        self.engine.close_session(session);
         let (tokens, tokens_per_second) = (self.decode, Spread::of(rates.into_iter()));
         Ok(Some(Decode { context, tokens, tokens_per_second, share_of_bound: 0.0, logits_hash }))
     }
@@ -126,7 +124,6 @@ impl<'a> Course<'a> {
             self.engine.step(&mut session, self.ids[position])?;
         }
         let writing = self.engine.profile();
-        self.engine.close_session(session);
         let writing_what = format!("writing {PROFILE_TOKENS} tokens behind it");
         Ok(Some(vec![("reading the longest prompt".to_owned(), reading), (writing_what, writing)]))
     }

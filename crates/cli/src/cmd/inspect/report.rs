@@ -173,7 +173,7 @@ impl Report {
         self.shape = Some(ShapeFacts::new(shape));
         self.parameters = Some(Parameters { total, active });
         self.missing = model::check_tensors(file, shape).into_iter().filter_map(missing).collect();
-        let loaded = Estimate::new(file, shape, options(shape.context_max).model_options());
+        let loaded = Estimate::new(file, shape, options(shape.context_max).model_options(shape));
         let loaded = loaded.map_err(|error| self.problem(&error)).ok();
         let contexts = contexts(shape.context_max, context).into_iter();
         self.memory = contexts.map(|context| Memory::new(shape, context, loaded)).collect();
@@ -237,7 +237,7 @@ impl ShapeFacts {
 
 impl Memory {
     fn new(shape: &Shape, context: usize, loaded: Option<Estimate>) -> Memory {
-        let state = Estimate::state(shape, options(context).model_options());
+        let state = Estimate::state(shape, options(context).model_options(shape));
         let loaded = loaded.map(|loaded| (loaded.weights, loaded.tables));
         let (weights, tables) = loaded.unwrap_or_default();
         Memory {

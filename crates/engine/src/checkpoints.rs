@@ -1,0 +1,204 @@
+//! Checkpoints: states of conversations on disk, written in the background.
+//!
+//! What a checkpoint is in the store's words:
+//!
+//! ```text
+//! pages    the row pages that are filled, named by the hash of their bytes, each written once
+//! tail     the snapshot (model::Snapshot), then the page that is filled in part, if there is one
+//! text     the spelling of the tokens
+//! notes    whatever the request brought
+//! ```
+//!
+//! A page that has a name and is in the store is not even read from the device. When saving pays is
+//! the store's policy; here it is only asked.
+
+use std::path::PathBuf;
+
+use backend::PAGE_TOKENS;
+use gguf::File;
+use kvstore::{Entry, Fingerprint, Found, PageKey, PageSource, Policy, Reason, Settings, Store};
+use kvstore::{Limits, Outcome, Writer};
+use model::{Page, RowFormat, Snapshot};
+use spec::TokenId;
+
+use crate::spelling::spell;
+use crate::{Engine, Error, Session};
+
+/// Where checkpoints go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskOptions {
+    /// The folder.
+    pub dir: PathBuf,
+    /// Bytes that it may take.
+    pub bytes_max: u64,
+    /// When saving pays.
+    pub policy: Policy,
+}
+
+/// Checkpoints of one model.
+#[derive(Debug)]
+pub(crate) struct Checkpoints {
+    writer: Writer,
+    policy: Policy,
+}
+
+/// What may wait to be written; more is not saved, since nobody waits for a disk.
+const QUEUE: Limits = Limits { entries: 16, bytes: 1 << 30 };
+
+impl Engine {
+    /// Keeps checkpoints in a folder from now on, and goes on from those that are there. What the
+    /// store has to say about the folder.
+    ///
+    /// # Errors
+    /// The folder cannot be used, or another process uses it.
+    pub fn keep_on_disk(&mut self, options: DiskOptions) -> Result<Vec<String>, Error> {
+        let DiskOptions { dir, bytes_max: budget, policy } = options;
+        let model = fingerprint(self.file());
+        let recipe = recipe(self.file(), self.options().rows);
+        let page_bytes = self.page_bytes();
+        let store = Store::open(Settings { dir, budget, model, recipe, page_bytes })?;
+        let remarks = store.remarks().to_vec();
+        let writer = Writer::start(store, QUEUE)?;
+        self.checkpoints = Some(Checkpoints { writer, policy });
+        Ok(remarks)
+    }
+
+    /// What became of checkpoints since the last call.
+    pub fn saved(&self) -> Vec<Outcome> {
+        self.checkpoints.as_ref().map_or(Vec::new(), |kept| kept.writer.outcomes())
+    }
+
+    /// Waits until all checkpoints are written; what became of them since somebody last asked.
+    pub fn flush_checkpoints(&self) -> Vec<Outcome> {
+        if let Some(kept) = &self.checkpoints {
+            kept.writer.flush();
+        }
+        self.saved()
+    }
+
+    /// Saves what `session` holds at the end of a turn, if the policy wants it.
+    pub fn save_turn(&mut self, session: &mut Session) {
+        self.save(session, Reason::TurnEnd);
+    }
+
+    /// The places in a prompt of `prompt` tokens, of which `held` are there, at which to save.
+    /// `boundary` is where what conversations share ends.
+    pub(crate) fn stops(
+        &self,
+        held: usize,
+        prompt: usize,
+        boundary: Option<usize>,
+    ) -> Vec<(usize, Reason)> {
+        let stops = |kept: &Checkpoints| kept.policy.stops(held, prompt, boundary);
+        let stops = self.checkpoints.as_ref().map_or(Vec::new(), stops);
+        stops.into_iter().map(|stop| (stop.tokens, stop.reason)).collect()
+    }
+
+    /// Hands the state of `session` to the writer, if there is one and the policy wants it. A state
+    /// that the queue has no room for is not saved.
+    pub(crate) fn save(&mut self, session: &mut Session, reason: Reason) {
+        let Some(kept) = &self.checkpoints else { return };
+        let tokens = session.tokens.len();
+        if tokens == 0 || !kept.policy.wants(reason, tokens, session.saved) {
+            return;
+        }
+        let (full, part) = session.cache.pages().split_at(tokens / PAGE_TOKENS);
+        let Engine { model, backend, checkpoints, tokenizer, .. } = self;
+        let store = checkpoints.as_ref().expect("asked above").writer.store();
+        let source = |page: &Page| {
+            if let Some(key) = page.name().map(PageKey).filter(|key| store.has_page(key)) {
+                return PageSource::Known(key);
+            }
+            let bytes = model.page_bytes(&mut **backend, page);
+            page.set_name(PageKey::of(&bytes).0);
+            PageSource::New(bytes)
+        };
+        let pages = full.iter().map(source).collect();
+        let mut tail = model.snapshot(&mut **backend, &session.cache).bytes;
+        if !tokens.is_multiple_of(PAGE_TOKENS) {
+            tail.extend(model.page_bytes(&mut **backend, &part[0]));
+        }
+        let text = tokenizer.as_ref().map_or(Vec::new(), |text| spell(text, &session.tokens));
+        let ids = session.tokens.iter().map(|token| token.0).collect();
+        let (logits, notes) = (session.logits.clone(), session.notes.clone());
+        let entry = Entry { tokens: ids, text, pages, tail, logits, notes, reason };
+        if checkpoints.as_ref().expect("asked above").writer.submit(entry).is_ok() {
+            session.saved = tokens;
+        }
+    }
+
+    /// Checkpoints that a prompt may go on from, and whether its tokens begin with theirs; if not,
+    /// its text does.
+    pub(crate) fn found(&self, prompt: &[TokenId], spelled: &[u8]) -> Vec<(Found, bool)> {
+        let Some(kept) = &self.checkpoints else { return Vec::new() };
+        let store = kept.writer.store();
+        let ids: Vec<u32> = prompt.iter().map(|token| token.0).collect();
+        let by_text = if spelled.is_empty() { None } else { store.find_text(spelled) };
+        let by_tokens = store.find_tokens(&ids).map(|found| (found, true));
+        by_tokens.into_iter().chain(by_text.map(|found| (found, false))).collect()
+    }
+
+    /// Brings `session` to a checkpoint.
+    ///
+    /// # Errors
+    /// It cannot be read, or there is no room: the session is empty then.
+    pub(crate) fn load(&mut self, session: &mut Session, found: Found) -> Result<(), Error> {
+        session.clear();
+        self.make_room(found.pages + 1);
+        let Engine { model, backend, checkpoints, .. } = self;
+        let store = checkpoints.as_ref().expect("something was found").writer.store();
+        let mut pages: Result<Vec<Page>, model::Error> = Ok(Vec::with_capacity(found.pages + 1));
+        let loaded = store.load_pages(found.id, |i, bytes| {
+            let Ok(list) = &mut pages else { return };
+            match model.load_page(&mut **backend, i * PAGE_TOKENS, bytes) {
+                Ok(page) => list.push(page),
+                Err(error) => pages = Err(error),
+            }
+        })?;
+        let mut pages = pages?;
+        for (page, key) in pages.iter().zip(&loaded.pages) {
+            page.set_name(key.0);
+        }
+        let tokens = loaded.tokens.len();
+        let state = model.layout().snapshot_bytes(tokens).min(loaded.tail.len());
+        let (state, part) = loaded.tail.split_at(state);
+        if pages.len() != tokens / PAGE_TOKENS
+            || part.is_empty() != tokens.is_multiple_of(PAGE_TOKENS)
+        {
+            return Err(Error::Checkpoint { id: found.id.to_string() });
+        }
+        if !part.is_empty() {
+            let position = tokens / PAGE_TOKENS * PAGE_TOKENS;
+            pages.push(model.load_page(&mut **backend, position, part)?);
+        }
+        let snapshot = Snapshot { tokens, bytes: state.to_vec() };
+        model.restore(&mut **backend, &mut session.cache, &snapshot, pages)?;
+        session.replace(loaded.tokens.into_iter().map(TokenId).collect(), &loaded.logits);
+        (session.saved, session.notes) = (tokens, loaded.notes);
+        Ok(())
+    }
+}
+
+/// What a model is known by: everything that its file says about itself, and a sample of each
+/// tensor. Two files that agree in all of that are taken for one model.
+fn fingerprint(file: &File) -> Fingerprint {
+    const SAMPLE: usize = 1024;
+    let mut hasher = blake3::Hasher::new();
+    for tensor in file.tensors() {
+        let bytes = file.bytes(tensor);
+        hasher.update(format!("{} {:?} {}\n", tensor.name, tensor.dims, tensor.format).as_bytes());
+        hasher.update(&bytes[..bytes.len().min(SAMPLE)]);
+        hasher.update(&bytes[bytes.len().saturating_sub(SAMPLE)..]);
+    }
+    Fingerprint(*hasher.finalize().as_bytes())
+}
+
+/// The block formats of the weights and the format of the rows.
+fn recipe(file: &File, rows: RowFormat) -> String {
+    let formats = file.tensors().iter().map(|tensor| tensor.format.to_string());
+    let formats: std::collections::BTreeSet<String> = formats.collect();
+    let formats: Vec<String> = formats.into_iter().collect();
+    let mut recipe = format!("{rows:?} rows, {}", formats.join(" "));
+    recipe.truncate(255);
+    recipe
+}

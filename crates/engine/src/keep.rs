@@ -1,0 +1,234 @@
+//! Keeping states and going on from them: what the planner decides, done.
+//!
+//! Anchors are kept at multiples of an interval while a prompt is fed, and where the caller says:
+//! at the ends of prompts and turns. They hold host memory up to a budget, and share row pages with
+//! sessions; when pages are short, anchors give way to sessions.
+
+use model::Snapshot;
+use spec::TokenId;
+
+use crate::resume::{Asked, State, plan};
+use crate::spelling::{hash, read, spell};
+use crate::tree::{AnchorId, Kept};
+use crate::{Engine, Error, Plan, Resume, Session};
+
+/// Fewer tokens are fed without looking for a state that would save them.
+const LOOK_TOKENS_MIN: usize = 32;
+
+/// How much is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Places that sessions can go on from.
+    pub anchors: usize,
+    /// Bytes that they hold on the host.
+    pub anchor_bytes: usize,
+    /// Row pages that can still be taken without letting anchors go.
+    pub row_pages_left: usize,
+}
+
+impl Engine {
+    /// What is kept now.
+    pub fn held(&self) -> Held {
+        Held {
+            anchors: self.tree.len(),
+            anchor_bytes: self.tree.bytes(),
+            row_pages_left: self.model.row_pages_left(),
+        }
+    }
+
+    /// Bytes of a row page: the compressed rows of 128 tokens.
+    pub fn page_bytes(&self) -> usize {
+        self.model.layout().page_bytes
+    }
+
+    /// Brings `session` to the nearest state before or at `prompt`; what is left to feed.
+    ///
+    /// # Errors
+    /// The device has no memory for the page that a shared state needs: the session is as before.
+    pub(crate) fn resume(
+        &mut self,
+        session: &mut Session,
+        prompt: &[TokenId],
+    ) -> Result<Resume, Error> {
+        // A page that is filled in part is copied; nothing may be evicted once it is planned for.
+        self.make_room(1);
+        let (resume, found) = self.planned(session, prompt, true);
+        if let Plan::Load { checkpoint, .. } = resume.plan {
+            let ready = |session: &Session| !session.logits.is_empty() || !resume.feed.is_empty();
+            if self.load(session, found[checkpoint]).is_ok() && ready(session) {
+                self.keep(session, true);
+                return Ok(resume);
+            }
+            // What cannot be read is as good as absent; the store says why.
+            session.clear();
+            let (resume, _) = self.planned(session, prompt, false);
+            return self.carry_out(session, resume);
+        }
+        self.carry_out(session, resume)
+    }
+
+    fn carry_out(&mut self, session: &mut Session, resume: Resume) -> Result<Resume, Error> {
+        match resume.plan {
+            Plan::Keep | Plan::Extend { .. } => {}
+            Plan::Rewind { anchor, .. } | Plan::Fork { anchor, .. } => {
+                self.go_back(session, anchor)?;
+            }
+            Plan::Load { .. } => unreachable!("no checkpoint was offered"),
+            Plan::Cold => session.clear(),
+        }
+        Ok(resume)
+    }
+
+    /// The plan, and the checkpoints that it may name.
+    fn planned(
+        &self,
+        session: &Session,
+        prompt: &[TokenId],
+        disk: bool,
+    ) -> (Resume, Vec<kvstore::Found>) {
+        let text = self.tokenizer().ok();
+        let spelling = |tokens: &[TokenId]| {
+            text.as_ref().map_or(Vec::new(), |tokenizer| spell(tokenizer, tokens))
+        };
+        let read = |bytes: &[u8]| text.as_ref().and_then(|tokenizer| read(tokenizer, bytes));
+        let live = session.tokens.as_slice();
+        let ready = !session.logits.is_empty();
+        // The usual case: there is little left to feed, and nobody needs to look further.
+        let agree = prompt.starts_with(live) && (ready || live.len() < prompt.len());
+        if agree && prompt.len() - live.len() <= LOOK_TOKENS_MIN {
+            let asked = Asked { tokens: prompt, spelling: &[], read: &read };
+            let (len, tokens, spelling) = (live.len(), live.to_vec(), Vec::new());
+            let live = State { id: (), len, tokens, spelling, ready };
+            return (plan(&asked, &live, &[], &[]), Vec::new());
+        }
+        let spelled = spelling(prompt);
+        let asked = Asked { tokens: prompt, spelling: &spelled, read: &read };
+        let state = |id: AnchorId| {
+            let tokens = self.tree.tokens(id);
+            let (len, ready) = (tokens.len(), self.tree.is_ready(id));
+            State { id, len, spelling: spelling(&tokens), tokens, ready }
+        };
+        let by_tokens = self.tree.find(prompt).map(|(id, _)| id);
+        let by_text = self.tree.find_spelled(|bytes| spelled.get(..bytes).map(hash));
+        let anchors: Vec<_> = by_tokens.into_iter().chain(by_text).map(state).collect();
+        let (len, tokens, spelling) = (live.len(), live.to_vec(), spelling(live));
+        let live = State { id: (), len, tokens, spelling, ready };
+        let found = if disk { self.found(prompt, &spelled) } else { Vec::new() };
+        let checkpoint = |(id, &(found, by_tokens)): (usize, &(kvstore::Found, bool))| {
+            // The store has compared hashes of what is compared here.
+            let spelling = spelled.get(..found.text_bytes).filter(|_| !by_tokens).unwrap_or(&[]);
+            let tokens = prompt.get(..found.tokens).filter(|_| by_tokens).unwrap_or(&[]);
+            let (tokens, spelling) = (tokens.to_vec(), spelling.to_vec());
+            State { id, len: found.tokens, tokens, spelling, ready: true }
+        };
+        let checkpoints: Vec<_> = found.iter().enumerate().map(checkpoint).collect();
+        let plan = plan(&asked, &live, &anchors, &checkpoints);
+        (plan, found.into_iter().map(|(found, _)| found).collect())
+    }
+
+    fn go_back(&mut self, session: &mut Session, anchor: AnchorId) -> Result<(), Error> {
+        let tokens = self.tree.tokens(anchor);
+        let (pages, kept) = self.tree.resume(anchor);
+        let snapshot = Snapshot { tokens: tokens.len(), bytes: kept.state.clone() };
+        let Engine { model, backend, .. } = self;
+        model.restore(&mut **backend, &mut session.cache, &snapshot, pages)?;
+        session.replace(tokens, &kept.logits);
+        Ok(())
+    }
+
+    /// Keeps the state that `session` has now. With `text`, a later prompt may find it by its text
+    /// as well.
+    pub(crate) fn keep(&mut self, session: &mut Session, text: bool) {
+        if self.options().anchor_bytes_max == 0 || session.tokens.is_empty() {
+            return;
+        }
+        let Snapshot { tokens, bytes: state } =
+            self.model.snapshot(&mut *self.backend, &session.cache);
+        let (full, part) = session.cache.pages().split_at(tokens / backend::PAGE_TOKENS);
+        let last = (!tokens.is_multiple_of(backend::PAGE_TOKENS)).then(|| part[0].clone());
+        let spelled = self.tokenizer().ok().filter(|_| text).map(|tokenizer| {
+            let spelling = spell(&tokenizer, &session.tokens);
+            (spelling.len(), hash(&spelling))
+        });
+        let kept = Kept { state, last, logits: session.logits.clone(), spelled };
+        self.tree.insert(&session.tokens, full, kept);
+        // Whoever computed the same before: from now on there is one page for both.
+        for (i, page) in self.tree.pages(&session.tokens).into_iter().enumerate() {
+            if !page.is(&session.cache.pages()[i]) {
+                session.cache.share(i, page.clone());
+            }
+        }
+        while self.tree.bytes() > self.options().anchor_bytes_max {
+            self.tree.evict(false);
+        }
+    }
+
+    /// Keeps the state of a prompt that is being fed, if an interval ends here.
+    pub(crate) fn keep_at_interval(&mut self, session: &mut Session) {
+        if session.tokens.len().is_multiple_of(self.options().anchor_tokens) {
+            self.keep(session, false);
+        }
+    }
+
+    /// How many of `left` tokens may be fed to a session of `held` tokens before its state is to be
+    /// kept.
+    pub(crate) fn chunk(&self, held: usize, left: usize) -> usize {
+        let interval = self.options().anchor_tokens;
+        match self.options().anchor_bytes_max {
+            0 => left,
+            _ => left.min(interval - held % interval),
+        }
+    }
+
+    /// Row pages that `session` needs to take for so many more tokens.
+    pub(crate) fn pages_missing(&self, session: &Session, tokens: usize) -> usize {
+        self.model.row_pages_missing(&session.cache, tokens)
+    }
+
+    /// Saves what the next step overwrites in `session`, so that it can be taken back.
+    ///
+    /// # Errors
+    /// No slot page left.
+    pub(crate) fn save_before_draft(&mut self, session: &mut Session) -> Result<(), Error> {
+        let Engine { model, backend, .. } = self;
+        Ok(model.save_before_draft(&mut **backend, &mut session.cache)?)
+    }
+
+    /// Takes the last `tokens` tokens of `session` back, which the step before fed. The logits
+    /// after what is left begin at `logits` in that step's rows.
+    pub(crate) fn take_back(&mut self, session: &mut Session, tokens: usize, logits: usize) {
+        if tokens == 0 {
+            return;
+        }
+        let left = session.tokens.len() - tokens;
+        let Engine { model, backend, rows, .. } = self;
+        model.take_back(&mut **backend, &mut session.cache, left);
+        session.tokens.truncate(left);
+        let vocab = session.logits.len();
+        session.logits.copy_from_slice(&rows[logits..logits + vocab]);
+    }
+
+    /// Lets anchors go until so many row pages can be taken, or none is left that would help.
+    /// Whether they can.
+    pub(crate) fn make_room(&mut self, pages: usize) -> bool {
+        while self.model.row_pages_left() < pages {
+            if self.tree.evict(true).is_none() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// A session that goes on from where `session` is, without disturbing it.
+    ///
+    /// # Errors
+    /// All sessions are in use, or no room for the page that is filled in part.
+    pub fn fork_session(&mut self, session: &Session) -> Result<Session, Error> {
+        self.make_room(1);
+        let mut fork = self.open_session()?;
+        let Engine { model, backend, .. } = self;
+        model.fork(&mut **backend, &session.cache, &mut fork.cache)?;
+        fork.replace(session.tokens.clone(), &session.logits);
+        Ok(fork)
+    }
+}

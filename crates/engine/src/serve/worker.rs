@@ -1,0 +1,411 @@
+//! The worker: one thread, one device, every session.
+//!
+//! Its loop is a page ([`Worker::run`]); the rest says what a turn of it does: take in what was
+//! asked, end what nobody wants, give sessions to those who wait, and compute one step.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use kvstore::Reason;
+use spec::TokenId;
+use text::special;
+
+use super::handle::{Command, Waiting};
+use super::schedule::{Demand, Room, schedule};
+use super::task::{Leaving, Part, Task};
+use super::{Event, ServeOptions};
+use crate::session::Advance;
+use crate::{Engine, Error, Finish, Held, Session};
+
+/// How a worker is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Requests that have a session.
+    pub running: usize,
+    /// Requests that wait for one.
+    pub waiting: usize,
+    /// Sessions whose requests have ended, and which the next ones may go on from.
+    pub idle: usize,
+    /// Steps computed.
+    pub steps: usize,
+    /// Tokens computed in them.
+    pub tokens: usize,
+    /// States in memory.
+    pub held: Held,
+}
+
+pub(super) struct Worker {
+    engine: Engine,
+    options: ServeOptions,
+    commands: Receiver<Command>,
+    waiting: VecDeque<Waiting>,
+    running: Vec<Task>,
+    /// Requests that are over, and whose clients have not read to the end.
+    leaving: Vec<Leaving>,
+    /// The one that was used last is last.
+    idle: Vec<Session>,
+    /// Begins a turn of the user, if the model has a chat format.
+    user: Option<TokenId>,
+    steps: usize,
+    tokens: usize,
+}
+
+/// Between two looks at clients that do not read, when nothing else is to be done.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// How long the end waits for clients that do not read.
+const PARTING: Duration = Duration::from_millis(500);
+
+impl Worker {
+    pub fn new(engine: Engine, options: ServeOptions, commands: Receiver<Command>) -> Worker {
+        let user = engine.tokenizer().ok().and_then(|text| text.special(special::USER));
+        Worker {
+            engine,
+            options,
+            commands,
+            waiting: VecDeque::new(),
+            running: Vec::new(),
+            leaving: Vec::new(),
+            idle: Vec::new(),
+            user,
+            steps: 0,
+            tokens: 0,
+        }
+    }
+
+    /// Serves until it is told to stop, or nobody can ask any more.
+    pub fn run(mut self) {
+        let mut moved = true;
+        while self.listen(moved) {
+            self.dismiss();
+            self.admit();
+            moved = self.step();
+        }
+        for task in std::mem::take(&mut self.running) {
+            let (session, leaving) = task.finish(Finish::Cancelled);
+            self.idle.push(session);
+            self.leaving.push(leaving);
+        }
+        for session in &mut self.idle {
+            self.engine.save(session, Reason::Shutdown);
+        }
+        for waiting in std::mem::take(&mut self.waiting) {
+            self.refuse(waiting, Error::Stopped);
+        }
+        self.part();
+        drop(self.engine.flush_checkpoints());
+    }
+
+    /// Takes in what was asked meanwhile; waits for it if nothing else is to be done. `false`: end.
+    fn listen(&mut self, moved: bool) -> bool {
+        let mut wait = !moved;
+        loop {
+            let command = if !wait {
+                self.commands
+                    .try_recv()
+                    .map_err(|error| error == std::sync::mpsc::TryRecvError::Empty)
+            } else if self.is_idle() {
+                self.commands.recv().map_err(|_| false)
+            } else {
+                let command = self.commands.recv_timeout(PAUSE);
+                command.map_err(|error| error == RecvTimeoutError::Timeout)
+            };
+            wait = false;
+            match command {
+                Ok(Command::Generate(waiting)) => self.queue(*waiting),
+                Ok(Command::Report(sender)) => drop(sender.try_send(self.report())),
+                Ok(Command::Stop) | Err(false) => return false,
+                Err(true) => return true,
+            }
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.running.is_empty() && self.waiting.is_empty() && self.leaving.is_empty()
+    }
+
+    /// Gives clients a moment to read to the end, when everything ends.
+    fn part(&mut self) {
+        let until = Instant::now() + PARTING;
+        self.leaving.retain_mut(|leaving| {
+            while !leaving.outbox.flush() && Instant::now() < until {
+                std::thread::sleep(PAUSE);
+            }
+            false
+        });
+    }
+
+    fn queue(&mut self, mut waiting: Waiting) {
+        let ahead = self.waiting.len();
+        if ahead > 0 || self.running.len() == self.engine.options().sessions {
+            waiting.outbox.push(Event::Queued { ahead });
+        }
+        self.waiting.push_back(waiting);
+    }
+
+    fn report(&self) -> Report {
+        Report {
+            running: self.running.len(),
+            waiting: self.waiting.len(),
+            idle: self.idle.len(),
+            steps: self.steps,
+            tokens: self.tokens,
+            held: self.engine.held(),
+        }
+    }
+
+    /// Ends what nobody wants any more.
+    fn dismiss(&mut self) {
+        let patience = self.options.patience;
+        self.leaving
+            .retain_mut(|Leaving { outbox, .. }| !outbox.flush() && !outbox.is_deaf(patience));
+        self.waiting.retain(|waiting| !waiting.outbox.is_over(patience));
+        let over = |task: &Task| task.outbox.is_over(patience);
+        while let Some(i) = self.running.iter().position(over) {
+            self.finish(i, Finish::Cancelled);
+        }
+    }
+
+    /// Gives sessions to those who waited longest.
+    fn admit(&mut self) {
+        while self.running.len() < self.engine.options().sessions {
+            let Some(waiting) = self.waiting.pop_front() else { return };
+            if let Err((waiting, error)) = self.start(waiting) {
+                self.refuse(*waiting, error);
+            }
+        }
+    }
+
+    fn refuse(&mut self, waiting: Waiting, error: Error) {
+        let Waiting { mut outbox, place, .. } = waiting;
+        outbox.push(Event::Failed(Arc::new(error)));
+        self.leaving.push(Leaving { outbox, _place: place });
+    }
+
+    fn start(&mut self, mut waiting: Waiting) -> Result<(), (Box<Waiting>, Error)> {
+        let began = Instant::now();
+        let prompt = &waiting.request.prompt;
+        if waiting.request.boundaries.is_empty()
+            && let Some(user) = self.user
+        {
+            let turns = prompt.iter().enumerate().filter(|(_, token)| **token == user);
+            let mut turns = turns.map(|(at, _)| at);
+            // The first and the last: more would be kept and hardly used.
+            let turns = turns.next().into_iter().chain(turns.last()).collect();
+            waiting.request.boundaries = turns;
+        }
+        match self.session_for(&waiting) {
+            Ok((session, resume)) => {
+                let task = Task::new(waiting, session, resume, (began, &self.engine));
+                self.running.push(task);
+                let i = self.running.len() - 1;
+                if self.running[i].is_read() {
+                    self.begin(i);
+                }
+                Ok(())
+            }
+            Err(error) => Err((Box::new(waiting), error)),
+        }
+    }
+
+    /// A session that holds a beginning of the prompt, and what is left to feed.
+    fn session_for(&mut self, waiting: &Waiting) -> Result<(Session, crate::Resume), Error> {
+        let prompt = waiting.request.prompt.as_slice();
+        self.engine.check_prompt(prompt.len(), 1)?;
+        self.engine.check_tokens(prompt)?;
+        let holds = |session: &&Session| prompt.starts_with(session.tokens());
+        let best = self.idle.iter().filter(holds).map(|session| session.tokens().len()).max();
+        let best = best.and_then(|len| {
+            self.idle.iter().position(|s| s.tokens().len() == len && prompt.starts_with(s.tokens()))
+        });
+        let mut session = match best {
+            Some(i) => self.idle.remove(i),
+            None => self.empty_session()?,
+        };
+        let resume = self.engine.resume(&mut session, prompt)?;
+        self.engine.check_prompt(session.tokens().len() + resume.feed.len(), 1)?;
+        Ok((session, resume))
+    }
+
+    /// An empty session; the idle one that was not used for longest makes room.
+    fn empty_session(&mut self) -> Result<Session, Error> {
+        if self.running.len() + self.idle.len() >= self.engine.options().sessions {
+            self.close_idle();
+        }
+        self.engine.open_session()
+    }
+
+    /// Computes one step. `false`: there was nothing to compute.
+    fn step(&mut self) -> bool {
+        let parts = self.parts();
+        if parts.is_empty() {
+            return false;
+        }
+        self.steps += 1;
+        self.tokens += parts.iter().map(|(_, part)| part.tokens.len()).sum::<usize>();
+        let mut feeds = Vec::with_capacity(parts.len());
+        let mut tasks = self.running.iter_mut().enumerate();
+        for (i, part) in &parts {
+            let (_, task) = tasks.find(|(at, _)| at == i).expect("parts are in the tasks' order");
+            let Part { tokens, outputs } = part;
+            feeds.push(Advance { session: &mut task.session, tokens, outputs: *outputs });
+        }
+        match self.engine.advance(&mut feeds) {
+            Ok(damaged) => self.distribute(&parts, damaged),
+            Err(error) => {
+                let error = Arc::new(error);
+                for (i, _) in parts.iter().rev() {
+                    self.fail(*i, error.clone());
+                }
+            }
+        }
+        true
+    }
+
+    /// Who takes part in the next step, by the place in `running`.
+    fn parts(&mut self) -> Vec<(usize, Part)> {
+        let Worker { engine, running, .. } = self;
+        let options = engine.options();
+        let demand = |task: &mut Task| {
+            let held = task.session.tokens().len();
+            task.demand(options.drafts_max, |left| engine.chunk(held, left))
+        };
+        let demands: Vec<Demand> = running.iter_mut().map(demand).collect();
+        let slice_tokens = self.options.slice_tokens.max(1);
+        let room = Room { step_tokens: options.step_tokens, slice_tokens };
+        let given = schedule(&demands, room, self.steps);
+        let wanted = given.into_iter().enumerate().filter(|(_, given)| *given > 0);
+        let wanted: Vec<_> =
+            wanted.map(|(i, given)| (i, running[i].part(given, options.context))).collect();
+        let asked = !wanted.is_empty();
+        let mut pages = 0;
+        let mut parts = Vec::new();
+        for (i, part) in wanted {
+            let missing = self.engine.pages_missing(&self.running[i].session, part.tokens.len());
+            if self.room_for(pages + missing) && self.can_take_back(i, &part) {
+                pages += missing;
+                parts.push((i, part));
+            }
+        }
+        if asked && parts.is_empty() {
+            self.give_up();
+        }
+        parts
+    }
+
+    /// Nobody can go on for want of row pages: the request that came last must end.
+    fn give_up(&mut self) {
+        let last = self.running.len() - 1;
+        let position = self.running[last].session.tokens().len();
+        let error = self.engine.no_room(position);
+        self.fail(last, Arc::new(error));
+    }
+
+    /// Makes room for so many row pages, if need be by closing idle sessions.
+    fn room_for(&mut self, pages: usize) -> bool {
+        while !self.engine.make_room(pages) {
+            if self.idle.is_empty() {
+                return false;
+            }
+            self.close_idle();
+        }
+        true
+    }
+
+    /// Closes the session that was not used for longest; what it holds may be worth saving.
+    fn close_idle(&mut self) {
+        let mut session = self.idle.remove(0);
+        self.engine.save(&mut session, Reason::Evict);
+    }
+
+    /// Guesses may be wrong: saves what they overwrite.
+    fn can_take_back(&mut self, i: usize, part: &Part) -> bool {
+        let task = &mut self.running[i];
+        part.outputs <= 1 || self.engine.save_before_draft(&mut task.session).is_ok()
+    }
+
+    /// Hands the logits of a step to those who wanted them, and ends who is done.
+    fn distribute(&mut self, parts: &[(usize, Part)], damaged: Vec<(usize, Error)>) {
+        let vocab = self.engine.shape().vocab;
+        let context = self.engine.options().context;
+        let mut ends: Vec<(usize, Result<Finish, Error>)> = Vec::new();
+        let mut first = 0;
+        let mut damaged = damaged.into_iter().peekable();
+        for (place, (i, part)) in parts.iter().enumerate() {
+            let rows = first * vocab..(first + part.outputs) * vocab;
+            first += part.outputs;
+            if let Some((_, error)) = damaged.next_if(|(damaged, _)| *damaged == place) {
+                ends.push((*i, Err(error)));
+                continue;
+            }
+            let task = &mut self.running[*i];
+            if !task.is_read() {
+                task.fed(part.tokens.len());
+                self.keep_prompt(*i);
+                if self.running[*i].is_read() {
+                    ends.extend(self.running[*i].begin(context).transpose().map(|end| (*i, end)));
+                }
+                continue;
+            }
+            let drafts = &part.tokens[1..];
+            match task.choose(&self.engine.rows[rows.clone()], drafts, context) {
+                Ok((right, end)) => {
+                    task.learn(drafts.len(), right);
+                    let logits = rows.start + right * vocab;
+                    self.engine.take_back(&mut task.session, drafts.len() - right, logits);
+                    ends.extend(end.map(|end| (*i, Ok(end))));
+                }
+                Err(error) => ends.push((*i, Err(error))),
+            }
+        }
+        for (i, end) in ends.into_iter().rev() {
+            self.end(i, end);
+        }
+    }
+
+    /// The prompt was in the session already.
+    fn begin(&mut self, i: usize) {
+        let context = self.engine.options().context;
+        if let Some(end) = self.running[i].begin(context).transpose() {
+            self.end(i, end);
+        }
+    }
+
+    fn end(&mut self, i: usize, end: Result<Finish, Error>) {
+        match end {
+            Ok(finish) => self.finish(i, finish),
+            Err(error) => self.fail(i, Arc::new(error)),
+        }
+    }
+
+    /// Keeps the state of a prompt where an interval ends, others may depart, or it is whole.
+    fn keep_prompt(&mut self, i: usize) {
+        let task = &mut self.running[i];
+        if task.is_read() || task.is_at_cut() {
+            self.engine.keep(&mut task.session, true);
+        } else {
+            self.engine.keep_at_interval(&mut task.session);
+        }
+        if let Some(reason) = task.stop() {
+            self.engine.save(&mut task.session, reason);
+        }
+    }
+
+    /// Ends a request; its state is kept, and its session waits for the next one.
+    fn finish(&mut self, i: usize, finish: Finish) {
+        let (mut session, leaving) = self.running.remove(i).finish(finish);
+        self.leaving.push(leaving);
+        self.engine.keep(&mut session, true);
+        self.engine.save(&mut session, Reason::TurnEnd);
+        if !session.tokens().is_empty() {
+            self.idle.push(session);
+        }
+    }
+
+    fn fail(&mut self, i: usize, error: Arc<Error>) {
+        let leaving = self.running.remove(i).fail(error);
+        self.leaving.push(leaving);
+    }
+}

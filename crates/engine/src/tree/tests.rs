@@ -1,0 +1,164 @@
+//! The tree against a plain list of anchors, and its choice of what goes first.
+
+use std::rc::Rc;
+
+use proptest::prelude::*;
+use spec::TokenId;
+
+use super::{Kept, Share, Tree};
+
+type Page = Rc<Vec<TokenId>>;
+
+impl Share for Page {
+    fn is_unshared(&self) -> bool {
+        Rc::strong_count(self) == 1
+    }
+}
+
+const PAGE_BYTES: usize = 1000;
+
+fn ids(len: usize, kind: u32) -> Vec<TokenId> {
+    (0..len as u32).map(|i| TokenId(if i < 200 { i } else { i + kind })).collect()
+}
+
+/// Pages that hold their tokens, so that a wrong one shows.
+fn pages(tokens: &[TokenId]) -> Vec<Page> {
+    tokens.chunks_exact(128).map(|tokens| Rc::new(tokens.to_vec())).collect()
+}
+
+fn kept(tokens: &[TokenId], ready: bool) -> Kept<Page> {
+    let last = tokens.chunks_exact(128).remainder();
+    Kept {
+        state: vec![7; 100],
+        last: (!last.is_empty()).then(|| Rc::new(last.to_vec())),
+        logits: vec![0.5; ready as usize],
+        spelled: None,
+    }
+}
+
+#[test]
+fn pages_are_shared_and_let_go() {
+    let mut tree = Tree::new(PAGE_BYTES);
+    let (a, b) = (ids(400, 0), ids(600, 1));
+    tree.insert(&a, &pages(&a), kept(&a, true));
+    let of_b = pages(&b);
+    tree.insert(&b, &of_b, kept(&b, false));
+    // The first page is the one that a brought; the second differs.
+    assert!(Rc::ptr_eq(tree.pages(&b)[0], tree.pages(&a)[0]));
+    assert!(Rc::ptr_eq(tree.pages(&b)[1], &of_b[1]));
+    assert_eq!((tree.pages(&a).len(), tree.pages(&b).len()), (3, 4));
+    assert_eq!(tree.len(), 2);
+    assert_eq!(tree.bytes(), 204);
+
+    // What a session holds is not freed, but the tree lets it go.
+    let (held, _) = tree.resume(tree.find(&a).expect("its anchor").0);
+    assert_eq!(held.len(), 4);
+    drop(of_b);
+    assert_eq!(tree.evict(true), Some(4), "b's own three pages, and its last");
+    assert_eq!(tree.evict(true), None, "everything else is in use");
+    assert_eq!(tree.evict(false), Some(0));
+    assert_eq!((tree.len(), tree.bytes(), tree.pages(&a).len()), (0, 0, 0));
+    assert!(held.iter().all(Share::is_unshared));
+}
+
+#[test]
+fn what_is_cheap_to_compute_again_goes_first() {
+    let mut tree = Tree::new(PAGE_BYTES);
+    let long = ids(1280, 0);
+    // A chain: the anchor after 1280 tokens costs 128 to come back to, the one before it 1024.
+    for end in [128, 1152, 1280] {
+        tree.insert(&long[..end], &pages(&long[..end]), kept(&long[..end], false));
+    }
+    assert_eq!(tree.evict(false), Some(1));
+    assert_eq!(tree.find(&long).map(|(_, end)| end), Some(1152));
+
+    // Of equals, what was used last stays.
+    let mut tree = Tree::new(PAGE_BYTES);
+    let (a, b) = (ids(256, 5), ids(256, 9));
+    tree.insert(&a, &pages(&a), kept(&a, true));
+    tree.insert(&b, &pages(&b), kept(&b, true));
+    let (first, _) = tree.find(&a).expect("its anchor");
+    tree.resume(first);
+    assert_eq!(tree.evict(false), Some(1));
+    assert_eq!(tree.find(&a), Some((first, 256)));
+    assert_eq!(tree.find(&b), None);
+}
+
+#[test]
+fn a_place_is_known_once_and_learns() {
+    let mut tree = Tree::new(PAGE_BYTES);
+    let a = ids(130, 0);
+    let first = tree.insert(&a, &pages(&a), kept(&a, false));
+    assert!(!tree.is_ready(first));
+    assert_eq!(tree.find(&a), None, "nothing to sample from, and nothing to feed");
+    let spelled = Some((5, [3; 32]));
+    let again = tree.insert(&a, &pages(&a), Kept { spelled, ..kept(&a, true) });
+    assert_eq!((first, tree.len()), (again, 1));
+    assert!(tree.is_ready(first));
+    assert_eq!(tree.find_spelled(|bytes| (bytes == 5).then_some([3; 32])), Some(first));
+    assert_eq!(tree.find_spelled(|_| Some([4; 32])), None);
+    assert_eq!(tree.bytes(), 104);
+}
+
+proptest! {
+    /// Anchors anywhere, in conversations that share beginnings; found as a plain list finds them,
+    /// with the right pages, while some go.
+    #[test]
+    fn as_a_list_of_anchors(
+        anchors in proptest::collection::vec((1usize..700, 0u32..4, any::<bool>()), 1..40),
+        evictions in 0usize..20,
+        prompts in proptest::collection::vec((1usize..700, 0u32..4), 10),
+    ) {
+        let mut tree = Tree::new(PAGE_BYTES);
+        let mut list: Vec<(Vec<TokenId>, bool)> = Vec::new();
+        for (len, kind, ready) in anchors {
+            let tokens = ids(len, kind);
+            tree.insert(&tokens, &pages(&tokens), kept(&tokens, ready));
+            match list.iter_mut().find(|(known, _)| *known == tokens) {
+                Some((_, known)) => *known |= ready,
+                None => list.push((tokens, ready)),
+            }
+        }
+        for round in 0..2 {
+            prop_assert_eq!(tree.len(), list.len());
+            for (len, kind) in &prompts {
+                let prompt = ids(*len, *kind);
+                let fits = list.iter().filter(|(tokens, ready)| {
+                    prompt.starts_with(tokens) && (tokens.len() < prompt.len() || *ready)
+                });
+                let want = fits.map(|(tokens, _)| tokens.len()).max();
+                let found = tree.find(&prompt);
+                prop_assert_eq!(found.map(|(_, end)| end), want);
+                if let Some((id, end)) = found {
+                    prop_assert_eq!(&tree.tokens(id), &prompt[..end]);
+                    let (held, _) = tree.resume(id);
+                    let held: Vec<TokenId> = held.iter().flat_map(|page| page.to_vec()).collect();
+                    prop_assert_eq!(&held, &prompt[..end]);
+                }
+            }
+            if round == 0 {
+                for _ in 0..evictions.min(list.len()) {
+                    let before = tree.len();
+                    tree.evict(false).expect("an anchor to evict");
+                    prop_assert_eq!(tree.len(), before - 1);
+                }
+                let left: Vec<_> = tree.all();
+                list.retain(|(tokens, _)| left.contains(tokens));
+            }
+        }
+        while tree.evict(false).is_some() {}
+        prop_assert_eq!((tree.len(), tree.bytes(), tree.nodes()), (0, 0, 1));
+    }
+}
+
+impl Tree<Page> {
+    /// The tokens of every anchor.
+    fn all(&self) -> Vec<Vec<TokenId>> {
+        let ids = self.nodes.iter().flat_map(|node| &node.anchors).map(|anchor| anchor.id);
+        ids.map(|id| self.tokens(id)).collect()
+    }
+
+    fn nodes(&self) -> usize {
+        self.nodes.len() - self.vacant.len()
+    }
+}

@@ -1,0 +1,170 @@
+//! Conversations that outlive their process.
+
+use std::path::Path;
+
+use engine::serve::{Event, Handle, Request, ServeOptions, Service, Source, Usage};
+use engine::{DiskOptions, Engine, Error, OpenOptions};
+use kvstore::{Policy, Store};
+use spec::TokenId;
+
+use crate::serve::{conversation, hear, sampler};
+use crate::session::tiny;
+
+/// Saves short conversations as well.
+pub const EAGER: Policy =
+    Policy { min: 64, cold_max: 30_000, trim: 32, align: 256, continued: 512, turn: 1 };
+
+fn options() -> OpenOptions {
+    OpenOptions {
+        context: 2000,
+        step_tokens: 128,
+        sessions: 2,
+        anchor_bytes_max: 64 << 20,
+        anchor_tokens: 512,
+        ..OpenOptions::default()
+    }
+}
+
+fn open(model: &Path, options: OpenOptions, disk: Option<DiskOptions>) -> Result<Engine, Error> {
+    let threads = backend::Threads { count: 1, processors: Vec::new() };
+    let mut engine = Engine::open(model, backend::open_cpu(&threads, 0), options)?;
+    if let Some(disk) = disk {
+        engine.keep_on_disk(disk)?;
+    }
+    Ok(engine)
+}
+
+pub fn on_disk(dir: &Path, policy: Policy) -> Option<DiskOptions> {
+    Some(DiskOptions { dir: dir.to_owned(), bytes_max: 1 << 30, policy })
+}
+
+fn serve(dir: Option<&Path>) -> Service {
+    let disk = dir.and_then(|dir| on_disk(dir, EAGER));
+    let open = move || open(&tiny(), options(), disk);
+    Service::start(open, ServeOptions::default()).expect("a service")
+}
+
+fn ask(handle: &Handle, prompt: &[TokenId], tokens: usize) -> (Vec<TokenId>, Usage) {
+    let request = Request::new(prompt.to_vec(), sampler(0.0, 0), tokens);
+    hear(&mut handle.stream(request).expect("a place"))
+}
+
+/// Three turns, each in a service of its own: the same answers as in one that never ended.
+#[test]
+fn a_restart_changes_nothing_but_the_source() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let always = serve(None);
+    let mut text = conversation(1, 900);
+    for turn in 0..3 {
+        let service = serve(Some(folder.path()));
+        let (got, usage) = ask(&service.handle(), &text, 40);
+        let (want, _) = ask(&always.handle(), &text, 40);
+        assert_eq!(got, want, "turn {turn}");
+        let cached = text.len() - 31;
+        match turn {
+            0 => assert_eq!((usage.source, usage.cached), (Source::Cold, 0)),
+            _ => assert_eq!((usage.source, usage.cached), (Source::Disk, cached), "turn {turn}"),
+        }
+        text.extend(got);
+        text.extend(conversation(7 + turn, 30));
+    }
+    // Another conversation with the same beginning goes on from a state on the way.
+    let mut other = conversation(1, 800);
+    other.extend(conversation(5, 100));
+    let service = serve(Some(folder.path()));
+    let (got, usage) = ask(&service.handle(), &other, 10);
+    assert_eq!((usage.source, usage.cached), (Source::Disk, 512));
+    assert_eq!(got, ask(&always.handle(), &other, 10).0);
+}
+
+/// Rows are written once: what a turn writes is one page, and what is no row.
+#[test]
+fn turns_write_what_is_new() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let policy = Policy { cold_max: 0, continued: 0, ..EAGER };
+    let mut engine = open(&tiny(), options(), on_disk(folder.path(), policy)).expect("an engine");
+    let mut session = engine.open_session().expect("a session");
+    let text = conversation(1, 1900);
+    // The same part of a page is open after each turn, so that only pages make a difference.
+    let written = [1300, 1428, 1556, 1684].map(|end| {
+        engine.sync(&mut session, &text[..end], &mut |_| engine::Flow::Continue).expect("a sync");
+        engine.save_turn(&mut session);
+        let saved =
+            engine.flush_checkpoints().into_iter().map(|outcome| outcome.result.expect("saved"));
+        saved.map(|saved| saved.bytes_written).sum::<u64>()
+    });
+    let page = engine.page_bytes() as u64;
+    println!("written: {written:?}, a page has {page} bytes");
+    for later in &written[1..] {
+        // Ten pages then, one now. Tokens and text are written again, 4 and some 3 bytes each.
+        let (rows, words) = (9 * page, 8 * 1684);
+        assert!(*later > page && later + rows < written[0] + words, "{written:?}");
+    }
+}
+
+#[test]
+fn notes_come_back() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let prompt = conversation(2, 300);
+    let ask = |notes: &[u8]| {
+        let service = serve(Some(folder.path()));
+        let mut request = Request::new(prompt.clone(), sampler(0.0, 0), 3);
+        request.notes = notes.to_vec();
+        let mut stream = service.handle().stream(request).expect("a place");
+        let mut kept = None;
+        while let Some(event) = stream.next() {
+            if let Event::Resumed { notes, .. } = event {
+                kept = Some(notes);
+            }
+        }
+        kept.expect("it had a session")
+    };
+    assert_eq!(ask(b"the replay map"), b"");
+    assert_eq!(ask(b""), b"the replay map");
+    assert_eq!(ask(b""), b"the replay map");
+}
+
+/// Damage anywhere costs a prefill, and is never taken for a state.
+#[test]
+fn damaged_checkpoints_are_not_used() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let prompt = conversation(3, 600);
+    let (want, _) = ask(&serve(Some(folder.path())).handle(), &prompt, 20);
+    let packs = || {
+        let files = std::fs::read_dir(folder.path()).expect("the folder");
+        let paths = files.map(|file| file.expect("a file").path());
+        paths.filter(|path| path.extension().is_some_and(|ext| ext == "pack"))
+    };
+    assert!(packs().count() > 0);
+    for path in packs() {
+        let mut bytes = std::fs::read(&path).expect("a pack");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&path, bytes).expect("a damaged pack");
+    }
+    let (got, usage) = ask(&serve(Some(folder.path())).handle(), &prompt, 20);
+    assert_eq!(got, want);
+    assert_ne!((usage.source, usage.cached), (Source::Disk, 600), "{usage:?}");
+}
+
+#[test]
+fn one_process_at_a_time_and_one_model() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let service = serve(Some(folder.path()));
+    ask(&service.handle(), &conversation(4, 300), 3);
+    let second = open(&tiny(), options(), on_disk(folder.path(), EAGER));
+    let message = second.map(|_| ()).expect_err("the folder is locked").to_string();
+    assert!(message.contains(&folder.path().display().to_string()), "{message}");
+    drop(service);
+    assert!(!Store::look(folder.path()).expect("the folder").list().is_empty());
+    // Rows in another format are another recipe: nothing is found, and nothing is lost.
+    let exact = OpenOptions { rows: backend::RowFormat::RoundedF32, ..options() };
+    let disk = on_disk(folder.path(), EAGER);
+    let service = Service::start(move || open(&tiny(), exact, disk), ServeOptions::default());
+    let service = service.expect("a service");
+    let (_, usage) = ask(&service.handle(), &conversation(4, 300), 3);
+    assert_eq!(usage.source, Source::Cold);
+    drop(service);
+    let (_, usage) = ask(&serve(Some(folder.path())).handle(), &conversation(4, 300), 3);
+    assert_eq!(usage.source, Source::Disk);
+}

@@ -1,0 +1,262 @@
+//! The worker from outside: many answers at once are those of each alone, and nobody waits for
+//! somebody else's client.
+
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+use engine::serve::{Event, Request, ServeOptions, Service, Source, Stream, Usage};
+use engine::{Engine, Error, Finish, OpenOptions, Sampler, Sampling};
+use spec::TokenId;
+
+use crate::session::{prompt, tiny};
+
+const MIB: usize = 1 << 20;
+
+fn options() -> OpenOptions {
+    OpenOptions {
+        context: 700,
+        step_tokens: 128,
+        sessions: 8,
+        anchor_bytes_max: 64 * MIB,
+        anchor_tokens: 128,
+        ..OpenOptions::default()
+    }
+}
+
+fn serve(options: OpenOptions, serve: ServeOptions) -> Service {
+    let open = move || {
+        let threads = backend::Threads { count: 1, processors: Vec::new() };
+        Engine::open(&tiny(), backend::open_cpu(&threads, 0), options)
+    };
+    Service::start(open, serve).expect("a service")
+}
+
+pub fn sampler(temperature: f32, seed: u64) -> Sampler {
+    let sampling = Sampling { temperature, top_p: 1.0, top_k: 0, min_p: 0.0 };
+    Sampler::new(sampling, seed).expect("settings in range")
+}
+
+pub fn conversation(kind: u32, len: usize) -> Vec<TokenId> {
+    prompt(len as u32).into_iter().map(|t| TokenId((t.0 + 37 * kind) % 512)).collect()
+}
+
+/// The answer and what it took.
+pub fn hear(stream: &mut Stream) -> (Vec<TokenId>, Usage) {
+    let mut tokens = Vec::new();
+    loop {
+        match stream.next().expect("an end") {
+            Event::Token(token) => tokens.push(token.id),
+            Event::Finished(usage) => return (tokens, usage),
+            Event::Failed(error) => panic!("{error}"),
+            Event::Queued { .. } | Event::Resumed { .. } | Event::Prefill(_) => {}
+        }
+    }
+}
+
+fn ask(service: &Service, request: Request) -> (Vec<TokenId>, Usage) {
+    hear(&mut service.handle().stream(request).expect("a place"))
+}
+
+/// Prompts of different lengths, greedy and sampled, some with shared beginnings: whoever computes
+/// beside them changes nothing.
+#[test]
+fn answers_together_are_those_of_each_alone() {
+    let requests = || {
+        (0..12u32).map(|i| {
+            let len = [3, 60, 127, 128, 129, 200, 300, 301][i as usize % 8];
+            let temperature = if i % 3 == 0 { 1.0 } else { 0.0 };
+            Request::new(conversation(i / 2, len), sampler(temperature, u64::from(i)), 30)
+        })
+    };
+    let cold = || serve(OpenOptions { anchor_bytes_max: 0, ..options() }, ServeOptions::default());
+    let service = cold();
+    let alone: Vec<_> = requests().map(|request| ask(&service, request).0).collect();
+    assert!(alone.iter().all(|answer| answer.len() == 30));
+    for service in [cold(), serve(options(), ServeOptions::default())] {
+        let handle = service.handle();
+        let mut streams: Vec<_> =
+            requests().map(|request| handle.stream(request).expect("a place")).collect();
+        let together: Vec<_> = streams.iter_mut().map(|stream| hear(stream).0).collect();
+        assert_eq!(together, alone);
+        let report = handle.report().expect("a worker");
+        assert_eq!((report.running, report.waiting), (0, 0));
+    }
+}
+
+#[test]
+fn turns_go_on_where_the_last_one_ended() {
+    let service = serve(options(), ServeOptions::default());
+    let mut text = conversation(0, 300);
+    let (answer, usage) = ask(&service, Request::new(text.clone(), sampler(0.0, 0), 20));
+    assert_eq!((usage.source, usage.cached, usage.prompt), (Source::Cold, 0, 300));
+    text.extend(&answer);
+    text.extend(conversation(9, 30));
+    let (again, usage) = ask(&service, Request::new(text.clone(), sampler(0.0, 0), 20));
+    // The last token of an answer is not fed until somebody goes on from it.
+    assert_eq!((usage.source, usage.cached, usage.prompt), (Source::Session, 319, 350));
+    let cold = serve(OpenOptions { anchor_bytes_max: 0, ..options() }, ServeOptions::default());
+    assert_eq!(ask(&cold, Request::new(text.clone(), sampler(0.0, 0), 20)).0, again);
+    // The same again: the state of the prompt's end was kept, logits and all.
+    let (third, usage) = ask(&service, Request::new(text.clone(), sampler(0.0, 0), 20));
+    assert_eq!((usage.source, usage.cached), (Source::Memory, 350));
+    assert_eq!(third, again);
+    // Another question after the same beginning.
+    let mut other = text[..310].to_vec();
+    other.extend(conversation(5, 40));
+    let (got, usage) = ask(&service, Request::new(other.clone(), sampler(0.0, 0), 20));
+    assert_eq!((usage.source, usage.cached), (Source::Memory, 300));
+    assert_eq!(got, ask(&cold, Request::new(other, sampler(0.0, 0), 20)).0);
+}
+
+/// A client that does not read holds up nobody, and gets everything in the end.
+#[test]
+fn a_client_that_does_not_read_holds_up_nobody() {
+    let service = serve(options(), ServeOptions::default());
+    let (sink, events) = sync_channel(2);
+    let slow = Request::new(conversation(1, 20), sampler(0.0, 0), 40);
+    service.handle().submit(slow, Box::new(sink)).expect("a place");
+    let (fast, _) = ask(&service, Request::new(conversation(2, 20), sampler(0.0, 0), 300));
+    assert_eq!(fast.len(), 300);
+    let report = service.handle().report().expect("a worker");
+    assert_eq!(report.running, 1, "the slow one rests");
+    let tokens = events.iter().filter(|event| matches!(event, Event::Token(_))).count();
+    assert_eq!(tokens, 40);
+
+    let impatient = ServeOptions { patience: Duration::ZERO, ..ServeOptions::default() };
+    let service = serve(options(), impatient);
+    let (sink, events) = sync_channel(2);
+    let slow = Request::new(conversation(1, 20), sampler(0.0, 0), 40);
+    service.handle().submit(slow, Box::new(sink)).expect("a place");
+    while service.handle().report().expect("a worker").idle == 0 {}
+    assert!(events.iter().count() < 10, "nobody waited for its 40 tokens");
+}
+
+#[test]
+fn cancelled_requests_end_at_once_and_leave_a_state() {
+    let service = serve(options(), ServeOptions::default());
+    let handle = service.handle();
+    let request = || Request::new(conversation(3, 500), sampler(0.0, 0), 150);
+    let mut stream = handle.stream(request()).expect("a place");
+    while !matches!(stream.next(), Some(Event::Token(_))) {}
+    stream.ticket().cancel();
+    let (rest, usage) = hear(&mut stream);
+    assert_eq!(usage.finish, Finish::Cancelled);
+    assert!(rest.len() < 149);
+    // Dropped in the middle of the prompt.
+    let mut stream = handle.stream(request()).expect("a place");
+    stream.next();
+    drop(stream);
+    let (answer, usage) = ask(&service, request());
+    assert_eq!((answer.len(), usage.source), (150, Source::Memory));
+}
+
+#[test]
+fn who_comes_too_late_is_told_so() {
+    let few = OpenOptions { sessions: 1, ..options() };
+    let service = serve(few, ServeOptions { queue_max: 2, ..ServeOptions::default() });
+    let handle = service.handle();
+    let request = |tokens| Request::new(conversation(3, 20), sampler(0.0, 0), tokens);
+    // A client that does not read keeps the only session.
+    let (sink, events) = sync_channel(1);
+    let first = handle.submit(request(100), Box::new(sink)).expect("a place");
+    let mut second = handle.stream(request(1)).expect("a place");
+    let third = handle.stream(request(1)).expect("a place");
+    let error = handle.stream(request(1)).expect_err("no place");
+    assert_eq!(error.to_string(), "busy: 3 requests are running or waiting already");
+    assert!(matches!(error, Error::Busy { requests: 3 }));
+    assert!(matches!(second.next(), Some(Event::Queued { .. })));
+    first.cancel();
+    assert_eq!(hear(&mut second).0.len(), 1);
+    drop((events, third));
+    ask(&service, request(1));
+}
+
+#[test]
+fn bad_requests_fail_alone() {
+    let page_bytes = {
+        let threads = backend::Threads { count: 1, processors: Vec::new() };
+        let backend = backend::open_cpu(&threads, 0);
+        Engine::open(&tiny(), backend, options()).expect("an engine").page_bytes()
+    };
+    let row_bytes_max = Some(4 * page_bytes);
+    let service = serve(OpenOptions { row_bytes_max, ..options() }, ServeOptions::default());
+    let handle = service.handle();
+    let mut good = handle.stream(Request::new(conversation(1, 100), sampler(0.0, 0), 100));
+    let said = |prompt: Vec<TokenId>, tokens| {
+        let mut stream =
+            handle.stream(Request::new(prompt, sampler(0.0, 0), tokens)).expect("a place");
+        loop {
+            match stream.next().expect("an end") {
+                Event::Failed(error) => return error.to_string(),
+                Event::Finished(usage) => panic!("{usage:?}"),
+                _ => {}
+            }
+        }
+    };
+    assert!(said(Vec::new(), 5).contains("the prompt is empty"));
+    assert!(said(vec![TokenId(512)], 5).contains("token 512 is not in the vocabulary"));
+    assert!(said(conversation(1, 700), 5).contains("the prompt has 700 tokens"));
+    let error = said(conversation(2, 600), 5);
+    assert!(error.contains("all 4 pages of 128 tokens"), "{error}");
+    assert_eq!(hear(good.as_mut().expect("a place")).0.len(), 100);
+}
+
+/// Guesses change nothing but the number of steps, whether they are greedy or sampled; and an
+/// answer that repeats itself takes fewer.
+#[test]
+fn guesses_change_no_token() {
+    let plain = serve(OpenOptions { anchor_bytes_max: 0, ..options() }, ServeOptions::default());
+    let (mut steps, mut accepted) = (0, 0);
+    for drafts_max in [1, 3, 7] {
+        let bold = OpenOptions { drafts_max, ..options() };
+        let bold = serve(bold, ServeOptions::default());
+        for (kind, temperature) in [(0, 0.0), (1, 0.0), (2, 0.7), (3, 1.0)] {
+            // A prompt that says everything twice.
+            let text = conversation(kind, 50).repeat(3);
+            let request = || Request::new(text.clone(), sampler(temperature, 7), 200);
+            let (want, slow) = ask(&plain, request());
+            let (got, usage) = ask(&bold, request());
+            assert_eq!(got, want, "{drafts_max} guesses, temperature {temperature}");
+            assert_eq!((usage.finish, slow.drafted), (Finish::Length, 0));
+            accepted += usage.accepted;
+        }
+        steps += bold.handle().report().expect("a worker").steps;
+    }
+    println!("{accepted} guesses were right, {steps} steps for {} tokens", 3 * 4 * 200);
+    assert!(accepted > 0 && steps + accepted / 2 < 3 * 4 * 201);
+}
+
+#[test]
+fn probabilities_come_with_tokens() {
+    let service = serve(options(), ServeOptions::default());
+    let mut request = Request::new(conversation(4, 20), sampler(0.0, 0), 5);
+    request.logprobs = Some(3);
+    let mut stream = service.handle().stream(request).expect("a place");
+    let mut seen = 0;
+    while let Some(event) = stream.next() {
+        let Event::Token(token) = event else { continue };
+        let logprobs = token.logprobs.expect("wanted");
+        assert_eq!(logprobs.top.len(), 3);
+        assert_eq!(logprobs.top[0], (token.id, logprobs.chosen), "greedy takes the first");
+        assert!(logprobs.top.is_sorted_by(|a, b| a.1 >= b.1) && logprobs.chosen < 0.0);
+        seen += 1;
+    }
+    assert_eq!(seen, 5);
+}
+
+#[test]
+fn stopping_ends_everybody() {
+    let service = serve(options(), ServeOptions::default());
+    let handle = service.handle();
+    let mut stream = handle.stream(Request::new(conversation(1, 20), sampler(0.0, 0), 600));
+    let stream = stream.as_mut().expect("a place");
+    while !matches!(stream.next(), Some(Event::Token(_))) {}
+    drop(service);
+    let (_, usage) = hear(stream);
+    assert_eq!(usage.finish, Finish::Cancelled);
+    let request = Request::new(conversation(1, 20), sampler(0.0, 0), 1);
+    assert!(matches!(handle.stream(request), Err(Error::Stopped)));
+    // An engine that cannot be opened says why.
+    let error = Service::start(|| Err(Error::EmptyPrompt), ServeOptions::default());
+    assert!(matches!(error, Err(Error::EmptyPrompt)));
+}
