@@ -11,8 +11,11 @@ use kvstore::{Entry, Error, Id, Store};
 use crate::disk::{Dice, Sim};
 use crate::talk::{entry, expected, open, settings};
 
-/// Two conversations in three packs.
-fn folder() -> (BTreeMap<String, Vec<u8>>, Vec<(Id, Entry)>) {
+/// Names and bytes.
+type Files = BTreeMap<String, Vec<u8>>;
+
+/// Three conversations in three packs.
+fn folder() -> (Files, Vec<(Id, Entry)>) {
     let disk = Sim::new();
     let store = open(&disk);
     let talks =
