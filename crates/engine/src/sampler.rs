@@ -188,7 +188,16 @@ impl Sampler {
 }
 
 /// The largest logit; of equal ones the lowest id.
+///
+/// By lanes, which the compiler turns into vectors: a vocabulary is looked through for every token.
 fn most_probable(logits: &[f32]) -> TokenId {
-    let better = |best: usize, i: usize| if logits[i] > logits[best] { i } else { best };
-    TokenId((1..logits.len()).fold(0, better) as u32)
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    let mut lanes = [f32::NEG_INFINITY; 16];
+    let chunks = logits.chunks_exact(lanes.len());
+    let rest = chunks.remainder().iter().copied().fold(f32::NEG_INFINITY, larger);
+    for chunk in chunks {
+        lanes.iter_mut().zip(chunk).for_each(|(lane, &logit)| *lane = larger(*lane, logit));
+    }
+    let largest = lanes.into_iter().fold(rest, larger);
+    TokenId(logits.iter().position(|&logit| logit == largest).unwrap_or(0) as u32)
 }

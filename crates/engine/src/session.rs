@@ -96,6 +96,12 @@ pub(crate) struct Advance<'a> {
     pub outputs: usize,
 }
 
+/// Whether all are finite, without a branch per number: a vocabulary is checked for every token.
+fn all_finite(numbers: &[f32]) -> bool {
+    const INFINITY: i32 = 0x7f80_0000;
+    numbers.iter().fold(0, |largest: i32, v| largest.max(v.to_bits() as i32 & i32::MAX)) < INFINITY
+}
+
 impl Engine {
     /// Brings `session` to `prompt`: goes on from the nearest state that is known, its own or
     /// another, and leaves the logits after the prompt's last token in it.
@@ -188,7 +194,8 @@ impl Engine {
             session.tokens.extend_from_slice(tokens);
             session.logits.clear();
             session.logits.extend_from_slice(&rows[rows.len().saturating_sub(vocab)..]);
-            if let Some(bad) = rows.iter().position(|v| !v.is_finite()) {
+            if !all_finite(rows) {
+                let bad = rows.iter().position(|v| !v.is_finite()).expect("one that is not");
                 let position = session.tokens.len() - *outputs + bad / vocab;
                 session.clear();
                 damaged.push((i, Error::NotFinite { file: file.to_owned(), position }));
