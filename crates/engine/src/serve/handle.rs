@@ -219,12 +219,16 @@ impl Ticket {
     }
 }
 
-impl Stream {
-    /// The next event; `None` after the last, or if the worker has gone.
-    pub fn next(&mut self) -> Option<Event> {
+/// Events as they come; ends after the last, or if the worker has gone.
+impl Iterator for Stream {
+    type Item = Event;
+
+    fn next(&mut self) -> Option<Event> {
         self.events.recv().ok()
     }
+}
 
+impl Stream {
     /// The next event if it comes in time; `Ok(None)` after the last.
     ///
     /// # Errors
