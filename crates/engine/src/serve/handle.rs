@@ -219,12 +219,16 @@ impl Ticket {
     }
 }
 
-impl Stream {
-    /// The next event; `None` after the last, or if the worker has gone.
-    pub fn next(&mut self) -> Option<Event> {
+impl Iterator for Stream {
+    type Item = Event;
+
+    /// Waits for the next event; `None` after the last, or if the worker has gone.
+    fn next(&mut self) -> Option<Event> {
         self.events.recv().ok()
     }
+}
 
+impl Stream {
     /// The next event if it comes in time; `Ok(None)` after the last.
     ///
     /// # Errors

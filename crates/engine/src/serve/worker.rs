@@ -193,7 +193,7 @@ impl Worker {
             let turns = prompt.iter().enumerate().filter(|(_, token)| **token == user);
             let mut turns = turns.map(|(at, _)| at);
             // The first and the last: more would be kept and hardly used.
-            let turns = turns.next().into_iter().chain(turns.last()).collect();
+            let turns = turns.next().into_iter().chain(turns.next_back()).collect();
             waiting.request.boundaries = turns;
         }
         match self.session_for(&waiting) {
