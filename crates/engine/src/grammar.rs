@@ -1,9 +1,9 @@
 //! Grammars: JSON schemas, regular expressions and Lark grammars as constraints on answers.
 //!
-//! The grammars are `llguidance`'s, which computes a mask over the whole vocabulary in microseconds.
-//! What a grammar may cost is bounded there; here it is told what our tokens spell. Special tokens
-//! are not text, so no grammar allows them but by name; the end of the answer is allowed where the
-//! grammar may end.
+//! The grammars are `llguidance`'s, which computes a mask over the whole vocabulary in
+//! microseconds. What a grammar may cost is bounded there; here it is told what our tokens spell.
+//! Special tokens are not text, so no grammar allows them but by name; the end of the answer is
+//! allowed where the grammar may end.
 
 use std::fmt;
 use std::sync::Arc;

@@ -197,7 +197,8 @@ mod tests {
 
     #[test]
     fn one_session_alone() {
-        let cases: [(&[u32], &[u32], Plan, &[u32]); 9] = [
+        type Row<'a> = (&'a [u32], &'a [u32], Plan, &'a [u32]);
+        let cases: [Row; 9] = [
             (&[], &[A, B], Plan::Extend { from: 0 }, &[A, B]),
             (&[A, B], &[A, B], Plan::Keep, &[]),
             (&[A], &[A, B, C], Plan::Extend { from: 1 }, &[B, C]),

@@ -64,7 +64,7 @@ fn every_kernel_waits_for_those_in_front_of_it() {
     for (unit, _) in units() {
         let own = unit.source.iter().filter(|part| **part != COMMON);
         let count = |what: &str| own.clone().map(|part| part.matches(what).count()).sum::<usize>();
-        let waits = count("begin();") + count("wait_for_inputs();");
+        let waits = count(" begin();") + count("wait_for_inputs();");
         assert_eq!(count("__global__"), waits, "kernels and waits in {}.cu", unit.name);
     }
 }

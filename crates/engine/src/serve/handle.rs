@@ -219,10 +219,10 @@ impl Ticket {
     }
 }
 
-/// Events as they come; ends after the last, or if the worker has gone.
 impl Iterator for Stream {
     type Item = Event;
 
+    /// Waits for the next event; `None` after the last, or if the worker has gone.
     fn next(&mut self) -> Option<Event> {
         self.events.recv().ok()
     }

@@ -157,7 +157,7 @@ fn a_constraint_that_allows_nothing_is_an_error() {
     request.constraint = Some(Box::new(Silence));
     let mut stream = service.handle().stream(request).expect("a place");
     let mut last = None;
-    while let Some(event) = stream.next() {
+    for event in stream.by_ref() {
         last = Some(event);
     }
     let Some(engine::serve::Event::Failed(error)) = last else { panic!("{last:?}") };

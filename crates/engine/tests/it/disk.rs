@@ -112,7 +112,7 @@ fn notes_come_back() {
         request.notes = notes.to_vec();
         let mut stream = service.handle().stream(request).expect("a place");
         let mut kept = None;
-        while let Some(event) = stream.next() {
+        for event in stream.by_ref() {
             if let Event::Resumed { notes, .. } = event {
                 kept = Some(notes);
             }

@@ -233,7 +233,7 @@ fn probabilities_come_with_tokens() {
     request.logprobs = Some(3);
     let mut stream = service.handle().stream(request).expect("a place");
     let mut seen = 0;
-    while let Some(event) = stream.next() {
+    for event in stream.by_ref() {
         let Event::Token(token) = event else { continue };
         let logprobs = token.logprobs.expect("wanted");
         assert_eq!(logprobs.top.len(), 3);

@@ -34,8 +34,7 @@ fn go_on(_: Progress) -> Flow {
 pub fn logits_after(engine: &mut Engine, tokens: &[TokenId]) -> Vec<f32> {
     let mut session = engine.open_session().expect("a session");
     engine.sync(&mut session, tokens, &mut go_on).expect("a sync");
-    let logits = session.logits().to_vec();
-    logits
+    session.logits().to_vec()
 }
 
 #[test]

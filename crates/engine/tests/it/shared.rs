@@ -59,7 +59,7 @@ fn a_new_conversation_goes_on_from_a_known_beginning() {
     assert_eq!(fed, 54);
     assert_eq!(first.logits(), logits_after(&mut plain, &branch));
     // Nothing that the other holds was disturbed.
-    let more = other(&second.tokens().to_vec(), 660, 30);
+    let more = other(second.tokens(), 660, 30);
     assert_eq!(sync(&mut engine, &mut second, &more), (Plan::Extend { from: 660 }, 30));
     assert_eq!(second.logits(), logits_after(&mut plain, &more));
 }

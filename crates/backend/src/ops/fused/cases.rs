@@ -19,7 +19,7 @@ pub fn cases() -> Vec<Case> {
 
 /// `linear_each` with weights of several formats and sizes.
 fn products(tokens: usize) -> Case {
-    Case::new(format!("linear_each x{tokens}"), 1e-5, move |kit| {
+    Case::new(format!("fused: linear_each x{tokens}"), 1e-5, move |kit| {
         let formats = [Format::Q8_0, Format::F16, Format::Q8_0, Format::F16, Format::Q2K];
         let rows = [96, 40, 33, 7, 64];
         let weights = [0, 1, 2, 3, 4].map(|i| kit.weight(formats[i], 1, rows[i], 512));
@@ -34,7 +34,7 @@ fn products(tokens: usize) -> Case {
 
 /// `linear_add`.
 fn sums(tokens: usize) -> Case {
-    Case::new(format!("linear_add x{tokens}"), 1e-5, move |kit| {
+    Case::new(format!("fused: linear_add x{tokens}"), 1e-5, move |kit| {
         let weight = kit.weight(Format::Q8_0, 1, 100, 2048);
         let (x, mut y) = (kit.whole(tokens, 2048), kit.buffer(tokens, 100));
         let mut product = kit.empty(tokens, 100);
@@ -54,7 +54,7 @@ fn angles(kit: &mut Kit, tokens: usize) -> Buffer<f32> {
 
 /// `rotate_unit`, and the way back with a product behind it, twice.
 fn heads(tokens: usize) -> Case {
-    let case = Case::new(format!("rotate_unit x{tokens}"), 1e-5, move |kit| {
+    let case = Case::new(format!("fused: rotate_unit x{tokens}"), 1e-5, move |kit| {
         let (angles, weight) = (angles(kit, tokens), kit.weight(Format::Q8_0, 1, 8, 4 * 512));
         let (mut x, mut out) = (kit.buffer(tokens, 4 * 512), kit.empty(tokens, 8));
         let mut all = Vec::new();
@@ -73,7 +73,7 @@ fn heads(tokens: usize) -> Case {
 
 /// `store_normed`: what is normed; then, whether what is stored is what `store_rows` stores of it.
 fn rows(tokens: usize) -> Case {
-    Case::new(format!("store_normed x{tokens}"), 1e-5, move |kit| {
+    Case::new(format!("fused: store_normed x{tokens}"), 1e-5, move |kit| {
         let (angles, x, weight) =
             (angles(kit, tokens), kit.buffer(tokens, 512), kit.buffer(1, 512));
         let norm = NormWeight { weight: &weight, eps: 1e-6 };
@@ -97,7 +97,7 @@ fn rows(tokens: usize) -> Case {
 /// `hyper_mix_norm` with a product behind it, twice.
 fn mixes(tokens: usize) -> Case {
     let settings = HyperSettings { streams: 4, iterations: 20, eps: 1e-6, rms_eps: 1e-6 };
-    let case = Case::new(format!("hyper_mix_norm x{tokens}"), 1e-4, move |kit| {
+    let case = Case::new(format!("fused: hyper_mix_norm x{tokens}"), 1e-4, move |kit| {
         let mix = HyperMix {
             matrix: kit.weight(Format::F16, 1, 24, 4 * 256),
             base: kit.buffer(1, 24),
