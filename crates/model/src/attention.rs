@@ -1,5 +1,7 @@
 //! Attention of one layer: latent queries, one shared key-value row per token, compressed rows
 //! beyond the window, grouped output projection.
+//!
+//! Products that wait for nothing but the layer's input come first, all at once.
 
 use backend::ops::attend::{Beyond, Visible};
 use backend::ops::compress::{Compressor, CompressorPlace};

@@ -256,8 +256,8 @@ impl Gpu {
             .map_err(failed("asking for shared memory"))
     }
 
-    /// Starts one kernel; where the architecture can, before those in front of it have ended: kernels
-    /// wait for them themselves (`begin` in common.cuh).
+    /// Starts one kernel; where the architecture can, before those in front of it have ended:
+    /// kernels wait for them themselves (`begin` in common.cuh).
     ///
     /// # Errors
     /// The driver refuses it.

@@ -285,8 +285,8 @@ impl Cuda {
         }
     }
 
-    /// More shared memory than every kernel has must be asked for. What a kernel has of its own counts
-    /// as well, so any dynamic memory is asked for, once.
+    /// More shared memory than every kernel has must be asked for. What a kernel has of its own
+    /// counts as well, so any dynamic memory is asked for, once.
     fn allow(&mut self, function: Function, bytes: usize) -> Result<(), Error> {
         let allowed = self.allowed.entry(function).or_default();
         if bytes <= *allowed {

@@ -20,8 +20,8 @@ fn every_level_and_thread_count_gives_the_same_bits() {
             case.results(&mut CpuSimd::new(&threads, level))
         };
         let want = results(Level::Portable, 1);
-        // Products round activations to 8 bits: their tolerances are another matter. Cases of fusions
-        // end with one.
+        // Products round activations to 8 bits: their tolerances are another matter. Cases of
+        // fusions end with one.
         if !case.name.starts_with("fused")
             && ["hyper", "norm", "rope", "rotate", "embed"]
                 .iter()

@@ -1,5 +1,7 @@
-//! Cases of the fusions, with few tokens and with many. The second time a fusion runs, a backend may
-//! keep copies that products have asked for: so each is followed by such a product, and repeated.
+//! Cases of the fusions, with few tokens and with many.
+//!
+//! The second time a fusion runs, a backend may keep copies that products have asked for: so each
+//! is followed by such a product, and repeated.
 
 use gguf::Format;
 

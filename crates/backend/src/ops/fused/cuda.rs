@@ -1,5 +1,7 @@
-//! Fusions on CUDA: those that spare a decoding step launches. Kernels are in the files of the
-//! families whose operations they join.
+//! Fusions on CUDA: those that spare a decoding step launches.
+//!
+//! Kernels are in the files of the families whose operations they join. Many tokens fill the device
+//! with each plain operation, so most fusions are for few of them.
 
 use super::{Fused, NormWeight};
 use crate::cuda::{Cuda, values, words};
