@@ -137,7 +137,7 @@ fn a_route_to_an_expert_that_does_not_exist_is_named() {
 
 #[test]
 fn feeds_are_checked_before_anything_changes() {
-    let limits = Limits { sessions: 1, context: 256, ..LIMITS };
+    let limits = Limits { sessions: 1, slots: 1, context: 256, ..LIMITS };
     let mut rig = Rig::with(&tiny(), Options { limits, ..OPTIONS });
     let prompt = &prompts()["p130"];
     let mut cache = rig.model.open(&mut rig.cpu).expect("a session");
