@@ -102,7 +102,8 @@ fn turns_write_what_is_new() {
     }
 }
 
-/// A session that goes back to an anchor holds another conversation, whose saving is its own matter.
+/// A session that goes back to an anchor holds another conversation, and saving that is its own
+/// matter.
 #[test]
 fn a_branch_is_saved_although_the_trunk_was() {
     let folder = tempfile::tempdir().expect("a temporary folder");
