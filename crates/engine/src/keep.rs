@@ -6,6 +6,7 @@
 
 use model::Snapshot;
 use spec::TokenId;
+use text::Tokenizer;
 
 use crate::resume::{Asked, State, plan};
 use crate::spelling::{hash, read, spell};
@@ -55,7 +56,8 @@ impl Engine {
         let (resume, found) = self.planned(session, prompt, true);
         if let Plan::Load { checkpoint, .. } = resume.plan {
             let ready = |session: &Session| !session.logits.is_empty() || !resume.feed.is_empty();
-            if self.load(session, found[checkpoint]).is_ok() && ready(session) {
+            let loaded = self.load(session, found[checkpoint]).is_ok();
+            if loaded && ready(session) && self.begins(&session.tokens, prompt) {
                 self.keep(session, true);
                 return Ok(resume);
             }
@@ -65,6 +67,12 @@ impl Engine {
             return self.carry_out(session, resume);
         }
         self.carry_out(session, resume)
+    }
+
+    /// Whether `tokens` begin `prompt`, or their text does.
+    fn begins(&self, tokens: &[TokenId], prompt: &[TokenId]) -> bool {
+        let spelled = |text: &Tokenizer| spell(text, prompt).starts_with(&spell(text, tokens));
+        prompt.starts_with(tokens) || self.tokenizer.as_deref().is_some_and(spelled)
     }
 
     fn carry_out(&mut self, session: &mut Session, resume: Resume) -> Result<Resume, Error> {

@@ -75,10 +75,14 @@ impl Session {
         self.tokens.clear();
         self.logits.clear();
         self.saved = 0;
+        self.notes.clear();
     }
 
-    /// Says which tokens the cache holds, after it was brought to another state.
+    /// Says which tokens the cache holds, after it was brought to another state. That it was saved
+    /// is not known of this one.
     pub(crate) fn replace(&mut self, tokens: Vec<TokenId>, logits: &[f32]) {
+        self.saved = 0;
+        self.notes.clear();
         self.tokens = tokens;
         self.logits.clear();
         self.logits.extend_from_slice(logits);

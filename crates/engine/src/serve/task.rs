@@ -143,9 +143,9 @@ impl Task {
         let most = (given - 1).min(wanted.saturating_sub(1)).min(room.saturating_sub(1));
         let mut tokens = vec![next];
         if most > 0 {
-            let mut so_far = self.session.tokens().to_vec();
-            so_far.push(next);
-            tokens.extend(self.drafter.draft(&so_far, most));
+            self.session.tokens.push(next);
+            tokens.extend(self.drafter.draft(&self.session.tokens, most));
+            self.session.tokens.pop();
         }
         Part { outputs: tokens.len(), tokens }
     }

@@ -178,10 +178,17 @@ impl Worker {
         }
     }
 
+    /// Who has heard everything is gone; the others are waited for.
+    fn leave(&mut self, mut leaving: Leaving) {
+        if !leaving.outbox.flush() {
+            self.leaving.push(leaving);
+        }
+    }
+
     fn refuse(&mut self, waiting: Waiting, error: Error) {
         let Waiting { mut outbox, place, .. } = waiting;
         outbox.push(Event::Failed(Arc::new(error)));
-        self.leaving.push(Leaving { outbox, _place: place });
+        self.leave(Leaving { outbox, _place: place });
     }
 
     fn start(&mut self, mut waiting: Waiting) -> Result<(), (Box<Waiting>, Error)> {
@@ -396,7 +403,7 @@ impl Worker {
     /// Ends a request; its state is kept, and its session waits for the next one.
     fn finish(&mut self, i: usize, finish: Finish) {
         let (mut session, leaving) = self.running.remove(i).finish(finish);
-        self.leaving.push(leaving);
+        self.leave(leaving);
         self.engine.keep(&mut session, true);
         self.engine.save(&mut session, Reason::TurnEnd);
         if !session.tokens().is_empty() {
@@ -406,6 +413,6 @@ impl Worker {
 
     fn fail(&mut self, i: usize, error: Arc<Error>) {
         let leaving = self.running.remove(i).fail(error);
-        self.leaving.push(leaving);
+        self.leave(leaving);
     }
 }

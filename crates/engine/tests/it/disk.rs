@@ -102,6 +102,26 @@ fn turns_write_what_is_new() {
     }
 }
 
+/// A session that goes back to an anchor holds another conversation, and saving that is its own
+/// matter.
+#[test]
+fn a_branch_is_saved_although_the_trunk_was() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let policy = Policy { cold_max: 0, continued: 0, turn: 500, ..EAGER };
+    let mut engine = open(&tiny(), options(), on_disk(folder.path(), policy)).expect("an engine");
+    let mut session = engine.open_session().expect("a session");
+    let trunk = conversation(1, 1300);
+    let branch = [&trunk[..1100], &conversation(6, 100)].concat();
+    for (text, back) in [(&trunk, false), (&branch, true)] {
+        let synced = engine.sync(&mut session, text, &mut |_| engine::Flow::Continue);
+        let plan = synced.expect("a sync").plan;
+        assert_eq!(matches!(plan, engine::Plan::Rewind { from: 1024, .. }), back, "{plan:?}");
+        engine.save_turn(&mut session);
+        let saved = engine.flush_checkpoints();
+        assert!(saved.len() == 1 && saved[0].result.is_ok(), "{saved:?}");
+    }
+}
+
 #[test]
 fn notes_come_back() {
     let folder = tempfile::tempdir().expect("a temporary folder");

@@ -9,3 +9,4 @@ mod sampler;
 mod serve;
 mod session;
 mod shared;
+mod spelling;
