@@ -37,7 +37,8 @@ DEVICE void begin() {
     wait_for_inputs();
 }
 
-// A value that no kernel changes: it may be read at any time, and early.
+// A value that no kernel changes, which alone may be read like this: at any time, early, and through
+// caches that do not see what kernels in front write.
 template <typename T>
 DEVICE T fixed(const T *at) { return __ldg(at); }
 

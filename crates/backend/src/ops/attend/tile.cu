@@ -77,11 +77,11 @@ DEVICE Fetched fetch(const Call &call, const Seen &s, u32 key, u32 row) {
     RowPlace place = place_of(call, s, key, row);
 #pragma unroll
     for (u32 g = 0; g < GROUPS; g++)
-        f.codes[g] = __ldg((const uint2 *)place.first + g * FETCHERS + part);
+        f.codes[g] = ((const uint2 *)place.first)[g * FETCHERS + part];
 #pragma unroll
     for (u32 g = 0; g < ROTARIES; g++)
-        f.rotary[g] = __ldg((const uint4 *)place.second + g * FETCHERS + part);
-    if (part < GROUPS) f.scale = scale_pair(__ldg(place.third + part));
+        f.rotary[g] = ((const uint4 *)place.second)[g * FETCHERS + part];
+    if (part < GROUPS) f.scale = scale_pair(place.third[part]);
     return f;
 }
 
@@ -118,7 +118,7 @@ DEVICE void place_queries(const Pool &pool, const float *q, u32 count) {
 #pragma unroll 4
     for (u32 i = threadIdx.x; i < HEADS * WIDTH / 4; i += THREADS) {
         u32 head = i / (WIDTH / 4), four = i % (WIDTH / 4);
-        float4 v = head < count ? __ldg((const float4 *)q + i) : float4{};
+        float4 v = head < count ? ((const float4 *)q)[i] : float4{};
         u32 a = pair_of(v.x, v.y), b = pair_of(v.z, v.w);
         u32 word = swizzled(head, four / 2, CHUNKS) * 4 + four % 2 * 2;
         *(uint2 *)(pool.high_words + word) = make_uint2(a, b);
