@@ -1,12 +1,11 @@
 // Products of BF16 on tensor cores, and the loads that feed them: for kernels whose rows are exact in
-// BF16. A float that is not is taken as two of them, its rounding and the rest: sixteen bits.
+// BF16. A float that is not is taken as two of them, its rounding and the rest: sixteen bits. Comes
+// after shared.cuh.
 //
 // Tiles in shared memory are swizzled: chunk `c` (eight values, 16 bytes) of row `r` lies where chunk
 // c ^ (r mod 8) would, so that eight rows' chunks `c` are in different banks.
 
 #define CHUNK 8
-
-DEVICE u32 shared_address(const void *at) { return (u32)__cvta_generic_to_shared(at); }
 
 // Chunk `c` of row `r` of a tile of `chunks` chunks per row.
 DEVICE u32 swizzled(u32 r, u32 c, u32 chunks) { return r * chunks + (c ^ (r & 7)); }
@@ -34,12 +33,6 @@ DEVICE u32 pair_product(u32 a, u32 b) {
 DEVICE u32 scale_pair(u32 exponent) {
     u32 bits = exponent == 255 ? 0x7fc0 : exponent == 0 ? 0x40 : exponent << 7;
     return bits << 16 | bits;
-}
-
-// Four matrices of eight rows of 16 bytes; lane i names a row of matrix i / 8.
-DEVICE void load4(u32 (&to)[4], u32 address) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3]) : "r"(address) : "memory");
 }
 
 // Two matrices, transposed; lanes 0 to 15 name their rows.

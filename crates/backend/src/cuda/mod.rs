@@ -32,9 +32,6 @@ pub const COMMON: &str = include_str!("common.cuh");
 /// Source of units that read or write KV rows.
 pub const ROWS: &str = include_str!("rows.cuh");
 
-/// Source of units that multiply BF16 on tensor cores.
-pub const MMA: &str = include_str!("mma.cuh");
-
 /// How fast memory is.
 pub static READ: Unit = Unit {
     name: "read",
@@ -288,12 +285,11 @@ impl Cuda {
     /// More shared memory than every kernel has must be asked for. What a kernel has of its own
     /// counts as well, so any dynamic memory is asked for, once.
     fn allow(&mut self, function: Function, bytes: usize) -> Result<(), Error> {
-        let allowed = self.allowed.entry(function).or_default();
-        if bytes <= *allowed {
-            return Ok(());
+        if bytes > self.allowed.get(&function).copied().unwrap_or(0) {
+            self.gpu.allow_shared(function, bytes as u32)?;
+            self.allowed.insert(function, bytes);
         }
-        *allowed = bytes;
-        self.gpu.allow_shared(function, bytes as u32)
+        Ok(())
     }
 
     /// Starts what was recorded.

@@ -1,5 +1,5 @@
 // Products of a tile of weight rows with a tile of tokens, on tensor cores. A unit that includes this
-// comes after weights.cuh and copies.cuh, and is compiled for one quantized FORMAT.
+// comes after weights.cuh and shared.cuh, and is compiled for one quantized FORMAT.
 //
 // A block of 256 threads takes 128 weight rows and TOKENS tokens, through the columns in stages of 128.
 // Every stage has its weights decoded to whole numbers of 8 bits in shared memory, once for all tokens,
@@ -46,13 +46,6 @@ struct Stage {
         halves = (float2 *)(minima + 2 * BLOCKS * TILE_ROWS);
     }
 };
-
-// Four matrices of eight rows of 16 bytes; lane i names a row of matrix i / 8.
-DEVICE void matrices(u32 (&to)[4], const i8 *row) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-                 : "r"(shared_address(row)) : "memory");
-}
 
 // Sixteen rows times eight tokens over 32 columns, as floats that are larger by SHIFTED's.
 DEVICE void multiply(u32 (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
@@ -224,7 +217,7 @@ DEVICE void multiply_stage(Sums<PAIRS> &sums, const Stage<PAIRS * 32> &s, u32 co
         float scales[2][2];
 #pragma unroll
         for (int m = 0; m < 2; m++) {
-            matrices(a[m], weights + m * 16 * STRIDE + k * 32);
+            load4(a[m], shared_address(weights + m * 16 * STRIDE + k * 32));
             scales[m][0] = s.scales[k * TILE_ROWS + row + m * 16];
             scales[m][1] = s.scales[k * TILE_ROWS + row + m * 16 + 8];
         }
@@ -232,7 +225,7 @@ DEVICE void multiply_stage(Sums<PAIRS> &sums, const Stage<PAIRS * 32> &s, u32 co
         for (int j = 0; j < PAIRS; j++) {
             if (!FULL && pair_of(j) >= count) break;
             u32 b[4], d[2][2][4];
-            matrices(b, codes + j * 32 * STRIDE + k * 32);
+            load4(b, shared_address(codes + j * 32 * STRIDE + k * 32));
 #pragma unroll
             for (int i = 0; i < 4; i++) multiply(d[i / 2][i % 2], a[i % 2], b[i / 2 * 2], b[i / 2 * 2 + 1]);
 #pragma unroll

@@ -7,8 +7,10 @@ use crate::ops;
 
 /// Weights as they are stored; its unit has a parameter `FORMAT`.
 pub const WEIGHTS: &str = include_str!("weights.cuh");
-/// Copies to shared memory.
-pub const COPIES: &str = include_str!("copies.cuh");
+/// Shared memory.
+pub const SHARED: &str = include_str!("shared.cuh");
+/// Products of BF16 on tensor cores.
+pub const MMA: &str = include_str!("mma.cuh");
 /// Tiles on tensor cores, for a quantized `FORMAT`.
 pub const TILE: &str = include_str!("tile.cuh");
 

@@ -8,7 +8,7 @@
 use super::{Attend, Beyond, Visible};
 use crate::cuda::driver::Address;
 use crate::cuda::kernels::{Unit, Values};
-use crate::cuda::{COMMON, Cuda, MMA, ROWS, words};
+use crate::cuda::{COMMON, Cuda, ROWS, units, words};
 use crate::ops::kv::cuda::{LAYOUT, layout_values};
 use crate::ops::kv::{RowFormat, RowLayout};
 use crate::{Buffer, KvPools, PAGE_TOKENS, Step};
@@ -26,7 +26,7 @@ pub static ATTEND: Unit = Unit {
 /// Attention over packed rows of one layout, on tensor cores, for 16 or 32 heads at a time.
 pub static ATTEND_TILE: Unit = Unit {
     name: "attend_tile",
-    source: &[COMMON, ROWS, MMA, SEEN, include_str!("tile.cu")],
+    source: &[COMMON, ROWS, units::SHARED, units::MMA, SEEN, include_str!("tile.cu")],
     parameters: &["KIND", "PACKED", "ROUNDED", "PLAIN", "ROTARY", "HEADS"],
     kernels: &["attend_tile"],
 };
@@ -58,6 +58,15 @@ struct Cut {
     parts: usize,
 }
 
+/// The rows beyond the window, as kernels take them: `beyond` in seen.cuh is the kind.
+struct Compressed {
+    kind: u32,
+    offset: u64,
+    ratio: usize,
+    picks: Address,
+    top_k: usize,
+}
+
 /// Shared memory of a block on tensor cores: queries twice in BF16, 32 rows of keys, scores, and a
 /// number per head and key.
 fn tile_bytes(heads: usize, width: usize) -> usize {
@@ -83,12 +92,7 @@ impl Cuda {
     /// The arguments that both kernels share; see `CALL_ARGUMENTS` in `seen.cuh`.
     fn call_arguments(&self, visible: &Visible, step: &Step, kv: &KvPools) -> Vec<u64> {
         let Visible { fresh, ring, beyond } = visible;
-        let (paged, picks, top_k, beyond) = match beyond {
-            Beyond::Nothing => (None, 0, 0, 0u32),
-            Beyond::All(paged) => (Some(paged), 0, 0, 1),
-            Beyond::Picked(paged, picks) => (Some(paged), self.at(picks), picks.width, 2),
-        };
-        let (offset, ratio) = paged.map_or((0, 1), |paged| (paged.offset as u64, paged.ratio));
+        let Compressed { kind, offset, ratio, picks, top_k } = self.compressed(beyond);
         let (slots, slot_bytes) = self.pages(&kv.slots);
         let (pages, page_bytes) = self.pages(&kv.pages);
         let (positions, owners) = (self.at(&step.positions), self.at(&step.owners));
@@ -112,9 +116,19 @@ impl Cuda {
             ratio,
             picks,
             top_k,
-            beyond
+            kind
         ]
         .to_vec()
+    }
+
+    fn compressed(&self, beyond: &Beyond) -> Compressed {
+        let (kind, paged, picks, top_k) = match beyond {
+            Beyond::Nothing => (0, None, 0, 0),
+            Beyond::All(paged) => (1, Some(paged), 0, 0),
+            Beyond::Picked(paged, picks) => (2, Some(paged), self.at(picks), picks.width),
+        };
+        let (offset, ratio) = paged.map_or((0, 1), |paged| (paged.offset as u64, paged.ratio));
+        Compressed { kind, offset, ratio, picks, top_k }
     }
 
     /// Joins parts `at` to `out`.
@@ -126,15 +140,10 @@ impl Cuda {
         step: &Step,
         out: Address,
     ) {
-        let (picks, top_k, beyond, ratio) = match &visible.beyond {
-            Beyond::Nothing => (0, 0, 0u32, 1),
-            Beyond::All(paged) => (0, 0, 1, paged.ratio),
-            Beyond::Picked(paged, picks) => (self.at(picks), picks.width, 2, paged.ratio),
-        };
+        let Compressed { kind, ratio, picks, top_k, .. } = self.compressed(&visible.beyond);
         let (heads, ring, parts) = (sinks.width, visible.ring.rows, cut.parts);
         let (sinks, positions) = (self.at(sinks), self.at(&step.positions));
-        let args =
-            words![at, sinks, positions, picks, ratio, ring, top_k, beyond, heads, parts, out];
+        let args = words![at, sinks, positions, picks, ratio, ring, top_k, kind, heads, parts, out];
         let unit = (&ATTEND, layout_values(layout), "merge");
         let block = ((layout.width() / 4) as u32, 4 * parts);
         self.record_shared(unit, [step.rows, heads, 1], block, args);

@@ -71,7 +71,7 @@ pub static GROUPED: Unit = Unit {
         COMMON,
         EXPERTS,
         units::WEIGHTS,
-        units::COPIES,
+        units::SHARED,
         units::TILE,
         include_str!("grouped.cu"),
     ],

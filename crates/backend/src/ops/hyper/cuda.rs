@@ -1,7 +1,8 @@
-//! Hyper-connections on CUDA: one product for the coefficients, one block of threads per token.
+//! Hyper-connections on CUDA: one product for the coefficients, then one block of threads per token;
+//! or, for few tokens of four streams, all of it by a cluster of blocks per token.
 //!
-//! The product is taken with the raw streams; the norm is a factor per token, which the second
-//! kernel finds while it has the streams in hand.
+//! The product is taken with the raw streams; the norm is a factor per token, which is found while
+//! the streams are in hand.
 
 use super::{Hyper, HyperMix, HyperSettings};
 use crate::cuda::driver::Address;

@@ -5,7 +5,7 @@
 
 use super::Index;
 use crate::cuda::kernels::Unit;
-use crate::cuda::{COMMON, Cuda, MMA, ROWS, values, words};
+use crate::cuda::{COMMON, Cuda, ROWS, units, values, words};
 use crate::ops::kv::cuda::{KV, LAYOUT, layout_values};
 use crate::ops::kv::{PagedRows, RowFormat, RowLayout};
 use crate::{Buffer, KvPools, PAGE_TOKENS, Step};
@@ -21,7 +21,7 @@ pub static SCORE: Unit = Unit {
 /// Scores of packed rows of one layout, on tensor cores.
 pub static SCORE_TILE: Unit = Unit {
     name: "score_tile",
-    source: &[COMMON, ROWS, MMA, include_str!("tile.cu")],
+    source: &[COMMON, ROWS, units::SHARED, units::MMA, include_str!("tile.cu")],
     parameters: LAYOUT,
     kernels: &["score_tile"],
 };

@@ -32,7 +32,7 @@ pub static GEMV: Unit = Unit {
 /// Products for many tokens with quantized weights.
 pub static GEMM: Unit = Unit {
     name: "gemm",
-    source: &[COMMON, units::WEIGHTS, units::COPIES, units::TILE, include_str!("gemm.cu")],
+    source: &[COMMON, units::WEIGHTS, units::SHARED, units::TILE, include_str!("gemm.cu")],
     parameters: &["FORMAT"],
     kernels: &["gemm64", "gemm128"],
 };
@@ -40,7 +40,7 @@ pub static GEMM: Unit = Unit {
 /// Products for many tokens with weights of float precision.
 pub static SGEMM: Unit = Unit {
     name: "sgemm",
-    source: &[COMMON, units::WEIGHTS, units::COPIES, include_str!("sgemm.cu")],
+    source: &[COMMON, units::WEIGHTS, units::SHARED, include_str!("sgemm.cu")],
     parameters: &["FORMAT"],
     kernels: &["sgemm", "sgemm_narrow"],
 };
@@ -85,10 +85,10 @@ pub(crate) fn tile_bytes(format: Format, tokens: usize) -> usize {
 /// fill its copy as well ([`Cuda::edit_rounded`]).
 #[derive(Default)]
 pub struct Rounded {
-    copies: HashMap<usize, Copy>,
+    copies: HashMap<usize, RoundedCopy>,
 }
 
-struct Copy {
+struct RoundedCopy {
     memory: Memory,
     /// Values of the whole buffer.
     capacity: usize,
@@ -110,7 +110,7 @@ impl Rounded {
     }
 }
 
-impl Copy {
+impl RoundedCopy {
     fn places(&self, floats: Address) -> Activations {
         Activations::rounded(self.memory.address, self.capacity, floats)
     }
@@ -178,12 +178,12 @@ impl Cuda {
     }
 
     /// A buffer's copy, made if it has none; `None` if there is no memory, which is reported.
-    fn rounded_copy(&mut self, x: &Buffer<f32>) -> Option<&mut Copy> {
+    fn rounded_copy(&mut self, x: &Buffer<f32>) -> Option<&mut RoundedCopy> {
         let capacity = x.rows * x.width;
         if !self.rounded.copies.contains_key(&x.id) {
             let memory = self.gpu.allocate(rounded_bytes(1, capacity), "rounded activations");
             let memory = memory.map_err(|error| self.fail(error)).ok()?;
-            self.rounded.copies.insert(x.id, Copy { memory, capacity, valid: 0 });
+            self.rounded.copies.insert(x.id, RoundedCopy { memory, capacity, valid: 0 });
         }
         self.rounded.copies.get_mut(&x.id)
     }

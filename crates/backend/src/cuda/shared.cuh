@@ -1,7 +1,14 @@
-// Asynchronous copies to shared memory; zeros if the source is not `there`.
+// Shared memory: addresses in it, copies to it, and loads of matrices from it.
 
 DEVICE u32 shared_address(const void *at) { return (u32)__cvta_generic_to_shared(at); }
 
+// Four matrices of eight rows of 16 bytes; lane i names a row of matrix i / 8.
+DEVICE void load4(u32 (&to)[4], u32 address) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3]) : "r"(address) : "memory");
+}
+
+// Asynchronous copies; zeros if the source is not `there`.
 DEVICE void copy16(void *to, const void *from, bool there) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
                  :: "r"(shared_address(to)), "l"(from), "r"(there ? 16 : 0) : "memory");
