@@ -97,14 +97,15 @@ impl Engine {
     /// Hands the state of `session` to the writer, if there is one and the policy wants it. A state
     /// that the queue has no room for is not saved.
     pub(crate) fn save(&mut self, session: &mut Session, reason: Reason) {
-        let Some(kept) = &self.checkpoints else { return };
+        let Engine { model, backend, checkpoints: Some(kept), tokenizer, .. } = self else {
+            return;
+        };
         let tokens = session.tokens.len();
         if tokens == 0 || !kept.policy.wants(reason, tokens, session.saved) {
             return;
         }
         let (full, part) = session.cache.pages().split_at(tokens / PAGE_TOKENS);
-        let Engine { model, backend, checkpoints, tokenizer, .. } = self;
-        let store = checkpoints.as_ref().expect("asked above").writer.store();
+        let store = kept.writer.store();
         let source = |page: &Page| {
             if let Some(key) = page.name().map(PageKey).filter(|key| store.has_page(key)) {
                 return PageSource::Known(key);
@@ -122,7 +123,7 @@ impl Engine {
         let ids = session.tokens.iter().map(|token| token.0).collect();
         let (logits, notes) = (session.logits.clone(), session.notes.clone());
         let entry = Entry { tokens: ids, text, pages, tail, logits, notes, reason };
-        if checkpoints.as_ref().expect("asked above").writer.submit(entry).is_ok() {
+        if kept.writer.submit(entry).is_ok() {
             session.saved = tokens;
         }
     }

@@ -9,7 +9,7 @@ use spec::TokenId;
 use text::Tokenizer;
 
 use crate::resume::{Asked, State, plan};
-use crate::spelling::{hash, read, spell};
+use crate::spelling::{hash, prefix_hashes, read, spell};
 use crate::tree::{AnchorId, Kept};
 use crate::{Engine, Error, Plan, Resume, Session};
 
@@ -117,7 +117,7 @@ impl Engine {
             State { id, len, spelling: spelling(&tokens), tokens, ready }
         };
         let by_tokens = self.tree.find(prompt).map(|(id, _)| id);
-        let by_text = self.tree.find_spelled(|bytes| spelled.get(..bytes).map(hash));
+        let by_text = self.tree.find_spelled(prefix_hashes(&spelled));
         let anchors: Vec<_> = by_tokens.into_iter().chain(by_text).map(state).collect();
         let (len, tokens, spelling) = (live.len(), live.to_vec(), spelling(live));
         let live = State { id: (), len, tokens, spelling, ready };

@@ -59,3 +59,14 @@ pub fn read(tokenizer: &Tokenizer, mut spelling: &[u8]) -> Option<Vec<TokenId>> 
 pub fn hash(spelling: &[u8]) -> [u8; 32] {
     *blake3::hash(spelling).as_bytes()
 }
+
+/// The hashes of beginnings of a spelling, by their lengths, which must ascend: one pass for all.
+/// `None` beyond its end.
+pub fn prefix_hashes(spelling: &[u8]) -> impl FnMut(usize) -> Option<[u8; 32]> {
+    let (mut hasher, mut hashed) = (blake3::Hasher::new(), 0);
+    move |bytes| {
+        hasher.update(spelling.get(hashed..bytes)?);
+        hashed = bytes;
+        Some(*hasher.finalize().as_bytes())
+    }
+}

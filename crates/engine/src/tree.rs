@@ -159,6 +159,7 @@ impl<P: Share> Tree<P> {
     }
 
     /// The anchor whose spelling is the longest that `known` has: of so many bytes, with this hash.
+    /// It is asked for one length after the other, in ascending order.
     pub fn find_spelled(
         &self,
         mut known: impl FnMut(usize) -> Option<[u8; 32]>,
@@ -166,11 +167,13 @@ impl<P: Share> Tree<P> {
         let anchors = self.nodes.iter().flat_map(|node| &node.anchors);
         let mut spelled: Vec<_> =
             anchors.filter_map(|anchor| Some((anchor.kept.spelled?, anchor.id))).collect();
-        spelled.sort_unstable_by(|a, b| b.cmp(a));
+        spelled.sort_unstable();
         let mut same = |((bytes, hash), _): &((usize, [u8; 32]), AnchorId)| {
             known(*bytes).is_some_and(|known| known == *hash)
         };
-        spelled.into_iter().find(|entry| same(entry)).map(|(_, id)| id)
+        // Not from the end: whoever knows hashes takes one pass for all lengths.
+        let found = spelled.into_iter().filter(|entry| same(entry)).reduce(|_, longer| longer);
+        found.map(|(_, id)| id)
     }
 
     /// The tokens before an anchor.

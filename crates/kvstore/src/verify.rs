@@ -3,7 +3,7 @@
 //! Manifests are checked whenever a folder is opened; what was met then is part of the result. The
 //! folder is not changed. Whoever asks gets a list of flaws and of the checkpoints they cost.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use crate::catalog::{Block, PackKind};
 use crate::error::Error;
@@ -101,10 +101,10 @@ impl Store {
 
     /// Checkpoints that are broken for a reason that was not met on the way.
     fn add_broken(&self, flaws: &mut Vec<Flaw>) {
-        let known: HashMap<Id, ()> =
-            flaws.iter().flat_map(|flaw| &flaw.checkpoints).map(|id| (*id, ())).collect();
+        let known: HashSet<Id> =
+            flaws.iter().flat_map(|flaw| &flaw.checkpoints).copied().collect();
         for info in self.list() {
-            if let (Some(why), false) = (&info.broken, known.contains_key(&info.id)) {
+            if let (Some(why), false) = (&info.broken, known.contains(&info.id)) {
                 let problem = format!("checkpoint {}: {why}", info.id);
                 flaws.push(Flaw { problem, checkpoints: vec![info.id] });
             }

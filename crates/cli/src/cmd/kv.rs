@@ -34,11 +34,16 @@ pub fn kv(meant: &Kv, terminal: &Terminal) -> Result<Exit> {
     }
 }
 
-/// The folder, for reading.
-fn look(dir: &Path) -> Result<Store> {
+fn expect_folder(dir: &Path) -> Result<()> {
     if !dir.is_dir() {
         bail!("{}: no such folder; name another with --kv-dir", dir.display());
     }
+    Ok(())
+}
+
+/// The folder, for reading.
+fn look(dir: &Path) -> Result<Store> {
+    expect_folder(dir)?;
     Ok(Store::look(dir)?)
 }
 
@@ -108,7 +113,7 @@ fn read_all(store: &Store, terminal: &Terminal) -> Option<Verified> {
 }
 
 fn remove(dir: &Path, which: &Which, json: bool, terminal: &Terminal) -> Result<Exit> {
-    look(dir)?;
+    expect_folder(dir)?;
     let store = Store::manage(dir)?;
     let before = store.bytes();
     let damaged = matches!(which, Which::Some { damaged: true, .. });

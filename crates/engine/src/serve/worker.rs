@@ -222,12 +222,10 @@ impl Worker {
         let prompt = waiting.request.prompt.as_slice();
         self.engine.check_prompt(prompt.len(), 1)?;
         self.engine.check_tokens(prompt)?;
-        let holds = |session: &&Session| prompt.starts_with(session.tokens());
-        let best = self.idle.iter().filter(holds).map(|session| session.tokens().len()).max();
-        let best = best.and_then(|len| {
-            self.idle.iter().position(|s| s.tokens().len() == len && prompt.starts_with(s.tokens()))
-        });
-        let mut session = match best {
+        // Of those that hold a beginning of the prompt the longest; of equal ones the first.
+        let holds = |i: &usize| prompt.starts_with(self.idle[*i].tokens());
+        let best = (0..self.idle.len()).rev().filter(holds);
+        let mut session = match best.max_by_key(|i| self.idle[*i].tokens().len()) {
             Some(i) => self.idle.remove(i),
             None => self.empty_session()?,
         };
