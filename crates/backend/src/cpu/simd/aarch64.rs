@@ -1,9 +1,10 @@
-//! The sixteen lanes on 64-bit ARM: NEON, and NEON with the dot products of ARMv8.2.
+//! The sixteen lanes on 64-bit ARM: NEON, NEON with the dot products of ARMv8.2, and with those of
+//! the i8mm extension, which multiply bytes without sign by bytes with one, as codes and
+//! activations are: wide codes need no shift then.
 //!
 //! A vector is four registers. The dot products are written as assembly, since their intrinsics are
-//! not in the stable compiler. The matrix products of the i8mm extension are not used: `smmla`
-//! takes two rows and eight columns of each, which is another packing, and `usdot`, which fits,
-//! would save no more than the shift of wide codes.
+//! not in the stable compiler. The matrix products of i8mm are not used: `usmmla` takes two rows
+//! and eight columns of each, which is another packing than the one that files are read in.
 //!
 //! `unsafe` stands here in three forms only. Intrinsics without pointers are called in functions
 //! that are compiled into a wrapper with their target features; loads and stores take their address
@@ -26,6 +27,8 @@ pub enum Level {
     Neon,
     /// NEON with dot products of bytes: ARMv8.2 with `dotprod`, Apple M1, Graviton 2 and newer.
     NeonDot,
+    /// NEON with dot products of mixed signs: ARMv8.6 with `i8mm`, Apple M2, Graviton 3 and newer.
+    NeonI8mm,
 }
 
 impl Level {
@@ -36,6 +39,9 @@ impl Level {
             levels.push(Level::Neon);
             if is_aarch64_feature_detected!("dotprod") {
                 levels.push(Level::NeonDot);
+                if is_aarch64_feature_detected!("i8mm") {
+                    levels.push(Level::NeonI8mm);
+                }
             }
         }
         levels
@@ -47,6 +53,7 @@ impl Level {
             Level::Portable => "portable",
             Level::Neon => "NEON",
             Level::NeonDot => "NEON dotprod",
+            Level::NeonI8mm => "NEON i8mm",
         }
     }
 
@@ -59,23 +66,37 @@ impl Level {
             Level::Neon => unsafe { run_neon(kernel) },
             // SAFETY: as above.
             Level::NeonDot => unsafe { run_neon_dot(kernel) },
+            // SAFETY: as above.
+            Level::NeonI8mm => unsafe { run_neon_i8mm(kernel) },
         }
     }
 }
 
 #[target_feature(enable = "neon")]
 fn run_neon<K: Kernel>(kernel: K) -> K::Out {
-    kernel.run::<Neon<false>>()
+    kernel.run::<Neon<MULTIPLY>>()
 }
 
 #[target_feature(enable = "neon,dotprod")]
 fn run_neon_dot<K: Kernel>(kernel: K) -> K::Out {
-    kernel.run::<Neon<true>>()
+    kernel.run::<Neon<DOT>>()
 }
 
-/// Four vectors of four; whether the processor has dot products.
+#[target_feature(enable = "neon,dotprod,i8mm")]
+fn run_neon_i8mm<K: Kernel>(kernel: K) -> K::Out {
+    kernel.run::<Neon<MIXED_DOT>>()
+}
+
+/// Products of bytes are widened and added.
+const MULTIPLY: u8 = 0;
+/// There are dot products of bytes with a sign.
+const DOT: u8 = 1;
+/// And of bytes without one by bytes with one.
+const MIXED_DOT: u8 = 2;
+
+/// Four vectors of four; how the processor multiplies bytes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Neon<const DOT: bool>;
+pub(crate) struct Neon<const BYTES: u8>;
 
 /// Applies an expression to every quarter.
 macro_rules! quarters {
@@ -92,7 +113,7 @@ macro_rules! quarters {
     };
 }
 
-impl<const DOT: bool> Simd for Neon<DOT> {
+impl<const BYTES: u8> Simd for Neon<BYTES> {
     type F = [float32x4_t; 4];
     type I = [int32x4_t; 4];
 
@@ -231,15 +252,16 @@ impl<const DOT: bool> Simd for Neon<DOT> {
         x: [&[i8; BLOCK]; T],
         start: [i32; T],
     ) -> [Self::I; T] {
-        // SAFETY: NEON is there, and dot products if `DOT`; the activations of a token are two
-        // vectors.
+        // SAFETY: NEON is there, and the dot products that `BYTES` says; the activations of a token
+        // are two vectors.
         unsafe {
             let (mut first, mut halves) = ([vdupq_n_s32(0); T], [[vdupq_n_s8(0); 2]; T]);
             for t in 0..T {
                 let at = x[t].as_ptr();
                 halves[t] = [vld1q_s8(at), vld1q_s8(at.add(16))];
-                // Products are signed: wide codes are made smaller by 128, and the sums larger.
-                let shift = if SIGNED {
+                // Where products are signed, wide codes are made smaller by 128, and the sums
+                // larger.
+                let shift = if SIGNED && BYTES != MIXED_DOT {
                     128 * i32::from(vaddlvq_s8(halves[t][0]) + vaddlvq_s8(halves[t][1]))
                 } else {
                     0
@@ -249,11 +271,10 @@ impl<const DOT: bool> Simd for Neon<DOT> {
             // Four rows at a time: their sums and all activations of eight tokens fit in registers.
             let mut sums = [[vdupq_n_s32(0); 4]; T];
             for four in 0..4 {
-                let codes = steps::<SIGNED>(codes, four);
-                let sums_four = if DOT {
-                    dot_four(codes, halves, first)
-                } else {
-                    multiply_four(codes, x, first)
+                let sums_four = match BYTES {
+                    MIXED_DOT => dot_four::<true, T>(steps::<false>(codes, four), halves, first),
+                    DOT => dot_four::<false, T>(steps::<SIGNED>(codes, four), halves, first),
+                    _ => multiply_four(steps::<SIGNED>(codes, four), x, first),
                 };
                 for (sums, sum) in sums.iter_mut().zip(sums_four) {
                     sums[four] = sum;
@@ -356,7 +377,7 @@ fn steps<const SIGNED: bool>(codes: &Codes, four: usize) -> [int8x16_t; BLOCK / 
 
 /// For each token, `first` and the products of four rows, by dot products.
 #[inline(always)]
-fn dot_four<const T: usize>(
+fn dot_four<const MIXED: bool, const T: usize>(
     codes: [int8x16_t; BLOCK / 4],
     x: [[int8x16_t; 2]; T],
     first: [int32x4_t; T],
@@ -364,37 +385,46 @@ fn dot_four<const T: usize>(
     let mut sums = first;
     for (half, codes) in codes.as_chunks::<4>().0.iter().enumerate() {
         for (sum, x) in sums.iter_mut().zip(x) {
-            *sum = dot_lane::<0>(*sum, codes[0], x[half]);
+            *sum = dot_lane::<MIXED, 0>(*sum, codes[0], x[half]);
         }
         for (sum, x) in sums.iter_mut().zip(x) {
-            *sum = dot_lane::<1>(*sum, codes[1], x[half]);
+            *sum = dot_lane::<MIXED, 1>(*sum, codes[1], x[half]);
         }
         for (sum, x) in sums.iter_mut().zip(x) {
-            *sum = dot_lane::<2>(*sum, codes[2], x[half]);
+            *sum = dot_lane::<MIXED, 2>(*sum, codes[2], x[half]);
         }
         for (sum, x) in sums.iter_mut().zip(x) {
-            *sum = dot_lane::<3>(*sum, codes[3], x[half]);
+            *sum = dot_lane::<MIXED, 3>(*sum, codes[3], x[half]);
         }
     }
     sums
 }
 
-/// `sum[r] += Σ codes[4 r + i] · x[4 LANE + i]`, `i` below 4.
+/// `sum[r] += Σ codes[4 r + i] · x[4 LANE + i]`, `i` below 4; codes without sign if `MIXED`.
 #[inline(always)]
-fn dot_lane<const LANE: usize>(sum: int32x4_t, codes: int8x16_t, x: int8x16_t) -> int32x4_t {
-    let mut out = sum;
-    // SAFETY: `dot_four` alone calls this, whose callers have dot products.
-    unsafe {
-        asm!(
-            "sdot {sum:v}.4s, {codes:v}.16b, {x:v}.4b[{lane}]",
-            sum = inout(vreg) out,
-            codes = in(vreg) codes,
-            x = in(vreg) x,
-            lane = const LANE,
-            options(pure, nomem, nostack, preserves_flags)
-        );
+fn dot_lane<const MIXED: bool, const LANE: usize>(
+    sum: int32x4_t,
+    codes: int8x16_t,
+    x: int8x16_t,
+) -> int32x4_t {
+    macro_rules! dot {
+        ($instruction:literal) => {{
+            let mut out = sum;
+            // SAFETY: `dot_four` alone calls this, whose callers have such dot products.
+            unsafe {
+                asm!(
+                    concat!($instruction, " {sum:v}.4s, {codes:v}.16b, {x:v}.4b[{lane}]"),
+                    sum = inout(vreg) out,
+                    codes = in(vreg) codes,
+                    x = in(vreg) x,
+                    lane = const LANE,
+                    options(pure, nomem, nostack, preserves_flags)
+                );
+            }
+            out
+        }};
     }
-    out
+    if MIXED { dot!("usdot") } else { dot!("sdot") }
 }
 
 /// For each token, `first` and the products of four rows, by products of 16 bits.
