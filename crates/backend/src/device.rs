@@ -9,15 +9,19 @@ use std::ops::Range;
 
 use crate::{Backend, Buffer, Element, Error, Pool, Reserved, Weight, WeightSource};
 
-/// What the launches of one kernel took.
+/// What the launches of one kernel took, each until the next could begin.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KernelTime {
+    /// The family of operations.
+    pub family: &'static str,
     /// The kernel.
     pub name: String,
     /// How often it ran.
     pub count: usize,
     /// Seconds in all.
     pub seconds: f64,
+    /// Bytes of weights that it read in all.
+    pub weight_bytes: u64,
 }
 
 /// Memory and submission.
@@ -83,8 +87,8 @@ pub trait Device {
         Ok(None)
     }
 
-    /// Starts timing every kernel by itself, which slows a step down; the times of the kernels
-    /// since the last call.
+    /// Times of all kernels since the last call; the first call starts timing, which slows a step
+    /// down a little.
     fn profile(&mut self) -> Vec<KernelTime> {
         Vec::new()
     }

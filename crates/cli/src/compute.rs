@@ -13,10 +13,12 @@ use std::thread::available_parallelism;
 
 use anyhow::Result;
 use backend::{Backend, Threads};
+use engine::{Engine, OpenOptions};
 use gguf::File;
 
 use crate::machine;
 use crate::meant::Compute;
+use crate::progress::Progress;
 use crate::typed::Device;
 
 /// A device, and what a model may reserve on it besides its weights.
@@ -47,8 +49,26 @@ pub fn open(compute: Compute, model: &File) -> Result<Computer> {
         Device::Cpu => open_cpu(count, model),
         Device::Reference => backend::open_reference(),
     };
-    let step_tokens = engine::OpenOptions::default().step_tokens;
+    let step_tokens = OpenOptions::default().step_tokens;
     Ok(Computer { backend, memory_max: machine::memory_available(), step_tokens })
+}
+
+/// Weights that are there before anybody wonders.
+const SOON_BYTES: usize = 1 << 30;
+
+/// Loads a model on a device, with a bar where a person watches and has to wait.
+///
+/// # Errors
+/// As for [`Engine::from_file_watched`].
+pub fn load(
+    model: File,
+    backend: Box<dyn Backend>,
+    options: OpenOptions,
+    shown: bool,
+) -> Result<Engine, engine::Error> {
+    let bytes = weight_bytes(&model);
+    let bar = Progress::bytes("loading", bytes as u64, shown && bytes > SOON_BYTES);
+    Engine::from_file_watched(model, backend, options, &mut |bytes| bar.add(bytes as u64))
 }
 
 fn open_cpu(count: usize, model: &File) -> Box<dyn Backend> {

@@ -25,6 +25,9 @@ const THREADS_MAX: usize = 4096;
 /// Most times that one figure is measured.
 const REPEATS_MAX: usize = 10_000;
 
+/// Most sessions that are measured together.
+const SESSIONS_MAX: usize = 1024;
+
 /// Answer a prompt.
 #[derive(Debug)]
 pub struct Run {
@@ -158,11 +161,14 @@ pub struct Bench {
     pub contexts: Vec<usize>,
     /// Tokens to decode each time.
     pub decode: usize,
+    /// Sessions to decode in together, ascending, at least one.
+    pub sessions: Vec<usize>,
     /// Measured times of each figure, at least one.
     pub repeat: usize,
     pub seed: u64,
     pub compute: Compute,
     pub csv: Option<PathBuf>,
+    pub plot: Option<PathBuf>,
     pub json: bool,
 }
 
@@ -302,14 +308,17 @@ pub fn bench(typed: typed::Bench) -> Result<Bench> {
     let model = model(typed.model);
     let compute = compute(typed.compute.device, typed.compute.threads)?;
     let synthetic = typed.synthetic.map(|name| synthetic(name, typed.layers)).transpose()?;
-    let typed::Bench { mut prompt, mut contexts, decode, repeat, seed, csv, json, profile, .. } =
-        typed;
+    let typed::Bench { mut prompt, mut contexts, mut sessions, decode, repeat, .. } = typed;
+    let typed::Bench { seed, csv, plot, json, profile, .. } = typed;
     if !(1..=REPEATS_MAX).contains(&repeat) {
         return Err(usage(format!("--repeat {repeat}: expected 1 to {REPEATS_MAX}")));
     }
     prompt.retain(|&tokens| tokens > 0);
     contexts.retain(|_| decode > 0);
-    for list in [&mut prompt, &mut contexts] {
+    if let Some(wrong) = sessions.iter().find(|n| !(1..=SESSIONS_MAX).contains(*n)) {
+        return Err(usage(format!("--sessions {wrong}: expected 1 to {SESSIONS_MAX}")));
+    }
+    for list in [&mut prompt, &mut contexts, &mut sessions] {
         list.sort_unstable();
         list.dedup();
     }
@@ -324,10 +333,12 @@ pub fn bench(typed: typed::Bench) -> Result<Bench> {
         prompts,
         contexts,
         decode,
+        sessions,
         repeat,
         seed,
         compute,
         csv,
+        plot,
         json,
     })
 }

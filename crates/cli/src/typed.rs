@@ -437,7 +437,7 @@ pub struct Bench {
     #[arg(long, value_name = "N", requires = "synthetic")]
     pub layers: Option<usize>,
 
-    /// Time every kernel by itself, too (CUDA)
+    /// Time every kernel where it runs, too (CUDA)
     #[arg(long)]
     pub profile: bool,
 
@@ -452,6 +452,10 @@ pub struct Bench {
     /// Write them after so many tokens of context: a number, or a list such as 0,2048,8192
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "0")]
     pub contexts: Vec<usize>,
+
+    /// Write in so many sessions together, each behind its own context: a number, or a list
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1")]
+    pub sessions: Vec<usize>,
 
     /// Measure everything N times, after one time that does not count
     #[arg(long, value_name = "N", default_value_t = 5)]
@@ -469,6 +473,10 @@ pub struct Bench {
     #[arg(long, value_name = "FILE")]
     pub csv: Option<PathBuf>,
 
+    /// Draw the figures too, as an SVG
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
+
     #[command(flatten)]
     pub compute: Compute,
 }
@@ -480,13 +488,15 @@ looked at, so every run does the same work.
 
   prefill   tokens per second of reading a prompt into an empty session, and the time to the first
             token: from the start to the logits after the prompt
-  decode    tokens per second of feeding token after token behind a context; the repeats follow each
-            other, so the last one begins a little later
+  decode    tokens per second of feeding token after token behind a context, of all sessions
+            together; the repeats follow each other, so the last one begins a little later
 
   memory    how fast as many threads read plain memory here and now
   bound     what decoding could reach at most if reading weights were all there is to do: the memory
             over the bytes of weights that a token needs (all matrices once, of the experts those
             that are used, one row of the embedding). KV rows come on top of that
+  kernel    how long after it could begin the next one could, so that gaps count; and how fast it
+            read weights
 
 The number at the end of a line is a hash of the last logits (64-bit FNV-1a of their bytes). It is
 equal in two runs if they computed exactly the same.
@@ -499,7 +509,8 @@ Examples:
   dwarfstar bench -m model.gguf --prompt 128,512 --decode 32 --contexts 0,2048,8192
   dwarfstar bench -m model.gguf --threads 8 --repeat 9 --json
   dwarfstar synth --shape flash --layers 4 --recipe q2 --out flash4.gguf
-  dwarfstar bench -m flash4.gguf --csv flash4.csv";
+  dwarfstar bench -m flash4.gguf --csv flash4.csv
+  dwarfstar bench --synthetic flash-q2 --contexts 2048,8192,32768 --sessions 1,16 --plot speed.svg";
 
 /// Write a random model of a given shape, to measure and test with.
 #[derive(Debug, Args)]

@@ -151,13 +151,27 @@ impl Engine {
     /// As for [`Engine::open`].
     pub fn from_file(
         file: File,
+        backend: Box<dyn Backend>,
+        options: OpenOptions,
+    ) -> Result<Engine, Error> {
+        Engine::from_file_watched(file, backend, options, &mut |_| {})
+    }
+
+    /// The same; `loaded` is told the bytes of each matrix that is there, which takes time where
+    /// weights are copied to a device or repacked.
+    ///
+    /// # Errors
+    /// As for [`Engine::open`].
+    pub fn from_file_watched(
+        file: File,
         mut backend: Box<dyn Backend>,
         options: OpenOptions,
+        loaded: &mut dyn FnMut(usize),
     ) -> Result<Engine, Error> {
         let shape = model::read_shape(&file)?;
         options.check(&file, &shape)?;
         let model_options = options.model_options(&shape);
-        let model = Model::load(&mut *backend, &file, shape, model_options)?;
+        let model = Model::load(&mut *backend, &file, shape, model_options, loaded)?;
         let tokenizer = read_tokenizer(&file, model.shape().vocab)?.map(Arc::new);
         let tree = Tree::new(model.layout().page_bytes);
         let (checkpoints, rows) = (None, Vec::new());

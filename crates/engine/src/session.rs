@@ -216,6 +216,23 @@ impl Engine {
         self.feed(session, &[token], 1)
     }
 
+    /// Appends one token to each of several sessions, in one step.
+    ///
+    /// # Errors
+    /// As for [`Engine::step`]; the first, where several sessions have logits that are not numbers.
+    pub fn step_each(&mut self, steps: &mut [(&mut Session, TokenId)]) -> Result<(), Error> {
+        let mut feeds: Vec<Advance> = steps
+            .iter_mut()
+            .map(|(session, token)| Advance {
+                session,
+                tokens: std::slice::from_ref(token),
+                outputs: 1,
+            })
+            .collect();
+        let damaged = self.advance(&mut feeds)?;
+        damaged.into_iter().next().map_or(Ok(()), |(_, error)| Err(error))
+    }
+
     /// Computes the logits of the last `wanted` positions of `prompt`, or of all if there are
     /// fewer, in a session of its own. `sink` is called after each chunk: (tokens fed, new rows
     /// `[n, V]`).

@@ -5,8 +5,7 @@
 
 use backend::ops::attend::{Beyond, Visible};
 use backend::ops::compress::{Compressor, CompressorPlace};
-use backend::ops::fused::NormWeight;
-use backend::ops::rope::Direction;
+use backend::ops::fused::{NormWeight, Normed};
 use backend::{Backend, Buffer, KvPools};
 use spec::LayerKind;
 
@@ -30,15 +29,16 @@ pub(crate) fn attention(
 
     project(b, w, x, a, t); // everything that waits for nothing but x
 
-    // Queries, through a latent that the indexer shares.
-    b.rms_norm(&a.q_low, &w.q_norm, eps, &mut a.q_latent, t); // [T, q]
+    // The latent of queries [T, q], and one row [T, hd] per token, key and value at once.
+    let norm = |weight| NormWeight { weight, eps };
+    let query = Normed { x: &a.q_low, norm: norm(&w.q_norm), out: &mut a.q_latent };
+    let row = Normed { x: &a.kv_low, norm: norm(&w.kv_norm), out: &mut a.kv };
+    b.latents(query, row, angles, &mut a.fresh, t);
+    b.mark(layer, "kv", &a.kv, t);
+
+    // Queries, through the latent that the indexer shares.
     b.linear(&w.q_b, &a.q_latent, &mut a.q, t); // [T, q] -> [T, H·hd]
     b.rotate_unit(&mut a.q, hd, eps, angles, t);
-
-    // One row per token, key and value at once.
-    let norm = NormWeight { weight: &w.kv_norm, eps };
-    b.store_normed(&a.kv_low, norm, angles, &mut a.kv, &mut a.fresh, t); // [T, hd]
-    b.mark(layer, "kv", &a.kv, t);
 
     // Rows beyond the window. A row that closes in this step is stored before anyone attends.
     let beyond = match (kind, places.compressor, places.indexer) {
@@ -50,8 +50,7 @@ pub(crate) fn attention(
             compress(b, index.0, index_place, index.1, kv, pass);
             let row = index_place.rows.layout;
             b.linear(&w_index.q_b, &a.q_latent, &mut i.q, t); // [T, q] -> [T, Hi·dim]
-            b.rotate(&mut i.q, row.width(), angles, Direction::Forward, t);
-            b.round_queries(row, &mut i.q, t);
+            b.rotate_round(row, &mut i.q, angles, t);
             b.index_pick(index_place.rows, &i.q, &i.weights, step, kv, &mut i.picks);
             b.mark(layer, "picks", &i.picks, t);
             Beyond::Picked(place.rows, &i.picks)
@@ -64,9 +63,7 @@ pub(crate) fn attention(
     };
 
     let visible = Visible { fresh: &a.fresh, ring: places.ring, beyond };
-    b.attend(&a.q, &w.sinks, &visible, step, kv, &mut a.heads); // [T, H·hd]
-    b.keep_window(&a.fresh, places.ring, step, kv);
-    b.rotate(&mut a.heads, hd, angles, Direction::Inverse, t);
+    b.attend_keep(&a.q, &w.sinks, &visible, angles, step, kv, &mut a.heads); // [T, H·hd]
     b.mark(layer, "heads", &a.heads, t);
     b.linear_grouped(&w.output_a, shape.output_groups, &a.heads, &mut a.output_low, t); // [T, G·R]
     b.linear(&w.output_b, &a.output_low, &mut s.y, t); // [T, G·R] -> [T, D]

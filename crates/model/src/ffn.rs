@@ -1,6 +1,7 @@
 //! The experts of one layer: route, apply the chosen ones, add the shared one.
 
 use backend::Backend;
+use backend::ops::fused::Gated;
 use backend::ops::route::Choice;
 
 use crate::layer::Pass;
@@ -20,11 +21,13 @@ pub(crate) fn ffn(b: &mut dyn Backend, w: &FfnWeights, s: &mut Scratch, pass: Pa
     // [T, D] -> [T, E], and twice [T, F] for the shared expert.
     let (gate, up) = ((&w.shared_gate, &mut f.gate), (&w.shared_up, &mut f.up));
     b.linear_each(x, &mut [(&w.router, &mut f.logits), gate, up], t);
-    b.route(&f.logits, &choice, shape.route_scale, step, &mut f.picks, &mut f.shares); // [T, K]
+    let shared = Gated { gate: &f.gate, up: &f.up, clamp, out: &mut f.inner };
+    let (picks, shares) = (&mut f.picks, &mut f.shares); // [T, K]
+    b.route_swiglu(&f.logits, &choice, shape.route_scale, step, picks, shares, shared);
     b.mark(layer, "experts", &f.picks, t);
     b.mark(layer, "expert_weights", &f.shares, t);
     b.experts(&w.experts, clamp, x, &f.picks, &f.shares, y, t); // [T, D]
 
-    b.swiglu(&f.gate, &f.up, clamp, &mut f.inner, t);
-    b.linear_add(&w.shared_down, &f.inner, &mut f.shared, y, t); // [T, F] -> [T, D]
+    // What the streams were mixed to is not needed any more: its place serves to compute in.
+    b.linear_add(&w.shared_down, &f.inner, &mut s.x, y, t); // [T, F] -> [T, D]
 }

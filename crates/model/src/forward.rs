@@ -78,7 +78,7 @@ fn hyper_settings(shape: &Shape) -> HyperSettings {
 
 impl Model {
     /// Loads the model of a file, whose shape [`read_shape`](crate::read_shape) has read, and
-    /// reserves what `options` ask for.
+    /// reserves what `options` ask for. `loaded` is told the bytes of each matrix that is there.
     ///
     /// # Errors
     /// Tensors that are missing or do not fit the shape, values that cannot be used, too little
@@ -88,8 +88,9 @@ impl Model {
         file: &File,
         shape: Shape,
         options: Options,
+        loaded: &mut dyn FnMut(usize),
     ) -> Result<Model, Error> {
-        let weights = Weights::load(device, file, &shape)?;
+        let weights = Weights::load(device, file, &shape, loaded)?;
         let layout = KvLayout::new(&shape, options.rows);
         let limits = options.limits;
         let run = Run::reserve(device, &shape, &layout, limits)?;
@@ -148,6 +149,8 @@ impl Model {
             let pass = Pass { shape, hyper, step, layer: i, places, frequencies };
             layer(b, weights, &mut kv.pools, s, pass);
         }
+        b.hyper_spread(&s.gates, &s.y, &mut s.streams, t); // what the last layer gave
+        b.mark(shape.layers - 1, "hc", &s.streams, t);
         b.hyper_head(&w.head_mix, hyper, &s.streams, step, &mut s.head_x); // [R, D]
         let r = step.outputs;
         b.rms_norm(&s.head_x, &w.norm, shape.rms_eps, &mut s.head_normed, r);

@@ -1,4 +1,5 @@
-//! One layer: read the streams, attend, write back; read them again, apply the experts, write back.
+//! One layer: read the streams, attend, write back; read them again, apply the experts. Writing
+//! back and reading again is one pass over the streams.
 
 use backend::ops::fused::NormWeight;
 use backend::ops::hyper::HyperSettings;
@@ -24,6 +25,9 @@ pub(crate) struct Pass<'a> {
 }
 
 /// Applies one layer to `s.streams` `[T, n·D]`.
+///
+/// What its experts give stays in `s.y` `[T, D]`, and is spread over the streams where they are
+/// read next: by the layer after it, or by the caller after the last one.
 pub(crate) fn layer(
     b: &mut dyn Backend,
     w: &LayerWeights,
@@ -34,20 +38,22 @@ pub(crate) fn layer(
     let Pass { shape, hyper, step, layer, .. } = pass;
     let (eps, t) = (shape.rms_eps, step.rows);
 
-    let norm = NormWeight { weight: &w.attention_norm, eps };
-    let (gates, x, normed) = (&mut s.gates, &mut s.x, &mut s.normed);
-    b.hyper_mix_norm(&w.attention_mix, hyper, &s.streams, gates, x, norm, normed, t);
+    let (mix, norm) = (&w.attention_mix, NormWeight { weight: &w.attention_norm, eps });
+    let (streams, gates, x, normed) = (&mut s.streams, &mut s.gates, &mut s.x, &mut s.normed);
+    if layer == 0 {
+        b.hyper_mix_norm(mix, hyper, streams, gates, x, norm, normed, t);
+    } else {
+        b.hyper_turn(mix, hyper, &s.y, streams, gates, x, norm, normed, t);
+        b.mark(layer - 1, "hc", &s.streams, t);
+    }
     b.mark(layer, "attn_in", &s.normed, t);
     attention(b, &w.attention, kv, s, pass); // s.normed [T, D] -> s.y [T, D]
     b.mark(layer, "attn_out", &s.y, t);
-    b.hyper_spread(&s.gates, &s.y, &mut s.streams, t);
 
-    let norm = NormWeight { weight: &w.ffn_norm, eps };
-    let (gates, x, normed) = (&mut s.gates, &mut s.x, &mut s.normed);
-    b.hyper_mix_norm(&w.ffn_mix, hyper, &s.streams, gates, x, norm, normed, t);
+    let (mix, norm) = (&w.ffn_mix, NormWeight { weight: &w.ffn_norm, eps });
+    let (streams, gates, x, normed) = (&mut s.streams, &mut s.gates, &mut s.x, &mut s.normed);
+    b.hyper_turn(mix, hyper, &s.y, streams, gates, x, norm, normed, t);
     b.mark(layer, "ffn_in", &s.normed, t);
     ffn(b, &w.ffn, s, pass); // s.normed [T, D] -> s.y [T, D]
     b.mark(layer, "ffn_out", &s.y, t);
-    b.hyper_spread(&s.gates, &s.y, &mut s.streams, t);
-    b.mark(layer, "hc", &s.streams, t);
 }

@@ -36,7 +36,7 @@ impl Estimate {
     /// As for loading the model.
     pub fn new(file: &File, shape: &Shape, options: Options) -> Result<Estimate, Error> {
         let mut loaded = Meter::default();
-        Weights::load(&mut loaded, file, shape)?;
+        Weights::load(&mut loaded, file, shape, &mut |_| {})?;
         let weights = loaded.reserved();
         let state = Estimate::state(shape, options);
         Ok(Estimate { weights: weights.weights, tables: weights.buffers, ..state })

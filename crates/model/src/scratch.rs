@@ -89,7 +89,6 @@ pub(crate) struct FfnScratch {
     pub gate: Buffer<f32>,   // [T, F]
     pub up: Buffer<f32>,     // [T, F]
     pub inner: Buffer<f32>,  // [T, F]
-    pub shared: Buffer<f32>, // [T, D]
 }
 
 impl Scratch {
@@ -191,7 +190,6 @@ impl FfnScratch {
             gate: device.reserve(t, f)?,
             up: device.reserve(t, f)?,
             inner: device.reserve(t, f)?,
-            shared: device.reserve(t, shape.hidden)?,
         })
     }
 }

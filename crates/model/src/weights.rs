@@ -82,13 +82,18 @@ pub(crate) enum RouteChoice {
 
 impl Weights {
     /// Binds and loads every tensor of `shape`.
-    pub fn load(device: &mut dyn Device, file: &File, shape: &Shape) -> Result<Weights, Error> {
+    pub fn load(
+        device: &mut dyn Device,
+        file: &File,
+        shape: &Shape,
+        loaded: &mut dyn FnMut(usize),
+    ) -> Result<Weights, Error> {
         let problems = bind::check_tensors(file, shape);
         if !problems.is_empty() {
             let problems = bind::describe(&problems);
             return Err(Error::Tensors { file: file.name().to_owned(), problems });
         }
-        let mut l = Loader { device, file, shape, prefix: String::new() };
+        let mut l = Loader { device, file, shape, prefix: String::new(), loaded };
         Ok(Weights {
             embed: l.matrix("token_embd.weight")?,
             head_mix: l.mix("output_hc")?,
@@ -105,6 +110,8 @@ struct Loader<'a> {
     file: &'a File,
     shape: &'a Shape,
     prefix: String,
+    /// Told of the bytes of every matrix that is there.
+    loaded: &'a mut dyn FnMut(usize),
 }
 
 impl Loader<'_> {
@@ -195,7 +202,10 @@ impl Loader<'_> {
         let bytes = self.file.bytes(tensor);
         let source = WeightSource { bytes, format: tensor.format, count, rows, cols };
         let context = format!("{}: tensor {}", self.file.name(), tensor.name);
-        self.device.weight(source).map_err(Error::doing(context))
+        let count = tensor.byte_count;
+        let weight = self.device.weight(source).map_err(Error::doing(context))?;
+        (self.loaded)(count);
+        Ok(weight)
     }
 
     fn vector(&mut self, name: &str) -> Result<Buffer<f32>, Error> {

@@ -25,12 +25,29 @@ struct Segment {
 // of it have begun. So every kernel begins with `begin`; or, if there are weights to load first, which
 // depend on nothing, with `let_next_begin`, and `wait_for_inputs` before anything else is read or
 // written. The wait is over when all kernels in front have ended and what they wrote can be seen.
+#if STAMPED
+// A count, and then the times in nanoseconds at which kernels had what they read; see trace.rs.
+__device__ u64 *stamps;
+DEVICE void stamp_time() {
+    if (blockIdx.x | blockIdx.y | blockIdx.z | threadIdx.x) return;
+    u64 now;
+    asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));
+    u64 at = atomicAdd(stamps, 1ull);
+    if (at < 1 << 17) stamps[1 + at] = now;
+}
+#else
+DEVICE void stamp_time() {}
+#endif
+
 #if __CUDA_ARCH__ >= 900
 DEVICE void let_next_begin() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
-DEVICE void wait_for_inputs() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+DEVICE void wait_for_inputs() {
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+    stamp_time();
+}
 #else
 DEVICE void let_next_begin() {}
-DEVICE void wait_for_inputs() {}
+DEVICE void wait_for_inputs() { stamp_time(); }
 #endif
 DEVICE void begin() {
     let_next_begin();
@@ -81,6 +98,17 @@ DEVICE T block_sum(T value) {
     T sum = 0;
     for (u32 warp = 0; warp < (blockDim.x + WARP - 1) / WARP; warp++) sum += parts[warp];
     return sum;
+}
+
+// 1 / rms of a row of `fours` groups of four values, in every thread of the block. Squares are added in
+// double precision: numbers may be very large or small.
+DEVICE float rms_scale(const float4 *x, u32 fours, float eps) {
+    double sum = 0;
+    for (u32 i = threadIdx.x; i < fours; i += blockDim.x) {
+        float4 v = x[i];
+        sum += (double)v.x * v.x + (double)v.y * v.y + (double)v.z * v.z + (double)v.w * v.w;
+    }
+    return (float)(1.0 / sqrt(block_sum(sum) / (4 * fours) + (double)eps));
 }
 
 // 2^(exponent - 127), and NaN for 255: the scale of an exponent byte.

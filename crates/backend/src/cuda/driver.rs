@@ -1,9 +1,9 @@
 //! The CUDA driver, as far as this crate needs it: one device, one stream, memory, launches,
 //! graphs.
 //!
-//! The only file that calls the driver. Memory is plain device memory; growing pools reserve a
-//! range of addresses once and map memory into it as they grow, so that no page ever moves and a
-//! recorded graph stays valid.
+//! With `transfer.rs`, which moves bytes between host and device, the only file that calls the
+//! driver. Memory is plain device memory; growing pools reserve a range of addresses once and map
+//! memory into it as they grow, so that no page ever moves and a recorded graph stays valid.
 
 #![allow(unsafe_code)]
 
@@ -14,6 +14,7 @@ use std::sync::Arc;
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::{CudaContext, CudaStream, sys};
 
+use super::transfer::Staging;
 use crate::Error;
 
 /// An address in device memory.
@@ -33,7 +34,7 @@ unsafe impl Sync for Function {}
 pub struct Launch {
     /// The kernel.
     pub function: Function,
-    /// Its unit and name, for people.
+    /// Its family and name, for people.
     pub name: (&'static str, &'static str),
     /// What the unit was compiled for.
     pub variant: u32,
@@ -47,47 +48,25 @@ pub struct Launch {
     pub list: usize,
     /// All other arguments after them, each as the low bytes of a word.
     pub args: Vec<u64>,
+    /// Bytes of weights that it reads, for people.
+    pub weights: u64,
 }
 
 /// A device and the stream that all its work goes through.
 pub struct Gpu {
     context: Arc<CudaContext>,
-    stream: Arc<CudaStream>,
+    pub(super) stream: Arc<CudaStream>,
     /// `major · 10 + minor`.
     pub capability: i32,
     /// Multiprocessors.
     pub processors: usize,
     /// Bytes of shared memory of a multiprocessor.
     pub shared_bytes: usize,
-    /// Host memory that the device writes by itself: several times as fast.
-    staging: Staging,
+    /// Host memory that the device reads and writes by itself.
+    pub(super) staging: Staging,
 }
 
-/// Host memory that is never paged out.
-struct Staging(*mut u8);
-
-// SAFETY: owned, and used through `&Gpu` by one thread at a time.
-unsafe impl Send for Staging {}
-
-/// Bytes of staging memory: the logits of a few tokens.
-const STAGING_BYTES: usize = 4 << 20;
-
-impl Staging {
-    fn new() -> Result<Staging, Error> {
-        // SAFETY: the context is current.
-        let memory = unsafe { result::malloc_host(STAGING_BYTES, 0) };
-        memory.map(|at| Staging(at.cast())).map_err(failed("reserving staging memory"))
-    }
-}
-
-impl Drop for Staging {
-    fn drop(&mut self) {
-        // SAFETY: reserved by `new`, freed once. An error has nobody to go to.
-        let _ = unsafe { result::free_host(self.0.cast()) };
-    }
-}
-
-fn failed(what: &'static str) -> impl Fn(DriverError) -> Error {
+pub(super) fn failed(what: &'static str) -> impl Fn(DriverError) -> Error {
     move |error| match error.0 {
         sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => Error::OutOfMemory { what, bytes: 0 },
         _ => Error::Device { what, reason: error.to_string() },
@@ -153,7 +132,7 @@ impl Gpu {
         Ok(memory)
     }
 
-    fn bind(&self) -> Result<(), Error> {
+    pub(super) fn bind(&self) -> Result<(), Error> {
         self.context.bind_to_thread().map_err(failed("choosing the device"))
     }
 
@@ -161,46 +140,6 @@ impl Gpu {
         // SAFETY: the range was just allocated or mapped.
         unsafe { result::memset_d8_async(address, 0, bytes, self.stream.cu_stream()) }
             .map_err(failed("clearing memory"))
-    }
-
-    /// Copies to the device; returns when `data` may be changed.
-    ///
-    /// # Errors
-    /// The device failed.
-    pub fn upload(&self, address: Address, data: &[u8]) -> Result<(), Error> {
-        if data.is_empty() {
-            return Ok(());
-        }
-        self.bind()?;
-        // SAFETY: callers stay within their memory; pageable memory is staged before the return.
-        unsafe { result::memcpy_htod_async(address, data, self.stream.cu_stream()) }
-            .map_err(failed("copying to the device"))
-    }
-
-    /// Copies from the device; work before it is done first.
-    ///
-    /// # Errors
-    /// The device failed, now or in the work before.
-    pub fn download(&self, address: Address, out: &mut [u8]) -> Result<(), Error> {
-        if out.is_empty() {
-            return Ok(());
-        }
-        self.bind()?;
-        if out.len() > STAGING_BYTES {
-            // SAFETY: callers stay within their memory; the stream is waited for below.
-            unsafe { result::memcpy_dtoh_async(out, address, self.stream.cu_stream()) }
-                .map_err(failed("copying from the device"))?;
-            return self.wait();
-        }
-        // SAFETY: the staging memory is large enough and has no other user: `Gpu` is not shared
-        // between threads, and this call waits for what it started.
-        let staging = unsafe { std::slice::from_raw_parts_mut(self.staging.0, out.len()) };
-        // SAFETY: as above.
-        unsafe { result::memcpy_dtoh_async(staging, address, self.stream.cu_stream()) }
-            .map_err(failed("copying from the device"))?;
-        self.wait()?;
-        out.copy_from_slice(staging);
-        Ok(())
     }
 
     /// Copies within the device, after the work before.
@@ -225,15 +164,29 @@ impl Gpu {
         self.stream.synchronize().map_err(failed("computing"))
     }
 
-    /// Loads machine code and finds kernels in it by name.
+    /// Loads machine code and finds kernels in it by name; a variable of it may be set to an
+    /// address.
     ///
     /// # Errors
     /// The driver refuses it.
-    pub fn load(&self, code: &[u8], names: &[&str]) -> Result<Vec<Function>, Error> {
+    pub fn load(
+        &self,
+        code: &[u8],
+        names: &[&str],
+        set: Option<(&str, Address)>,
+    ) -> Result<Vec<Function>, Error> {
         self.bind()?;
         // SAFETY: the code is a whole cubin, which the driver checks.
         let module = unsafe { result::module::load_data(code.as_ptr().cast()) }
             .map_err(failed("loading kernels"))?;
+        if let Some((name, value)) = set {
+            let name = CString::new(name).expect("names hold no NUL");
+            // SAFETY: the module is loaded and never unloaded.
+            let (at, bytes) = unsafe { result::module::get_global(module, name) }
+                .map_err(failed("finding a variable"))?;
+            assert_eq!(bytes, size_of::<Address>(), "bytes of a variable that holds an address");
+            self.upload(at, &value.to_ne_bytes())?;
+        }
         let find = |name: &&str| {
             let name = CString::new(*name).expect("names hold no NUL");
             // SAFETY: the module is loaded and never unloaded.

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use super::COMMON;
-use super::driver::{Function, Gpu};
+use super::driver::{Address, Function, Gpu};
 use super::nvrtc::Nvrtc;
 use super::weights::IQ2_XXS;
 use crate::Error;
@@ -22,6 +22,8 @@ pub type Values = [u32; PARAMETERS_MAX];
 
 /// One source file.
 pub struct Unit {
+    /// The family of operations that it belongs to.
+    pub family: &'static str,
     /// Its name.
     pub name: &'static str,
     /// What it includes, then itself.
@@ -42,6 +44,8 @@ pub trait CodeCache {
 
 /// All that was loaded.
 pub struct Kernels {
+    /// Where kernels stamp the time when they begin, if they do; see trace.rs.
+    stamps: Option<Address>,
     cache: Option<Box<dyn CodeCache>>,
     library: Option<PathBuf>,
     compiler: Option<Nvrtc>,
@@ -55,8 +59,13 @@ pub fn architecture(capability: i32) -> String {
 }
 
 /// The text that the compiler sees, and its options.
-pub fn translation(unit: &Unit, values: &Values, architecture: &str) -> (String, Vec<String>) {
-    let mut source = String::new();
+pub fn translation(
+    unit: &Unit,
+    values: &Values,
+    architecture: &str,
+    stamped: bool,
+) -> (String, Vec<String>) {
+    let mut source = format!("#define STAMPED {}\n", u32::from(stamped));
     for (name, value) in unit.parameters.iter().zip(values) {
         writeln!(source, "#define {name} {value}").expect("writing to a string");
     }
@@ -66,7 +75,7 @@ pub fn translation(unit: &Unit, values: &Values, architecture: &str) -> (String,
             && unit.parameters.first() == Some(&"FORMAT")
             && values[0] as usize == IQ2_XXS
         {
-            source.push_str(&grid());
+            source.push_str(&levels());
         }
     }
     let options = ["--std=c++17", "--fmad=true"].map(str::to_owned);
@@ -74,20 +83,32 @@ pub fn translation(unit: &Unit, values: &Values, architecture: &str) -> (String,
     (source, options.into_iter().chain([architecture]).collect())
 }
 
-/// The lattice of IQ2_XXS, as the container's crate has it.
-fn grid() -> String {
-    let row = |row: &[u8; 8]| {
-        let [low, high] = bytemuck::cast::<[u8; 8], [u32; 2]>(*row).map(u32::to_le);
-        format!("{{{low:#x}u, {high:#x}u}},\n")
+/// The lattice of IQ2_XXS, as the container's crate has it: four bits for each value of a point,
+/// which of the three magnitudes it is; see weights.cuh.
+fn levels() -> String {
+    let level = |magnitude: u8| match magnitude {
+        8 => 0,
+        25 => 1,
+        43 => 2,
+        other => unreachable!("a magnitude of {other}"),
     };
-    let rows: String = gguf::blocks::iq2_xxs::GRID.iter().map(row).collect();
-    format!("static __device__ const uint2 GRID[256] = {{\n{rows}}};\n")
+    let word = |point: &[u8; 8]| point.iter().rev().fold(0u32, |word, &m| word << 4 | level(m));
+    let words: Vec<_> =
+        gguf::blocks::iq2_xxs::GRID.iter().map(|point| format!("{:#x}u", word(point))).collect();
+    format!("static __device__ const u32 LEVELS[256] = {{\n{}}};\n", words.join(",\n"))
 }
 
 impl Kernels {
     /// Nothing loaded.
     pub fn new(cache: Option<Box<dyn CodeCache>>, library: Option<PathBuf>) -> Kernels {
-        Kernels { cache, library, compiler: None, loaded: HashMap::new() }
+        Kernels { stamps: None, cache, library, compiler: None, loaded: HashMap::new() }
+    }
+
+    /// From now on kernels stamp the time when they begin, in memory at `stamps`. All are loaded
+    /// anew.
+    pub fn stamp(&mut self, stamps: Address) {
+        self.stamps = Some(stamps);
+        self.loaded.clear();
     }
 
     /// A kernel of a unit.
@@ -107,7 +128,7 @@ impl Kernels {
             return Ok(functions[index]);
         }
         let code = self.code(gpu, unit, &values)?;
-        let functions = gpu.load(&code, unit.kernels)?;
+        let functions = gpu.load(&code, unit.kernels, self.stamps.map(|at| ("stamps", at)))?;
         let function = functions[index];
         self.loaded.insert((unit.name, values), functions);
         Ok(function)
@@ -118,7 +139,8 @@ impl Kernels {
             self.compiler = Some(Nvrtc::load(self.library.as_deref())?);
         }
         let compiler = self.compiler.as_ref().expect("loaded above");
-        let (source, options) = translation(unit, values, &architecture(gpu.capability));
+        let (source, options) =
+            translation(unit, values, &architecture(gpu.capability), self.stamps.is_some());
         let mut hash = blake3::Hasher::new();
         hash.update(source.as_bytes());
         hash.update(options.join(" ").as_bytes());

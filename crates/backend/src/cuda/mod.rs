@@ -11,15 +11,18 @@
 pub mod driver;
 pub mod kernels;
 pub mod nvrtc;
+mod trace;
+mod transfer;
 pub mod units;
 pub mod weights;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::PathBuf;
 
 use driver::{Address, Function, Gpu, Graph, Growing, Launch, Memory};
 use kernels::{CodeCache, Kernels, Unit, Values};
+use trace::Trace;
 use weights::Stored;
 
 use crate::ops::linear::cuda::Rounded;
@@ -34,6 +37,7 @@ pub const ROWS: &str = include_str!("rows.cuh");
 
 /// How fast memory is.
 pub static READ: Unit = Unit {
+    family: "device",
     name: "read",
     source: &[COMMON, include_str!("read.cu")],
     parameters: &[],
@@ -67,8 +71,10 @@ pub struct Cuda {
     /// Dynamic shared memory that kernels may have, in bytes.
     allowed: HashMap<Function, usize>,
     failed: Option<Error>,
-    /// Times by kernel, if they are wanted.
-    times: Option<BTreeMap<String, (usize, f64)>>,
+    /// Times of kernels, if they are wanted.
+    trace: Option<Trace>,
+    /// Bytes of weights that the next launch reads, for people.
+    reading: u64,
     pub(crate) gpu: Gpu,
 }
 
@@ -149,7 +155,8 @@ impl Cuda {
             kernels: Kernels::new(options.cache, options.compiler),
             allowed: HashMap::new(),
             failed: None,
-            times: None,
+            trace: None,
+            reading: 0,
             gpu,
         })
     }
@@ -188,6 +195,12 @@ impl Cuda {
         self.buffers[buffer.id].address
     }
 
+    /// The next launch reads so many matrices of a stack.
+    pub(crate) fn reading(&mut self, weight: &Weight, matrices: usize) {
+        let stored = &self.weights[weight.id];
+        self.reading += (stored.bytes / weight.count * matrices.min(weight.count)) as u64;
+    }
+
     /// A weight's planes.
     pub(crate) fn stored(&self, weight: &Weight) -> &Stored {
         &self.weights[weight.id]
@@ -210,7 +223,8 @@ impl Cuda {
         self.graphs.clear();
         self.last.clear();
         self.scratch.remove(purpose);
-        let bytes = bytes.next_power_of_two();
+        // A little more than is needed now, so that what grows slowly is not replaced every time.
+        let bytes = bytes.next_multiple_of((bytes / 8).next_power_of_two().max(256));
         match done.and_then(|()| self.gpu.allocate(bytes, "work buffers")) {
             Ok(memory) => self.scratch.entry(purpose).insert_entry(memory).get().address,
             Err(error) => {
@@ -259,6 +273,7 @@ impl Cuda {
         (block, shared): (u32, usize),
         (list, args): (&[u64], &[u64]),
     ) {
+        let weights = std::mem::take(&mut self.reading);
         if self.failed.is_some() || grid.contains(&0) {
             return;
         }
@@ -270,13 +285,14 @@ impl Cuda {
         match function {
             Ok(function) => self.recorded.push(Launch {
                 function,
-                name: (unit.name, kernel),
+                name: (unit.family, kernel),
                 variant: values[0],
                 grid: grid.map(|n| n as u32),
                 block,
                 shared: shared as u32,
                 list: list.len(),
                 args: [list, args].concat(),
+                weights,
             }),
             Err(error) => self.fail(error),
         }
@@ -301,21 +317,14 @@ impl Cuda {
         if self.recorded.is_empty() {
             return Ok(());
         }
+        self.trace();
         let launches = std::mem::take(&mut self.recorded);
-        if let Some(times) = &mut self.times {
-            for launch in &launches {
-                let seconds = self.gpu.time(|| self.gpu.launch(launch))?;
-                let (unit, kernel) = launch.name;
-                let time = times.entry(format!("{unit}.{kernel} {}", launch.variant)).or_default();
-                *time = (time.0 + 1, time.1 + seconds);
-            }
-            return Ok(());
-        }
         if let Some((_, graph)) = self.graphs.iter().find(|(known, _)| *known == launches) {
             return self.gpu.replay(graph);
         }
-        // A list that comes twice in a row will come again.
-        if launches.len() > 1 && launches == self.last {
+        // A list that comes twice in a row will come again. One that is timed must not wait for the
+        // host between its kernels.
+        if launches.len() > 1 && (launches == self.last || self.trace.is_some()) {
             let graph = self.gpu.graph(&launches)?;
             self.gpu.replay(&graph)?;
             if self.graphs.len() == GRAPHS_MAX {
@@ -432,9 +441,11 @@ impl Device for Cuda {
     }
 
     fn profile(&mut self) -> Vec<KernelTime> {
-        let times = self.times.replace(BTreeMap::new()).unwrap_or_default();
-        let time = |(name, (count, seconds))| KernelTime { name, count, seconds };
-        times.into_iter().map(time).collect()
+        let times = self.times();
+        times.unwrap_or_else(|error| {
+            self.fail(error);
+            Vec::new()
+        })
     }
 
     fn submit(&mut self) -> Result<(), Error> {

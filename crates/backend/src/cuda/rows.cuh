@@ -23,6 +23,33 @@ DEVICE RowPlace row_place(const u8 *block, u32 rows, u32 row) {
 #endif
 }
 
+DEVICE void copy_bytes(const u8 *from, u8 *to, u32 bytes) {
+    for (u32 i = threadIdx.x; i < bytes; i += blockDim.x) to[i] = from[i];
+}
+
+// Copies a row as it is. Every thread of the block takes part.
+DEVICE void copy_row(RowPlace from, RowPlace to) {
+#if !PACKED
+    copy_bytes(from.first, (u8 *)to.first, 4 * WIDTH);
+#elif KIND == 0
+    copy_bytes(from.first, (u8 *)to.first, PLAIN);
+    copy_bytes(from.second, (u8 *)to.second, 2 * ROTARY);
+    copy_bytes(from.third, (u8 *)to.third, PLAIN / 64);
+#else
+    copy_bytes(from.first, (u8 *)to.first, WIDTH / 2);
+    copy_bytes(from.second, (u8 *)to.second, WIDTH / 32);
+#endif
+}
+
+// Keeps row `i` of segment `s`, which lies in a block of `capacity` fresh rows, in the ring of its
+// session, if it is one of the last `ring` rows.
+DEVICE void keep_row(const u8 *fresh, u32 capacity, const Segment &s, u32 i, u8 *slots, u64 slot_bytes,
+                     u64 offset, u32 ring) {
+    if (i >= s.len || i + ring < s.len) return;
+    u8 *to = slots + s.slot * slot_bytes + offset;
+    copy_row(row_place(fresh, capacity, s.first_row + i), row_place(to, ring, (s.start + i) % ring));
+}
+
 DEVICE float e4m3_value(u32 code) {
     // The bits of sign, exponent and mantissa, moved to those of a float; subnormals come out right.
     u32 bits = (code & 0x80) << 24 | (code & 0x7f) << 20;

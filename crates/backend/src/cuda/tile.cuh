@@ -97,22 +97,16 @@ DEVICE void expand(const Chunk &k, u32 c, u32 in_block, bool there, i8 *row, flo
     }
 }
 #elif FORMAT == 16
-DEVICE u32 negated(u32 magnitudes, u32 signs) {
-    u32 mask = sign_mask(signs);
-    // Magnitudes are not zero: no carries.
-    return (magnitudes ^ mask) + (mask & 0x01010101u);
-}
 DEVICE void expand(const Chunk &k, u32 c, u32, bool there, i8 *row, float *scales, float *,
-                   const uint2 *grid) {
+                   const uint2 *selectors) {
 #pragma unroll
     for (int i = 0; i < 4; i += 2) {
-        uint2 a = grid[k.w.x >> (8 * i) & 0xff], b = grid[k.w.x >> (8 * i + 8) & 0xff];
-        u32 s = signs_of(k.w.y >> (7 * i) & 127), t = signs_of(k.w.y >> (7 * i + 7) & 127);
-        *(uint4 *)(row + c * 32 + 8 * i) = make_uint4(negated(a.x, s & 15), negated(a.y, s >> 4),
-                                                      negated(b.x, t & 15), negated(b.y, t >> 4));
+        u32 a = selectors[k.w.x >> (8 * i) & 0xff].x | selectors[k.w.y >> (8 * i) & 0xff].y;
+        u32 b = selectors[k.w.x >> (8 * i + 8) & 0xff].x | selectors[k.w.y >> (8 * i + 8) & 0xff].y;
+        *(int4 *)(row + c * 32 + 8 * i) = make_int4(four_values(a), four_values(a >> 16),
+                                                    four_values(b), four_values(b >> 16));
     }
-    float scale = half_to_float(k.d) * (0.5f + (float)(k.w.y >> 28)) * 0.25f;
-    scales[c * TILE_ROWS] = there ? scale : 0.0f;
+    scales[c * TILE_ROWS] = there ? lattice_scale(k) : 0.0f;
 }
 #elif FORMAT == 39
 DEVICE void expand(const Chunk &k, u32 c, u32, bool there, i8 *row, float *scales, float *,
@@ -146,12 +140,12 @@ struct Part {
     }
 
     template <int TOKENS>
-    __device__ __forceinline__ void put(const Stage<TOKENS> &to, u32 stage, const uint2 *grid) const {
+    __device__ __forceinline__ void put(const Stage<TOKENS> &to, u32 stage, const uint2 *selectors) const {
         u32 c = threadIdx.x % ACROSS, whole = stage * ACROSS + c, at = threadIdx.x / ACROSS;
 #pragma unroll
         for (int i = 0; i < HELD; i++, at += ROWS_APART)
             expand(held[i], c, whole % 8, whole < cols / CHUNK, to.weights + at * STRIDE,
-                   to.scales + at, to.minima + at, grid);
+                   to.scales + at, to.minima + at, selectors);
     }
 };
 
@@ -266,19 +260,19 @@ template <int PAIRS>
 DEVICE void multiply_tile(Sums<PAIRS> &sums, Part &part, const Token &x, const u32 *lines, u32 count,
                           u8 *pool) {
     typedef Stage<PAIRS * 32> Here;
-    uint2 *grid = (uint2 *)(pool + 2 * Here::BYTES);
+    uint2 *selectors = (uint2 *)(pool + 2 * Here::BYTES);
 #if FORMAT == 16
-    grid[threadIdx.x] = GRID[threadIdx.x];
+    selectors[threadIdx.x] = make_uint2(LEVELS[threadIdx.x], sign_selectors(threadIdx.x));
 #endif
     sums = {};
-    // The grid and the lines are there.
+    // The selectors and the lines are there.
     __syncthreads();
     u32 cols = part.cols, stages = (cols + STAGE - 1) / STAGE;
     part.fetch(0);
     fetch_tokens(Here(pool, 0), x, lines, count, cols, 0);
     for (u32 stage = 0; stage < stages; stage++) {
         Here here(pool, stage % 2);
-        part.put(here, stage, grid);
+        part.put(here, stage, selectors);
         copies_done();
         __syncthreads();
         if (stage + 1 < stages) {

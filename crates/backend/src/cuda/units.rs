@@ -29,6 +29,7 @@ pub fn units() -> Vec<(&'static Unit, Values)> {
     let mut all = Vec::new();
     for unit in [
         &super::READ,
+        &super::trace::STAMP,
         &ops::linear::cuda::ROUND,
         &ops::norm::cuda::NORM,
         &ops::rope::cuda::ROPE,
@@ -53,8 +54,12 @@ pub fn units() -> Vec<(&'static Unit, Values)> {
             all.push((&ops::experts::cuda::GROUPED, values(&[format])));
         }
     }
-    for held in [4, 7] {
-        all.push((&ops::experts::cuda::LATTICE, values(&[super::weights::IQ2_XXS, held])));
+    for [format, other] in [[8, 1], [8, 30], [12, 0], [16, 1], [39, 1]] {
+        all.push((&ops::linear::cuda::PAIR, values(&[format, other])));
+    }
+    for [held, wide] in [[4, 0], [4, 1], [7, 0], [7, 1]] {
+        let values = values(&[super::weights::IQ2_XXS, held, wide]);
+        all.push((&ops::experts::cuda::LATTICE, values));
     }
     for layout in LAYOUTS {
         all.push((&ops::attend::cuda::ATTEND, values(&layout)));

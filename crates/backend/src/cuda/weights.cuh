@@ -169,7 +169,9 @@ DEVICE float weight_at(Planes p, u64 row, u32 cols, u32 col) {
 }
 
 #elif FORMAT == 16
-// IQ2_XXS: eight bytes for 32 columns: four points of a lattice, four sets of signs, a scale.
+// IQ2_XXS: eight bytes for 32 columns: four points of a lattice, then for each point a byte with seven
+// signs and a bit of the scale. A value is one of three magnitudes or its negative: a byte of eight that
+// `__byte_perm` picks by a selector of four bits. LEVELS has the selectors of every point's magnitudes.
 #define CHUNK 32
 struct Chunk { uint2 w; u16 d; };
 DEVICE void load(Chunk &k, Planes p, u64 row, u32 cols, u32 c) {
@@ -177,35 +179,38 @@ DEVICE void load(Chunk &k, Planes p, u64 row, u32 cols, u32 c) {
     k.w = fixed((const uint2 *)p.a + block * 8 + c % 8);
     k.d = fixed((const u16 *)p.b + block);
 }
-// A byte of ones for each of four signs.
-DEVICE u32 sign_mask(u32 four) { return ((four * 0x00204081u) & 0x01010101u) * 0xffu; }
-// Eight signs from the seven that are kept: their number is even.
-DEVICE u32 signs_of(u32 seven) { return seven | (__popc(seven) & 1) << 7; }
+// Selectors that negate: seven signs are kept, their number is even with the eighth.
+DEVICE u32 sign_selectors(u32 byte) {
+    u32 s = byte & 127;
+    s |= (__popc(s) & 1) << 7;
+    s = (s | s << 12) & 0x000f000f;
+    s = (s | s << 6) & 0x03030303;
+    return ((s | s << 3) & 0x11111111) << 2;
+}
+// The four values of the low selectors, as signed bytes.
+DEVICE int four_values(u32 selectors) { return __byte_perm(0x002b1908, 0x00d5e7f8, selectors); }
+DEVICE float lattice_scale(const Chunk &k) {
+    u32 bits = (k.w.y >> 7 & 0x01010101u) * 0x01020408u >> 24;
+    return half_to_float(k.d) * (0.5f + (float)(bits & 15)) * 0.25f;
+}
 DEVICE float dot(const Chunk &k, const Token &x, u32 c) {
     const int4 *codes = (const int4 *)(x.codes + c * CHUNK);
     int4 low = codes[0], high = codes[1];
-    int v[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
-    int all = 0, negative = 0;
+    int v[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w}, sum = 0;
 #pragma unroll
     for (int i = 0; i < 4; i++) {
-        uint2 point = GRID[k.w.x >> (8 * i) & 0xff];
-        u32 signs = signs_of(k.w.y >> (7 * i) & 127);
-        all = __dp4a((int)point.x, v[2 * i], all);
-        all = __dp4a((int)point.y, v[2 * i + 1], all);
-        negative = __dp4a((int)(point.x & sign_mask(signs & 15)), v[2 * i], negative);
-        negative = __dp4a((int)(point.y & sign_mask(signs >> 4)), v[2 * i + 1], negative);
+        u32 of = LEVELS[k.w.x >> (8 * i) & 0xff] | sign_selectors(k.w.y >> (8 * i));
+        sum = __dp4a(four_values(of), v[2 * i], sum);
+        sum = __dp4a(four_values(of >> 16), v[2 * i + 1], sum);
     }
-    float scale = half_to_float(k.d) * (0.5f + (float)(k.w.y >> 28)) * 0.25f;
-    return scale * x.steps[c] * (float)(all - 2 * negative);
+    return lattice_scale(k) * x.steps[c] * (float)sum;
 }
 DEVICE float weight_at(Planes p, u64 row, u32 cols, u32 col) {
     Chunk k;
     load(k, p, row, cols, col / 32);
     u32 i = col % 32 / 8, at = col % 8;
-    uint2 point = GRID[k.w.x >> (8 * i) & 0xff];
-    float magnitude = (at < 4 ? point.x : point.y) >> (8 * (at % 4)) & 0xff;
-    float scale = half_to_float(k.d) * (0.5f + (float)(k.w.y >> 28)) * 0.25f;
-    return signs_of(k.w.y >> (7 * i) & 127) >> at & 1 ? -scale * magnitude : scale * magnitude;
+    u32 of = LEVELS[k.w.x >> (8 * i) & 0xff] | sign_selectors(k.w.y >> (8 * i));
+    return lattice_scale(k) * (float)(i8)four_values(of >> (4 * at));
 }
 
 #elif FORMAT == 39

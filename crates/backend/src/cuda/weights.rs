@@ -11,8 +11,8 @@
 //! MXFP4      codes [R][K/32][16]        exponents [R][K/32]
 //! ```
 //!
-//! `R` counts the rows of all matrices of a stack. Formats that no published file uses for a matrix
-//! are decoded to F32 here.
+//! The signs in groups of IQ2_XXS are moved to whole bytes. `R` counts the rows of all matrices of
+//! a stack. Formats that no published file uses for a matrix are decoded to F32 here.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -21,6 +21,7 @@ use gguf::Format;
 use rayon::prelude::*;
 
 use super::driver::{Address, Gpu, Memory};
+use super::transfer::PIECE_BYTES;
 use crate::{Error, WeightSource};
 
 /// What kernels know IQ2_XXS by: its number in GGUF, as for all quantized formats.
@@ -54,9 +55,6 @@ fn parts(format: Format) -> Option<Parts> {
     })
 }
 
-/// Values that are taken apart at once: 32 MiB as floats, and whole blocks of every format.
-const CHUNK_VALUES: usize = 8 << 20;
-
 impl Stored {
     /// Copies a weight to the device.
     ///
@@ -77,12 +75,16 @@ impl Stored {
         for (plane, offset) in planes.iter_mut().zip(offsets).take(parts.len()) {
             *plane = memory.address + offset as Address;
         }
-        for first in (0..values).step_by(CHUNK_VALUES) {
-            let blocks = blocks(source, format, first, CHUNK_VALUES.min(values - first));
-            let first_block = first / format.block_values();
+        let widest = parts.iter().map(|(from, to)| to - from).max().expect("a format has parts");
+        let at_once = PIECE_BYTES / widest * format.block_values();
+        for first in (0..values).step_by(at_once) {
+            let blocks = blocks(source, format, first, at_once.min(values - first));
+            let (first_block, size) = (first / format.block_values(), format.block_bytes());
             for (plane, &(from, to)) in planes.iter().zip(parts) {
                 let at = plane + (first_block * (to - from)) as Address;
-                gpu.upload(at, &part(&blocks, format.block_bytes(), from..to))?;
+                let bytes = blocks.len() / size * (to - from);
+                let regroup = format == Format::Iq2Xxs && from == 2;
+                gpu.send(at, bytes, |out| take_apart(&blocks, size, from..to, regroup, out))?;
             }
         }
         Ok(Stored { format, planes, bytes, _memory: memory })
@@ -116,13 +118,33 @@ fn blocks(source: &WeightSource, format: Format, first: usize, count: usize) -> 
     Cow::Owned(bytemuck::cast_slice(&floats).to_vec())
 }
 
-/// A range of every block, side by side.
-fn part(blocks: &[u8], block: usize, range: Range<usize>) -> Cow<'_, [u8]> {
-    if range.len() == block {
-        return Cow::Borrowed(blocks);
+/// Blocks that one thread takes at a time.
+const STRETCH: usize = 4096;
+
+/// A range of every block, side by side, by all threads: they wait for the disk together. Groups of
+/// IQ2_XXS are regrouped on the way.
+fn take_apart(blocks: &[u8], block: usize, range: Range<usize>, regroup: bool, out: &mut [u8]) {
+    let len = range.len();
+    let stretches = out.par_chunks_mut(STRETCH * len).zip(blocks.par_chunks(STRETCH * block));
+    stretches.for_each(|(out, blocks)| {
+        if len == block {
+            return out.copy_from_slice(blocks);
+        }
+        for (out, block) in out.chunks_exact_mut(len).zip(blocks.chunks_exact(block)) {
+            out.copy_from_slice(&block[range.clone()]);
+        }
+        if regroup {
+            out.as_chunks_mut::<8>().0.iter_mut().for_each(signs_to_bytes);
+        }
+    });
+}
+
+/// A group of IQ2_XXS ends in four times seven signs and four bits of scale; every byte gets seven
+/// signs and a bit.
+fn signs_to_bytes(group: &mut [u8; 8]) {
+    let [.., a, b, c, d] = *group;
+    let word = u32::from_le_bytes([a, b, c, d]);
+    for (k, byte) in group[4..].iter_mut().enumerate() {
+        *byte = (word >> (7 * k) & 127 | (word >> (28 + k) & 1) << 7) as u8;
     }
-    let mut out = vec![0; blocks.len() / block * range.len()];
-    let pairs = out.par_chunks_mut(range.len()).zip(blocks.par_chunks(block));
-    pairs.for_each(|(out, block)| out.copy_from_slice(&block[range.clone()]));
-    Cow::Owned(out)
 }

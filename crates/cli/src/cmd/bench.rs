@@ -2,15 +2,19 @@
 //!
 //! Memory is measured first, before the model takes its share of it; then prompts, then decoding
 //! behind contexts. `course.rs` does the timing, `memory.rs` reads plain memory and brings the
-//! weights there, `reads.rs` counts the bytes that a token needs, `report.rs` shows what came out.
-//! Only the order and the options of the engine are decided here.
+//! weights there, `reads.rs` counts the bytes that a token needs. `report.rs` holds what came out,
+//! `show.rs` prints it for people and `plot.rs` draws it. Only the order and the options of the
+//! engine are decided here.
 
 mod course;
 mod memory;
+mod plot;
 mod reads;
 mod report;
+mod show;
 
 use std::io::{self, Write};
+use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
 use backend::Backend;
@@ -43,15 +47,21 @@ pub fn bench(meant: &Bench, terminal: &Terminal) -> Result<Exit> {
     let context = context(meant, &shape)?;
     interrupt::listen(terminal);
     let csv = meant.csv.as_ref().map(|path| WholeFile::create(path, "csv")).transpose()?;
+    let drawing = meant.plot.as_ref().map(|path| WholeFile::create(path, "svg")).transpose()?;
     // Opened first: with the device comes the number of threads that measure memory.
     let Computer { mut backend, memory_max, step_tokens } = compute::open(meant.compute, &file)?;
     let memory = match backend.read_speed()? {
         Some(speed) => Memory::of_device(speed),
         None => memory::measure(machine::memory_available()),
     };
-    let options = OpenOptions { context, memory_max, step_tokens, ..OpenOptions::default() };
-    let engine = opened(file, backend, options)?;
+    let sessions = meant.sessions.iter().copied().max().unwrap_or(1);
+    let step_tokens = step_tokens.max(sessions);
+    let options =
+        OpenOptions { context, sessions, memory_max, step_tokens, ..OpenOptions::default() };
+    let start = Instant::now();
+    let engine = opened(file, backend, options, terminal.messages)?;
     let mut report = Report::new(&engine, memory, meant);
+    report.load_seconds = start.elapsed().as_secs_f64();
     // A device that could not hold them would not have been opened.
     report.weights_in_memory = report.memory.is_device() || fit(engine.file());
     report.complete = measure(engine, meant, &mut report, terminal.messages)?;
@@ -64,13 +74,20 @@ pub fn bench(meant: &Bench, terminal: &Terminal) -> Result<Exit> {
         say("interrupted: what is shown is what was complete");
         return Ok(Exit::Interrupted);
     }
-    if let Some(mut csv) = csv {
-        let name = csv.name();
-        let failed = || format!("{name}: could not write it");
-        csv.file().write_all(report.to_csv().as_bytes()).with_context(failed)?;
-        csv.finish().with_context(failed)?;
+    if let Some(csv) = csv {
+        write_whole(csv, &report.to_csv())?;
+    }
+    if let Some(drawing) = drawing {
+        write_whole(drawing, &plot::draw(&report)?)?;
     }
     Ok(Exit::Done)
+}
+
+fn write_whole(mut file: WholeFile, text: &str) -> Result<()> {
+    let name = file.name();
+    let failed = || format!("{name}: could not write it");
+    file.file().write_all(text.as_bytes()).with_context(failed)?;
+    file.finish().with_context(failed)
 }
 
 /// A random model, made piece by piece while it is loaded.
@@ -102,10 +119,13 @@ fn measure(engine: Engine, meant: &Bench, report: &mut Report, shown: bool) -> R
         let Some(figures) = course.prefill(tokens)? else { return Ok(false) };
         report.prefill.push(figures);
     }
-    for &context in &meant.contexts {
-        let Some(figures) = course.decode(context)? else { return Ok(false) };
-        report.add_decode(figures);
+    for &sessions in &meant.sessions {
+        for &context in &meant.contexts {
+            let Some(figures) = course.decode(context, sessions)? else { return Ok(false) };
+            report.add_decode(figures);
+        }
     }
+    report.reserved = course.reserved();
     if meant.profile {
         let Some(kernels) = course.profile(meant)? else { return Ok(false) };
         report.kernels = kernels;
@@ -125,8 +145,13 @@ fn context(meant: &Bench, shape: &Shape) -> Result<usize> {
     Ok(context)
 }
 
-fn opened(file: File, backend: Box<dyn Backend>, options: OpenOptions) -> Result<Engine> {
-    Engine::from_file(file, backend, options).map_err(|error| match error {
+fn opened(
+    file: File,
+    backend: Box<dyn Backend>,
+    options: OpenOptions,
+    shown: bool,
+) -> Result<Engine> {
+    compute::load(file, backend, options, shown).map_err(|error| match error {
         engine::Error::Memory { file, needed, available, context, .. } => anyhow!(
             "{file} needs {needed} bytes besides its weights for a session of {context} tokens, \
              and {available} are available: use a shorter --prompt, or smaller --contexts"

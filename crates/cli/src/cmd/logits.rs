@@ -5,7 +5,7 @@
 //! number of positions.
 
 use anyhow::{Result, bail};
-use engine::{Engine, Flow, OpenOptions};
+use engine::{Flow, OpenOptions};
 
 use crate::compute::{self, Computer};
 use crate::exit::{Exit, say};
@@ -30,18 +30,15 @@ pub fn logits(meant: &Logits, terminal: &Terminal) -> Result<Exit> {
     let array = NpyFile::create(out)?;
     let default = OpenOptions::default();
     let Computer { backend, memory_max, .. } = compute::open(*compute, &file)?;
-    let mut engine = Engine::from_file(
-        file,
-        backend,
-        OpenOptions {
-            rows: *rows,
-            context: tokens.len(),
-            step_tokens: default.step_tokens.min(tokens.len()),
-            all_logits: true,
-            memory_max,
-            ..default
-        },
-    )?;
+    let options = OpenOptions {
+        rows: *rows,
+        context: tokens.len(),
+        step_tokens: default.step_tokens.min(tokens.len()),
+        all_logits: true,
+        memory_max,
+        ..default
+    };
+    let mut engine = compute::load(file, backend, options, terminal.messages)?;
 
     let progress = Progress::tokens("computing", tokens.len(), terminal.messages);
     let complete = array.write(*last, vocab, |sink| {

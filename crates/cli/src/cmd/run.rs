@@ -10,7 +10,7 @@ use std::io;
 use std::time::Duration;
 
 use anyhow::Result;
-use engine::{Engine, Event, Finish, Flow, Generation, OpenOptions, Sampler, Summary};
+use engine::{Event, Finish, Flow, Generation, OpenOptions, Sampler, Summary};
 use text::special;
 
 use crate::cmd::prompt::{self, THINK_MAX_CONTEXT};
@@ -46,7 +46,8 @@ pub fn run(mut run: Run, terminal: &Terminal) -> Result<Exit> {
     let Computer { backend, memory_max, step_tokens } = compute::open(run.compute, &file)?;
     let (rows, default) = (run.rows, OpenOptions::default());
     let options = OpenOptions { rows, context, memory_max, step_tokens, ..default };
-    let mut engine = Engine::from_file(file, backend, options)?;
+    let watched = terminal.messages && !run.quiet;
+    let mut engine = compute::load(file, backend, options, watched)?;
     if let Some(disk) = run.disk.take() {
         engine.keep_on_disk(disk)?.iter().filter(|_| !run.quiet).for_each(|remark| say(remark));
     }
@@ -57,7 +58,6 @@ pub fn run(mut run: Run, terminal: &Terminal) -> Result<Exit> {
     let stop: Vec<_> = tokenizer.special(special::EOS).into_iter().collect();
     let generation = Generation { prompt: &prompt.tokens, tokens_max: run.tokens_max, stop: &stop };
 
-    let watched = terminal.messages && !run.quiet;
     let reading = Progress::tokens("reading", prompt.tokens.len(), watched);
     let writing = Progress::endless("writing", watched && (run.json || !terminal.output));
     let screen = Screen::new(io::stdout(), layout(&run, terminal));

@@ -35,7 +35,7 @@ fn changed(
 }
 
 fn error(file: &File) -> String {
-    let load = |shape| Model::load(&mut Cpu::new(), file, shape, OPTIONS);
+    let load = |shape| Model::load(&mut Cpu::new(), file, shape, OPTIONS, &mut |_| {});
     model::read_shape(file).and_then(load).expect_err("must not load").to_string()
 }
 

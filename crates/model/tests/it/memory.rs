@@ -74,7 +74,7 @@ fn full_size_files_load() {
         assert_eq!(check_tensors(&file, &shape), []);
         let options = options(RowFormat::Packed, 1, 65_536);
         let mut cpu = backend::Cpu::new();
-        let model = Model::load(&mut cpu, &file, stated, options).expect("a model");
+        let model = Model::load(&mut cpu, &file, stated, options, &mut |_| {}).expect("a model");
         assert_eq!(model.shape(), &shape);
         let held = cpu.reserved();
         let estimate = Estimate::new(&file, &shape, options).expect("an estimate");

@@ -137,7 +137,8 @@ pub fn fast(file: &File, rows: RowFormat) -> Rig<CpuSimd> {
 impl<B: Backend> Rig<B> {
     pub fn on(mut cpu: B, file: &File, options: Options) -> Rig<B> {
         let shape = model::read_shape(file).expect("a shape");
-        let model = Model::load(&mut cpu, file, shape, options).expect("a model that loads");
+        let model =
+            Model::load(&mut cpu, file, shape, options, &mut |_| {}).expect("a model that loads");
         Rig { cpu, model }
     }
 

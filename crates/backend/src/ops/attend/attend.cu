@@ -52,18 +52,45 @@ extern "C" __global__ void __launch_bounds__(HEADS *WARP)
     if (lane == 0) out[WIDTH + 1] = sum;
 }
 
-// One block per token and head: joins parts and the sink. Blocks of WIDTH / 4 threads, and `parts`
-// floats of shared memory.
+// What happens to heads after attention: they are rotated back by angles [rows, pairs] and rounded,
+// `codes` and so on being their rounded copy; each is left out if it is null.
+struct After {
+    const float2 *angles;
+    u32 pairs;
+    Rounded to;
+};
+
+// Four channels of a head that is row `head` of all.
+DEVICE void write_four(float4 v, float *out, u64 head, u64 t, const After &after) {
+    u32 i = threadIdx.x, plain = (WIDTH - 2 * after.pairs) / 4;
+    if (after.angles && i >= plain)
+        v = turned(v, after.angles + t * after.pairs + 2 * (i - plain), -1.0f);
+    u64 at = head * (WIDTH / 4) + i;
+    ((float4 *)out)[at] = v;
+    if (after.to.codes) round_four(v, at, after.to);
+}
+
+// One block per token (x) and head (y): joins parts and the sink. If `slots` are said, one more block
+// per token keeps its row. Blocks of WIDTH / 4 threads, and `parts` floats of shared memory.
 extern "C" __global__ void merge(const float *partial, const float *sinks, const u32 *positions,
                                  const u32 *picks, u32 ratio, u32 ring, u32 top_k, u32 beyond,
-                                 u32 heads, u32 parts, float *out) {
+                                 u32 heads, u32 parts, float *out, const float2 *angles, u32 pairs,
+                                 i8 *codes, float *steps, float2 *halves, const u32 *owners,
+                                 const Segment *segments, const u8 *fresh, u32 capacity, u8 *slots,
+                                 u64 slot_bytes, u64 ring_offset) {
     begin();
     extern __shared__ float weights[];
-    u32 t = blockIdx.x, head = blockIdx.y, position = positions[t];
+    u32 t = blockIdx.x, head = blockIdx.y;
+    if (head == heads) {
+        Segment s = segments[owners[t]];
+        return keep_row(fresh, capacity, s, t - s.first_row, slots, slot_bytes, ring_offset, ring);
+    }
+    u32 position = positions[t];
     u32 compressed = compressed_of(position, picks + (u64)t * top_k, top_k, beyond, ratio);
     u32 total = min(position + 1, ring) + compressed, keys = part_keys(total, parts);
     u32 used = (total + keys - 1) / keys;
-    partial += ((u64)t * heads + head) * parts * PARTIAL;
+    u64 row = (u64)t * heads + head;
+    partial += row * parts * PARTIAL;
     for (u32 p = threadIdx.x; p < used; p += blockDim.x) weights[p] = partial[p * PARTIAL + WIDTH];
     __syncthreads();
     float max = sinks[head], sum;
@@ -82,5 +109,5 @@ extern "C" __global__ void merge(const float *partial, const float *sinks, const
         value.w += row.w * weight;
     }
     float4 result = {value.x / sum, value.y / sum, value.z / sum, value.w / sum};
-    ((float4 *)(out + ((u64)t * heads + head) * WIDTH))[threadIdx.x] = result;
+    write_four(result, out, row, t, {angles, pairs, {codes, steps, halves}});
 }

@@ -95,6 +95,31 @@ impl Scene {
     }
 }
 
+impl Scene {
+    /// Attends, keeps the rows of the step, and rotates heads back.
+    pub fn attend_keep(&mut self, kit: &mut Kit, angles: &Buffer<f32>) {
+        let paged = self.session.rows.rows;
+        let beyond = match self.reach {
+            Reach::Window => Beyond::Nothing,
+            Reach::All => Beyond::All(paged),
+            Reach::Picked => Beyond::Picked(paged, &self.picks),
+        };
+        let visible = Visible { fresh: &self.fresh, ring: self.session.ring, beyond };
+        let (q, kv, out) = (&self.q, &mut self.session.kv, &mut self.out);
+        kit.b.attend_keep(q, &self.sinks, &visible, angles, &self.step, kv, out);
+    }
+
+    /// The bytes of the rings of all sessions, as numbers.
+    pub fn rings(&self, kit: &mut Kit) -> Vec<f32> {
+        kit.b.submit().expect("the device works");
+        let ring = self.session.ring;
+        let bytes = ring.offset..ring.offset + ring.layout.block_bytes(ring.rows);
+        let page = |slot| kit.device().page(&self.session.kv.slots, slot as u32);
+        let pages: Vec<_> = (0..self.step.segments).map(page).collect();
+        pages.iter().flat_map(|page| page[bytes.clone()].iter().map(|&b| f32::from(b))).collect()
+    }
+}
+
 /// The segment that leaves the whole window before a position in the ring.
 fn window_before(start: usize, window: usize) -> (usize, usize, usize) {
     let tokens = start.min(window);

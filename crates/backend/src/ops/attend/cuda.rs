@@ -11,12 +11,14 @@ use crate::cuda::kernels::{Unit, Values};
 use crate::cuda::{COMMON, Cuda, ROWS, units, words};
 use crate::ops::kv::cuda::{LAYOUT, layout_values};
 use crate::ops::kv::{RowFormat, RowLayout};
+use crate::ops::linear::cuda::Activations;
 use crate::{Buffer, KvPools, PAGE_TOKENS, Step};
 
 const SEEN: &str = include_str!("seen.cuh");
 
 /// Attention over rows of one layout, by plain sums; and the union of parts.
 pub static ATTEND: Unit = Unit {
+    family: "attend",
     name: "attend",
     source: &[COMMON, ROWS, SEEN, include_str!("attend.cu")],
     parameters: LAYOUT,
@@ -25,6 +27,7 @@ pub static ATTEND: Unit = Unit {
 
 /// Attention over packed rows of one layout, on tensor cores, for 16 or 32 heads at a time.
 pub static ATTEND_TILE: Unit = Unit {
+    family: "attend",
     name: "attend_tile",
     source: &[COMMON, ROWS, units::SHARED, units::MMA, SEEN, include_str!("tile.cu")],
     parameters: &["KIND", "PACKED", "ROUNDED", "PLAIN", "ROTARY", "HEADS"],
@@ -65,6 +68,15 @@ struct Compressed {
     ratio: usize,
     picks: Address,
     top_k: usize,
+}
+
+/// What is done to heads and rows after attention.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct After {
+    angles: Address,
+    pairs: usize,
+    slots: Address,
+    slot_bytes: usize,
 }
 
 /// Shared memory of a block on tensor cores: queries twice in BF16, 32 rows of keys, scores, and a
@@ -131,22 +143,103 @@ impl Cuda {
         Compressed { kind, offset, ratio, picks, top_k }
     }
 
-    /// Joins parts `at` to `out`.
+    /// Joins parts `at` to `out`. What is after attention is done on the way, if it is said.
     fn merge(
         &mut self,
         (layout, cut, at): (RowLayout, Cut, Address),
         sinks: &Buffer<f32>,
         visible: &Visible,
         step: &Step,
-        out: Address,
+        out: Activations,
+        after: Option<After>,
     ) {
         let Compressed { kind, ratio, picks, top_k, .. } = self.compressed(&visible.beyond);
         let (heads, ring, parts) = (sinks.width, visible.ring.rows, cut.parts);
         let (sinks, positions) = (self.at(sinks), self.at(&step.positions));
-        let args = words![at, sinks, positions, picks, ratio, ring, top_k, kind, heads, parts, out];
+        let (owners, segments) = (self.at(&step.owners), self.at(&step.segment_table));
+        let (fresh, capacity) = (self.at(&visible.fresh.bytes), visible.fresh.rows);
+        let keeps = usize::from(after.is_some());
+        let After { angles, pairs, slots, slot_bytes } = after.unwrap_or_default();
+        let Activations { codes, steps, halves, floats } = out;
+        let args = words![
+            at,
+            sinks,
+            positions,
+            picks,
+            ratio,
+            ring,
+            top_k,
+            kind,
+            heads,
+            parts,
+            floats,
+            angles,
+            pairs,
+            codes,
+            steps,
+            halves,
+            owners,
+            segments,
+            fresh,
+            capacity,
+            slots,
+            slot_bytes as u64,
+            visible.ring.offset as u64
+        ];
         let unit = (&ATTEND, layout_values(layout), "merge");
         let block = ((layout.width() / 4) as u32, 4 * parts);
-        self.record_shared(unit, [step.rows, heads, 1], block, args);
+        self.record_shared(unit, [step.rows, heads + keeps, 1], block, args);
+    }
+
+    /// Attention, and what is after it, if it is said and there are parts to join: `true` if that
+    /// was done.
+    pub(crate) fn attend_then(
+        &mut self,
+        q: &Buffer<f32>,
+        sinks: &Buffer<f32>,
+        visible: &Visible,
+        step: &Step,
+        kv: &KvPools,
+        out: &mut Buffer<f32>,
+        after: Option<After>,
+    ) -> bool {
+        let layout = visible.fresh.layout;
+        let (heads, width, rows) = (sinks.width, layout.width(), step.rows);
+        assert!(width.is_multiple_of(64), "{width} channels");
+        for bytes in [self.pages(&kv.slots).1, self.pages(&kv.pages).1, visible.ring.offset] {
+            assert!(bytes.is_multiple_of(16), "rows at a multiple of {bytes} bytes");
+        }
+        let cut = self.cut(layout, rows, heads, keys_max(visible, step));
+        let partial = rows * heads * cut.parts * (width + 4) * 4;
+        let packed = layout.format == RowFormat::Packed;
+        let whole = packed && cut.parts == 1;
+        let at = self.scratch("attention parts", if whole { 16 } else { partial });
+        let grid = [rows, heads.div_ceil(cut.heads), cut.parts];
+        let mut args = vec![self.at(q)];
+        args.extend(self.call_arguments(visible, step, kv));
+        args.extend(words![heads, cut.parts]);
+        let out = match after {
+            Some(_) if !whole => self.edit_rounded(out, rows),
+            _ => Activations { floats: self.edit(out), ..Activations::default() },
+        };
+        if packed {
+            args.extend(words![self.at(sinks), at, out.floats]);
+            let unit = (&ATTEND_TILE, tile_values(layout, cut.heads), "attend_tile");
+            self.record_shared(unit, grid, (256, tile_bytes(cut.heads, width)), &args);
+        } else {
+            args.push(at);
+            self.record((&ATTEND, layout_values(layout), "attend"), grid, 256, &args);
+        }
+        if !whole {
+            self.merge((layout, cut, at), sinks, visible, step, out, after);
+        }
+        !whole
+    }
+
+    /// What is after attention: the rows of the step are kept, and heads rotated back.
+    pub(crate) fn after(&self, angles: &Buffer<f32>, kv: &KvPools) -> After {
+        let (slots, slot_bytes) = self.pages(&kv.slots);
+        After { angles: self.at(angles), pairs: angles.width / 2, slots, slot_bytes }
     }
 }
 
@@ -171,32 +264,6 @@ impl Attend for Cuda {
         kv: &KvPools,
         out: &mut Buffer<f32>,
     ) {
-        let layout = visible.fresh.layout;
-        let (heads, width, rows) = (sinks.width, layout.width(), step.rows);
-        assert!(width.is_multiple_of(64), "{width} channels");
-        for bytes in [self.pages(&kv.slots).1, self.pages(&kv.pages).1, visible.ring.offset] {
-            assert!(bytes.is_multiple_of(16), "rows at a multiple of {bytes} bytes");
-        }
-        let cut = self.cut(layout, rows, heads, keys_max(visible, step));
-        let partial = rows * heads * cut.parts * (width + 4) * 4;
-        let packed = layout.format == RowFormat::Packed;
-        let whole = packed && cut.parts == 1;
-        let at = self.scratch("attention parts", if whole { 16 } else { partial });
-        let grid = [rows, heads.div_ceil(cut.heads), cut.parts];
-        let mut args = vec![self.at(q)];
-        args.extend(self.call_arguments(visible, step, kv));
-        args.extend(words![heads, cut.parts]);
-        let out = self.edit(out);
-        if packed {
-            args.extend(words![self.at(sinks), at, out]);
-            let unit = (&ATTEND_TILE, tile_values(layout, cut.heads), "attend_tile");
-            self.record_shared(unit, grid, (256, tile_bytes(cut.heads, width)), &args);
-        } else {
-            args.push(at);
-            self.record((&ATTEND, layout_values(layout), "attend"), grid, 256, &args);
-        }
-        if !whole {
-            self.merge((layout, cut, at), sinks, visible, step, out);
-        }
+        self.attend_then(q, sinks, visible, step, kv, out, None);
     }
 }

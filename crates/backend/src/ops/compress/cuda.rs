@@ -9,6 +9,7 @@ use crate::{Buffer, KvPools, Step};
 
 /// Compressors to rows of one layout.
 pub static COMPRESS: Unit = Unit {
+    family: "compress",
     name: "compress",
     source: &[COMMON, ROWS, include_str!("compress.cu")],
     parameters: LAYOUT,

@@ -7,6 +7,7 @@ use crate::{Buffer, Step, Weight};
 
 /// The embedding.
 pub static EMBED: Unit = Unit {
+    family: "embed",
     name: "embed",
     source: &[COMMON, units::WEIGHTS, include_str!("embed.cu")],
     parameters: &["FORMAT"],

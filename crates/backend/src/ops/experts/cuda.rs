@@ -16,10 +16,11 @@ use crate::ops::linear::cuda::{
 use crate::ops::norm::cuda::fours;
 
 /// What several units share.
-const EXPERTS: &str = include_str!("experts.cuh");
+pub(crate) const EXPERTS: &str = include_str!("experts.cuh");
 
 /// The activation and the sum.
 pub static ELEMENTS: Unit = Unit {
+    family: "experts",
     name: "elements",
     source: &[COMMON, EXPERTS, include_str!("elements.cu")],
     parameters: &[],
@@ -28,6 +29,7 @@ pub static ELEMENTS: Unit = Unit {
 
 /// The first two matrices and the activation.
 pub static INNER: Unit = Unit {
+    family: "experts",
     name: "inner",
     source: &[COMMON, EXPERTS, units::WEIGHTS, include_str!("inner.cu")],
     parameters: &["FORMAT"],
@@ -36,20 +38,25 @@ pub static INNER: Unit = Unit {
 
 /// The same for IQ2_XXS and few tokens, where looking up is what takes time.
 pub static LATTICE: Unit = Unit {
+    family: "experts",
     name: "lattice",
     source: &[COMMON, EXPERTS, units::WEIGHTS, include_str!("lattice.cu")],
-    parameters: &["FORMAT", "HELD"],
+    parameters: &["FORMAT", "HELD", "WIDE"],
     kernels: &["lattice_inner"],
 };
-/// Bytes of its tables, sixteen copies each, and the most chunks that a lane may hold.
-const LATTICE_BYTES: usize = (256 + 128) * 16 * 8;
+/// Bytes of one of its two tables, narrow and wide; they begin at a multiple of that. And the most
+/// chunks that a lane may hold.
+const LATTICE_BYTES: [usize; 2] = [256 * 128, 256 * 256];
 const LATTICE_HELD_MAX: usize = 8;
+/// Shared memory of a multiprocessor that no block can have.
+const SHARED_KEPT: usize = 1 << 10;
 
 /// Threads of a block of [`DOWN`]; see down.cu.
 const DOWN_THREADS: usize = 512;
 
 /// The last matrix and the sum over experts.
 pub static DOWN: Unit = Unit {
+    family: "experts",
     name: "down",
     source: &[COMMON, units::WEIGHTS, include_str!("down.cu")],
     parameters: &["FORMAT"],
@@ -58,6 +65,7 @@ pub static DOWN: Unit = Unit {
 
 /// The order of pairs, and the sum over a token's pairs.
 pub static ARRANGE: Unit = Unit {
+    family: "experts",
     name: "arrange",
     source: &[COMMON, EXPERTS, include_str!("arrange.cu")],
     parameters: &[],
@@ -66,6 +74,7 @@ pub static ARRANGE: Unit = Unit {
 
 /// Products of all pairs with one expert together.
 pub static GROUPED: Unit = Unit {
+    family: "experts",
     name: "grouped",
     source: &[
         COMMON,
@@ -122,13 +131,16 @@ impl Cuda {
         let code = self.stored(gate).code();
         let Activations { codes, steps, halves, floats } = x;
         let held = d / 1024;
+        self.reading(gate, pairs);
+        self.reading(up, pairs);
         if code == IQ2_XXS && d.is_multiple_of(1024) && held <= LATTICE_HELD_MAX {
             let args = words![
                 ga, gb, gc, ua, ub, uc, codes, steps, picks, shares, inner_at, inner, used, clamp
             ];
-            let unit = (&LATTICE, values(&[code, held]), "lattice_inner");
+            let wide = usize::from(3 * LATTICE_BYTES[1] + SHARED_KEPT <= self.shared_bytes());
+            let unit = (&LATTICE, values(&[code, held, wide]), "lattice_inner");
             let grid = [self.processors().div_ceil(rows), rows, 1];
-            self.record_shared(unit, grid, (512, LATTICE_BYTES), args);
+            self.record_shared(unit, grid, (512, 3 * LATTICE_BYTES[wide]), args);
         } else {
             let args = words![
                 ga, gb, gc, ua, ub, uc, codes, steps, halves, floats, picks, shares, inner_at,
@@ -143,6 +155,7 @@ impl Cuda {
         let shared = if is_float(stored.format) { 0 } else { rounded_bytes(used, inner) };
         let args = words![a, b, c, inner_at, picks, y, d, inner, used];
         let unit = (&DOWN, values(&[code]), "expert_down");
+        self.reading(down, pairs);
         let blocks = self.processors().min(d.div_ceil(DOWN_THREADS / 32));
         let grid = [blocks, rows, 1];
         self.record_shared(unit, grid, (DOWN_THREADS as u32, shared), args);
@@ -156,7 +169,6 @@ impl Cuda {
         let (inner, d, count, pairs) = (gate.rows, gate.cols, gate.count, rows * used);
         // Every expert has at most one tile that is not full.
         let tiles = pairs / TILE_PAIRS + count.min(pairs);
-        let inner_at = self.scratch("inner rows", pairs * inner * 4);
         let rounded_at = self.scratch("rounded inner rows", rounded_bytes(pairs, inner));
         let tiles_at = self.scratch("order of pairs", tiles * 16 + (count + pairs) * 4);
         let parts_at = self.scratch("results of pairs", pairs * d * 4);
@@ -172,20 +184,23 @@ impl Cuda {
         let (format, code) = (stored.format, stored.code());
         let ([ga, gb, gc], [ua, ub, uc]) = (stored.planes, self.stored(up).planes);
         let Activations { codes, steps, halves, .. } = x;
+        let to = Activations::rounded(rounded_at, pairs * inner, 0);
         let args = words![
-            ga, gb, gc, ua, ub, uc, codes, steps, halves, shares, order_at, tiles_at, inner_at,
-            inner, d, used, clamp
+            ga, gb, gc, ua, ub, uc, codes, steps, halves, shares, order_at, tiles_at, to.codes,
+            to.steps, to.halves, inner, d, used, clamp
         ];
         let unit = (&GROUPED, values(&[code]), "grouped_inner");
+        self.reading(gate, pairs);
+        self.reading(up, pairs);
         let grid = [inner.div_ceil(TILE_ROWS / 2), tiles, 1];
         self.record_shared(unit, grid, (256, tile_bytes(format, TILE_PAIRS)), args);
 
-        let x = self.round(inner_at, rounded_at, pairs, inner);
         let stored = self.stored(down);
         let (format, code, [a, b, c]) = (stored.format, stored.code(), stored.planes);
-        let Activations { codes, steps, halves, .. } = x;
+        let Activations { codes, steps, halves, .. } = to;
         let args = words![a, b, c, codes, steps, halves, order_at, tiles_at, parts_at, d, inner];
         let unit = (&GROUPED, values(&[code]), "grouped_down");
+        self.reading(down, pairs);
         let grid = [d.div_ceil(TILE_ROWS), tiles, 1];
         self.record_shared(unit, grid, (256, tile_bytes(format, TILE_PAIRS)), args);
 

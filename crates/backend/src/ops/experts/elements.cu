@@ -6,11 +6,7 @@ extern "C" __global__ void swiglu(const float4 *gate, const float4 *up, float4 *
     begin();
     u32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= fours) return;
-    float4 g = gate[i], u = up[i];
-    float4 v = make_float4(activate(g.x, u.x, clamp), activate(g.y, u.y, clamp),
-                           activate(g.z, u.z, clamp), activate(g.w, u.w, clamp));
-    out[i] = v;
-    if (codes) round_four(v, i, {codes, steps, halves});
+    activate_four(gate, up, out, {codes, steps, halves}, i, clamp);
 }
 
 extern "C" __global__ void add(const float4 *x, float4 *y, u32 fours) {

@@ -1,14 +1,46 @@
 // The inner rows of chosen experts, as inner.cu computes them, for IQ2_XXS and few tokens. Looking up
-// points and signs is most of the work: both tables lie in shared memory sixteen times, so that the
-// lanes of half a warp never meet in a bank. Activations stay in registers.
+// points and signs is most of the work: both tables lie in shared memory 32 times, so that no two lanes
+// ever meet in a bank. Activations stay in registers.
+//
+// An entry is a word of selectors. Tables begin at a multiple of their size, so that an address takes
+// one or two instructions: with WIDE ones, where entries are 256 bytes apart, the index is a byte of
+// the address; else they are 128 bytes apart.
 //
 // Blocks: some (x) for each token (y); warps take rows in turn. HELD chunks of a row are one lane's;
 // a row has 32 HELD chunks of 32 columns.
 
 #define THREADS 512
-#define COPIES 16
+#define APART (WIDE ? 256 : 128)
+#define TABLE_BYTES (256 * APART)
 
-extern __shared__ __align__(16) uint2 tables[];
+extern __shared__ u8 pool[];
+
+// Where this lane's copy of the first entry is; that of the signs is TABLE_BYTES further.
+DEVICE u32 tables_at(u32 lane) {
+    u32 at = (u32)__cvta_generic_to_shared(pool);
+    return (at + TABLE_BYTES - 1) / TABLE_BYTES * TABLE_BYTES + 4 * lane;
+}
+
+DEVICE void fill_tables() {
+    u8 *first = pool + (tables_at(0) - (u32)__cvta_generic_to_shared(pool));
+    for (u32 i = threadIdx.x; i < 512 * 8; i += THREADS) {
+        u32 entry = i / 8, index = entry % 256;
+        u32 word = entry < 256 ? LEVELS[index] : sign_selectors(index);
+        *(uint4 *)(first + entry * APART + i % 8 * 16) = make_uint4(word, word, word, word);
+    }
+}
+
+// The entry of byte `k` of a word, in the table that is `OFFSET` bytes after `first`.
+template <int OFFSET>
+DEVICE u32 entry(u32 word, int k, u32 first) {
+#if WIDE
+    u32 at = __byte_perm(word, first, 0x7604 | k << 4), value;
+#else
+    u32 at = (k ? word >> (8 * k - 7) : word << 7) & 0x7f80 | first, value;
+#endif
+    asm volatile("ld.shared.u32 %0, [%1 + %2];" : "=r"(value) : "r"(at), "n"(OFFSET));
+    return value;
+}
 
 // A lane's part of a row of one matrix.
 struct Line {
@@ -20,27 +52,22 @@ DEVICE void load_line(Line &line, Planes planes, u64 row, u32 lane) {
     for (int i = 0; i < HELD; i++) load(line.of[i], planes, row, HELD * 1024, i * WARP + lane);
 }
 
-// `points` and `signs` are this lane's copies: entries are COPIES apart.
 DEVICE float dot_line(const Line &line, const int4 (&x)[HELD][2], const float (&steps)[HELD],
-                      const uint2 *points, const uint2 *signs) {
+                      u32 tables) {
     float sum = 0;
 #pragma unroll
     for (int i = 0; i < HELD; i++) {
         uint2 w = line.of[i].w;
         int v[8] = {x[i][0].x, x[i][0].y, x[i][0].z, x[i][0].w,
                     x[i][1].x, x[i][1].y, x[i][1].z, x[i][1].w};
-        int all = 0, negative = 0;
+        int all = 0;
 #pragma unroll
         for (int k = 0; k < 4; k++) {
-            uint2 point = points[(w.x >> (8 * k) & 0xff) * COPIES];
-            uint2 mask = signs[(w.y >> (7 * k) & 127) * COPIES];
-            all = __dp4a((int)point.x, v[2 * k], all);
-            all = __dp4a((int)point.y, v[2 * k + 1], all);
-            negative = __dp4a((int)(point.x & mask.x), v[2 * k], negative);
-            negative = __dp4a((int)(point.y & mask.y), v[2 * k + 1], negative);
+            u32 of = entry<0>(w.x, k, tables) | entry<TABLE_BYTES>(w.y, k, tables);
+            all = __dp4a(four_values(of), v[2 * k], all);
+            all = __dp4a(four_values(of >> 16), v[2 * k + 1], all);
         }
-        float scale = half_to_float(line.of[i].d) * (0.5f + (float)(w.y >> 28)) * 0.25f;
-        sum += scale * steps[i] * (float)(all - 2 * negative);
+        sum += lattice_scale(line.of[i]) * steps[i] * (float)all;
     }
     return sum;
 }
@@ -50,15 +77,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
                   const i8 *codes, const float *steps, const u32 *picks, const float *shares,
                   float *out, u32 inner, u32 used, float clamp) {
     let_next_begin();
-    for (u32 i = threadIdx.x; i < 256 * COPIES; i += THREADS) tables[i] = GRID[i / COPIES];
-    for (u32 i = threadIdx.x; i < 128 * COPIES; i += THREADS) {
-        u32 s = signs_of(i / COPIES);
-        tables[256 * COPIES + i] = make_uint2(sign_mask(s & 15), sign_mask(s >> 4));
-    }
+    fill_tables();
     __syncthreads();
     wait_for_inputs();
     u32 lane = threadIdx.x % WARP, t = blockIdx.y, rows = used * inner;
-    const uint2 *points = tables + lane % COPIES, *signs = points + 256 * COPIES;
+    u32 tables = tables_at(lane);
     Token all = token_at({codes, steps, 0, 0}, t, HELD * 1024);
     int4 x[HELD][2];
     float own[HELD];
@@ -86,8 +109,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
         Line next_gate, next_up;
         load_line(next_gate, gates, row, lane);
         load_line(next_up, ups, row, lane);
-        float a = warp_sum(dot_line(gate, x, own, points, signs));
-        float b = warp_sum(dot_line(up, x, own, points, signs));
+        float a = warp_sum(dot_line(gate, x, own, tables));
+        float b = warp_sum(dot_line(up, x, own, tables));
         if (lane == 0) out[i] = shares[i / inner] * activate(a, b, clamp);
         if (after >= rows) return;
         gate = next_gate;

@@ -7,16 +7,31 @@ use gguf::Format;
 
 use crate::RowFormat;
 use crate::conformance::{Case, Kit};
-use crate::ops::fused::NormWeight;
+use crate::ops::attend::{Reach, Scene, Sizes};
+use crate::ops::fused::{Gated, NormWeight, Normed};
 use crate::ops::hyper::{HyperMix, HyperSettings};
 use crate::ops::kv::RowKind;
+use crate::ops::route::Choice;
 use crate::{Buffer, RowLayout};
 
 const TOKENS: [usize; 4] = [1, 3, 9, 40];
 
 /// All fusions.
 pub fn cases() -> Vec<Case> {
-    TOKENS.into_iter().flat_map(|t| [products(t), sums(t), heads(t), rows(t), mixes(t)]).collect()
+    let of = |t| {
+        let turns = turns(t, Format::F16, 256);
+        [products(t), sums(t), latents(t), heads(t), queries(t), choices(t), mixes(t), turns]
+    };
+    let mut all: Vec<Case> = TOKENS.into_iter().flat_map(of).collect();
+    // Channels that are no multiple of a block's threads; streams of another format.
+    all.extend([turns(2, Format::F16, 1792), turns(1, Format::F32, 512)]);
+    // Ends of rings, several tokens of one session, a session's first tokens; many tokens.
+    all.extend([
+        kept(Reach::Picked, 16, &[(127, 2), (3, 1), (600, 1)]),
+        kept(Reach::Window, 4, &[(128, 5)]),
+        kept(Reach::All, 33, &[(300, 140), (900, 1), (1, 2)]),
+    ]);
+    all
 }
 
 /// `linear_each` with weights of several formats and sizes.
@@ -73,27 +88,130 @@ fn heads(tokens: usize) -> Case {
     case.rounded(1e-2)
 }
 
-/// `store_normed`: what is normed; then, whether what is stored is what `store_rows` stores of it.
-fn rows(tokens: usize) -> Case {
-    Case::new(format!("fused: store_normed x{tokens}"), 1e-5, move |kit| {
-        let (angles, x, weight) =
-            (angles(kit, tokens), kit.buffer(tokens, 512), kit.buffer(1, 512));
-        let norm = NormWeight { weight: &weight, eps: 1e-6 };
-        let mut normed = kit.empty(tokens, 512);
-        let mut all = Vec::new();
+/// `latents`: what is normed, a product with the latents; then, whether what is stored is what
+/// `store_rows` stores of the row. Twice.
+fn latents(tokens: usize) -> Case {
+    let case = Case::new(format!("fused: latents x{tokens}"), 1e-5, move |kit| {
+        let (angles, matrix) = (angles(kit, tokens), kit.weight(Format::Q8_0, 1, 8, 1024));
+        let (query, row) = (kit.buffer(tokens, 1024), kit.buffer(tokens, 512));
+        let weights = [kit.buffer(1, 1024), kit.buffer(1, 512)];
+        let (mut latent, mut normed) = (kit.empty(tokens, 1024), kit.empty(tokens, 512));
+        let (mut out, mut all) = (kit.empty(tokens, 8), Vec::new());
         for format in [RowFormat::Packed, RowFormat::ExactF32] {
             let kind = RowKind::Attention { plain: 448, rotary: 64 };
             let layout = RowLayout { kind, format };
             let mut block = || kit.device().row_block(layout, tokens).expect("a small block");
             let (mut fresh, mut again) = (block(), block());
-            kit.b.store_normed(&x, norm, &angles, &mut normed, &mut fresh, tokens);
+            let norm = |i: usize| NormWeight { weight: &weights[i], eps: 1e-6 };
+            let query = Normed { x: &query, norm: norm(0), out: &mut latent };
+            let row = Normed { x: &row, norm: norm(1), out: &mut normed };
+            kit.b.latents(query, row, &angles, &mut fresh, tokens);
+            kit.b.linear(&matrix, &latent, &mut out, tokens);
             kit.b.store_rows(&normed, &mut again, tokens);
             let (fresh, again) = (kit.read(&fresh.bytes, 1), kit.read(&again.bytes, 1));
-            all.extend(kit.read(&normed, tokens));
+            for buffer in [&normed, &latent, &out] {
+                all.extend(kit.read(buffer, tokens));
+            }
             all.push(f32::from(u8::from(fresh == again)));
         }
         all
+    });
+    case.rounded(1e-2)
+}
+
+/// `rotate_round` of whole numbers, whose rounding a last bit does not change.
+fn queries(tokens: usize) -> Case {
+    Case::new(format!("fused: rotate_round x{tokens}"), 1e-5, move |kit| {
+        let frequencies = kit.filled(1, 32, &[0f32; 32]);
+        let step = kit.step(&[(0, tokens, 1)]);
+        let (turning, mut still) = (angles(kit, tokens), kit.empty(tokens, 64));
+        kit.b.rope_angles(&frequencies, &step, &mut still);
+        let mut all = Vec::new();
+        for (format, angles) in [(RowFormat::Packed, &still), (RowFormat::ExactF32, &turning)] {
+            let layout = RowLayout { kind: RowKind::Indexer { dim: 128 }, format };
+            let mut q = kit.whole(tokens, 3 * 128);
+            kit.b.rotate_round(layout, &mut q, angles, tokens);
+            all.extend(kit.read(&q, tokens));
+        }
+        all
     })
+}
+
+/// `attend_keep`, with a product behind it, twice: few tokens, and many.
+fn kept(reach: Reach, heads: usize, segments: &'static [(usize, usize)]) -> Case {
+    let name = format!("fused: attend_keep, {reach:?}, {heads} heads, {segments:?}");
+    let case = Case::new(name, 1e-5, move |kit| {
+        let format = RowFormat::Packed;
+        let sizes = Sizes { format, reach, heads, context: 1024, top_k: 32, segments };
+        let mut scene = Scene::new(kit, sizes);
+        let tokens: usize = segments.iter().map(|segment| segment.1).sum();
+        let angles = angles(kit, tokens);
+        let matrix = kit.weight(Format::Q8_0, 1, 8, heads * 512);
+        let (mut out, mut all) = (kit.empty(tokens, 8), Vec::new());
+        for _ in 0..2 {
+            scene.attend_keep(kit, &angles);
+            kit.b.linear(&matrix, &scene.out, &mut out, tokens);
+            all.extend(kit.read(&scene.out, tokens));
+            all.extend(kit.read(&out, tokens).iter().map(|v| v / 64.0));
+            all.extend(scene.rings(kit).iter().map(|byte| byte / 64.0));
+        }
+        all
+    });
+    case.rounded(1e-2)
+}
+
+/// `route_swiglu` with a product behind it, twice.
+fn choices(tokens: usize) -> Case {
+    let case = Case::new(format!("fused: route_swiglu x{tokens}"), 1e-5, move |kit| {
+        let (logits, bias) = (kit.buffer(tokens, 100), kit.buffer(1, 100));
+        let (gate, up) = (kit.buffer(tokens, 288), kit.buffer(tokens, 288));
+        let (mut inner, mut out) = (kit.empty(tokens, 288), kit.empty(tokens, 8));
+        let (mut picks, mut shares) = (kit.empty(tokens, 6), kit.empty(tokens, 6));
+        let matrix = kit.weight(Format::Q8_0, 1, 8, 288);
+        let step = kit.step(&[(0, tokens, 1)]);
+        let mut all = Vec::new();
+        for _ in 0..2 {
+            let shared = Gated { gate: &gate, up: &up, clamp: 0.7, out: &mut inner };
+            let (choice, p, s) = (Choice::Bias(&bias), &mut picks, &mut shares);
+            kit.b.route_swiglu(&logits, &choice, 1.5, &step, p, s, shared);
+            kit.b.linear(&matrix, &inner, &mut out, tokens);
+            all.extend(kit.read_picks(&picks, tokens).iter().map(|pick| pick / 100.0));
+            for buffer in [&shares, &inner, &out] {
+                all.extend(kit.read(buffer, tokens));
+            }
+        }
+        all
+    });
+    case.rounded(1e-2)
+}
+
+/// `hyper_turn` with a product behind it, twice, so that its gates and streams are used again.
+fn turns(tokens: usize, format: Format, width: usize) -> Case {
+    let settings = HyperSettings { streams: 4, iterations: 20, eps: 1e-6, rms_eps: 1e-6 };
+    let name = format!("fused: hyper_turn x{tokens}, {format}, {width} channels");
+    let case = Case::new(name, 1e-4, move |kit| {
+        let mix = HyperMix {
+            matrix: kit.weight(format, 1, 24, 4 * width),
+            base: kit.buffer(1, 24),
+            scale: kit.buffer(1, 3),
+        };
+        let (y, weight) = (kit.buffer(tokens, width), kit.buffer(1, width));
+        let (mut streams, mut gates) = (kit.buffer(tokens, 4 * width), kit.buffer(tokens, 20));
+        let norm = NormWeight { weight: &weight, eps: 1e-6 };
+        let (mut x, mut normed) = (kit.empty(tokens, width), kit.empty(tokens, width));
+        let (mut out, matrix) = (kit.empty(tokens, 8), kit.weight(Format::Q8_0, 1, 8, width));
+        let mut all = Vec::new();
+        for _ in 0..2 {
+            let (h, g, n) = (&mut streams, &mut gates, &mut normed);
+            kit.b.hyper_turn(&mix, settings, &y, h, g, &mut x, norm, n, tokens);
+            kit.b.linear(&matrix, &normed, &mut out, tokens);
+            for buffer in [&streams, &gates, &x, &normed, &out] {
+                all.extend(kit.read(buffer, tokens));
+            }
+        }
+        all
+    });
+    case.rounded(1e-2)
 }
 
 /// `hyper_mix_norm` with a product behind it, twice.

@@ -3,19 +3,26 @@
 //! Kernels are in the files of the families whose operations they join. Many tokens fill the device
 //! with each plain operation, so most fusions are for few of them.
 
-use super::{Fused, NormWeight};
+use gguf::Format;
+
+use super::{Fused, Gated, NormWeight, Normed};
+use crate::cuda::driver::Address;
 use crate::cuda::{Cuda, values, words};
+use crate::ops::attend::Visible;
 use crate::ops::experts::Experts;
 use crate::ops::hyper::{HyperMix, HyperSettings};
-use crate::ops::kv::RowBlock;
 use crate::ops::kv::cuda::{KV, layout_values};
+use crate::ops::kv::{Kv, RowBlock, RowFormat, RowLayout};
 use crate::ops::linear::Linear;
-use crate::ops::linear::cuda::{FEW_TOKENS, MATRICES_MAX};
+use crate::ops::linear::cuda::{Activations, FEW_TOKENS, MATRICES_MAX, is_float};
 use crate::ops::norm::cuda::{NORM, fours, threads};
-use crate::{Buffer, Weight};
+use crate::ops::rope::{Direction, Rope};
+use crate::ops::route::Choice;
+use crate::{Buffer, KvPools, Step, Weight};
 
 impl Fused for Cuda {
-    /// For a few tokens one launch per format; more of them fill the device with each product.
+    /// For a few tokens one launch, or one per format; more of them fill the device with each
+    /// product.
     fn linear_each_raw(
         &mut self,
         x: &Buffer<f32>,
@@ -30,16 +37,27 @@ impl Fused for Cuda {
         }
         let outs: Vec<_> =
             products.iter_mut().map(|(weight, out)| (*weight, self.edit(out))).collect();
-        let format = |this: &Cuda, i: usize| this.stored(outs[i].0).format;
-        for first in 0..outs.len() {
-            let own = format(self, first);
-            if (0..first).any(|i| format(self, i) == own) {
-                continue;
+        let mut own: Vec<(Format, Vec<(&Weight, Address)>)> = Vec::new();
+        for &out in &outs {
+            let format = self.stored(out.0).format;
+            match own.iter_mut().find(|(of, _)| *of == format) {
+                Some((_, outs)) => outs.push(out),
+                None => own.push((format, vec![out])),
             }
-            let same = |product: &&(&Weight, u64)| self.stored(product.0).format == own;
-            let same: Vec<_> = outs[first..].iter().filter(same).copied().collect();
-            let x = self.activations(x, rows, x.width, own);
-            for some in same.chunks(MATRICES_MAX) {
+        }
+        // Weights of float precision go with those of a quantized format.
+        own.sort_by_key(|(format, _)| is_float(*format));
+        if let [(format, quantized), (other, floats)] = own.as_slice()
+            && !is_float(*format)
+            && is_float(*other)
+            && outs.len() <= MATRICES_MAX
+        {
+            let x = self.activations(x, rows, x.width, *format);
+            return self.multiply_pair([quantized, floats], x, rows);
+        }
+        for (format, outs) in own {
+            let x = self.activations(x, rows, x.width, format);
+            for some in outs.chunks(MATRICES_MAX) {
                 self.multiply_each(some, 1, x, rows, false);
             }
         }
@@ -78,21 +96,74 @@ impl Fused for Cuda {
         self.record(unit, [rows * heads, 1, 1], threads(head_dim), args);
     }
 
-    fn store_normed_raw(
+    fn latents_raw(
         &mut self,
-        x: &Buffer<f32>,
-        norm: NormWeight,
+        query: Normed,
+        row: Normed,
         angles: &Buffer<f32>,
-        normed: &mut Buffer<f32>,
         fresh: &mut RowBlock,
         rows: usize,
     ) {
-        let unit = (&KV, layout_values(fresh.layout), "store_normed");
-        let (x, weight, pairs) = (self.at(x), self.at(norm.weight), angles.width / 2);
-        let (angles, normed) = (self.at(angles), self.edit(normed));
+        let unit = (&KV, layout_values(fresh.layout), "latents");
+        let (x, weight, eps) = (self.at(row.x), self.at(row.norm.weight), row.norm.eps);
+        let (out, pairs) = (self.edit(row.out), angles.width / 2);
         let (bytes, capacity) = (self.edit(&mut fresh.bytes), fresh.rows);
-        let args = words![x, weight, angles, normed, bytes, capacity, pairs, norm.eps];
-        self.record(unit, [rows, 1, 1], 128, args);
+        let fours = fours(query.x.width);
+        let (qx, qweight, qeps) = (self.at(query.x), self.at(query.norm.weight), query.norm.eps);
+        let Activations { codes, steps, halves, floats } = self.edit_rounded(query.out, rows);
+        let angles = self.at(angles);
+        let args = words![
+            x, weight, out, eps, angles, bytes, capacity, pairs, qx, qweight, floats, qeps, codes,
+            steps, halves, fours
+        ];
+        self.record(unit, [rows, 2, 1], 256, args);
+    }
+
+    fn rotate_round_raw(
+        &mut self,
+        layout: RowLayout,
+        q: &mut Buffer<f32>,
+        angles: &Buffer<f32>,
+        rows: usize,
+    ) {
+        if layout.format == RowFormat::ExactF32 {
+            return self.rotate_raw(q, layout.width(), angles, Direction::Forward, rows);
+        }
+        self.round_heads(layout, q, Some(angles), rows);
+    }
+
+    /// For as few tokens as have their keys in parts.
+    fn attend_keep_raw(
+        &mut self,
+        q: &Buffer<f32>,
+        sinks: &Buffer<f32>,
+        visible: &Visible,
+        angles: &Buffer<f32>,
+        step: &Step,
+        kv: &mut KvPools,
+        heads: &mut Buffer<f32>,
+    ) {
+        assert!(angles.width.is_multiple_of(4), "{} rotated channels", angles.width);
+        let after = self.after(angles, kv);
+        if self.attend_then(q, sinks, visible, step, kv, heads, Some(after)) {
+            return;
+        }
+        self.keep_window_raw(visible.fresh, visible.ring, step, kv);
+        let width = visible.fresh.layout.width();
+        self.rotate_raw(heads, width, angles, Direction::Inverse, step.rows);
+    }
+
+    fn route_swiglu_raw(
+        &mut self,
+        logits: &Buffer<f32>,
+        choice: &Choice,
+        scale: f32,
+        step: &Step,
+        picks: &mut Buffer<u32>,
+        shares: &mut Buffer<f32>,
+        shared: Gated,
+    ) {
+        self.route_beside(logits, choice, scale, step, picks, shares, Some(shared));
     }
 
     fn hyper_mix_norm_raw(
@@ -106,6 +177,23 @@ impl Fused for Cuda {
         normed: &mut Buffer<f32>,
         rows: usize,
     ) {
-        self.mix_streams(mix, settings, streams, gates, x, Some((norm, normed)), rows);
+        let h = self.at(streams);
+        self.turn_streams(mix, settings, None, h, gates, x, Some((norm, normed)), rows);
+    }
+
+    fn hyper_turn_raw(
+        &mut self,
+        mix: &HyperMix,
+        settings: HyperSettings,
+        y: &Buffer<f32>,
+        streams: &mut Buffer<f32>,
+        gates: &mut Buffer<f32>,
+        x: &mut Buffer<f32>,
+        norm: NormWeight,
+        normed: &mut Buffer<f32>,
+        rows: usize,
+    ) {
+        let h = self.edit(streams);
+        self.turn_streams(mix, settings, Some(y), h, gates, x, Some((norm, normed)), rows);
     }
 }

@@ -2,20 +2,25 @@
 //! may do them in fewer passes.
 //!
 //! Each has a body made of the plain operations, which is its meaning; a backend overrides those
-//! that pay. A fusion leaves every buffer as its plain operations would.
+//! that pay. A fusion leaves every buffer as its plain operations would. The front functions, which
+//! state shapes, are in `front.rs`.
 
 mod cases;
 pub(crate) mod cuda;
+mod front;
 
 pub use cases::cases;
 
+use crate::ops::attend::{Attend, Visible};
 use crate::ops::experts::Experts;
 use crate::ops::hyper::{Hyper, HyperMix, HyperSettings};
-use crate::ops::kv::{Kv, RowBlock};
+use crate::ops::index::Index;
+use crate::ops::kv::{Kv, RowBlock, RowLayout};
 use crate::ops::linear::Linear;
 use crate::ops::norm::Norm;
 use crate::ops::rope::{Direction, Rope};
-use crate::{Backend, Buffer, Cpu, CpuSimd, Weight};
+use crate::ops::route::{Choice, Route};
+use crate::{Buffer, Cpu, CpuSimd, KvPools, Step, Weight};
 
 /// A norm's learned part.
 #[derive(Clone, Copy, Debug)]
@@ -26,8 +31,32 @@ pub struct NormWeight<'a> {
     pub eps: f32,
 }
 
+/// What goes through a norm: a product, and where the result is wanted.
+#[derive(Debug)]
+pub struct Normed<'a> {
+    /// `[T, D]`.
+    pub x: &'a Buffer<f32>,
+    /// The norm.
+    pub norm: NormWeight<'a>,
+    /// `[T, D]`.
+    pub out: &'a mut Buffer<f32>,
+}
+
+/// The shared expert's products, and where its activation is wanted, all `[T, F]`.
+#[derive(Debug)]
+pub struct Gated<'a> {
+    /// The gate.
+    pub gate: &'a Buffer<f32>,
+    /// What it is multiplied with.
+    pub up: &'a Buffer<f32>,
+    /// The largest value of both.
+    pub clamp: f32,
+    /// The result.
+    pub out: &'a mut Buffer<f32>,
+}
+
 /// What a backend may override.
-pub trait Fused: Experts + Hyper + Kv + Linear + Norm + Rope {
+pub trait Fused: Attend + Experts + Hyper + Index + Kv + Linear + Norm + Rope + Route {
     /// Several products of the same activations.
     fn linear_each_raw(
         &mut self,
@@ -53,6 +82,21 @@ pub trait Fused: Experts + Hyper + Kv + Linear + Norm + Rope {
         self.add_raw(product, y, rows);
     }
 
+    /// The latent of queries, and the key-value row: normed, rotated, stored.
+    fn latents_raw(
+        &mut self,
+        query: Normed,
+        row: Normed,
+        angles: &Buffer<f32>,
+        fresh: &mut RowBlock,
+        rows: usize,
+    ) {
+        self.rms_norm_raw(query.x, query.norm.weight, query.norm.eps, query.out, rows);
+        self.rms_norm_raw(row.x, row.norm.weight, row.norm.eps, row.out, rows);
+        self.rotate_raw(row.out, row.x.width, angles, Direction::Forward, rows);
+        self.store_rows_raw(row.out, fresh, rows);
+    }
+
     /// Norm and rotation of heads.
     fn rotate_unit_raw(
         &mut self,
@@ -66,19 +110,50 @@ pub trait Fused: Experts + Hyper + Kv + Linear + Norm + Rope {
         self.rotate_raw(x, head_dim, angles, Direction::Forward, rows);
     }
 
-    /// From a key-value product to a stored row.
-    fn store_normed_raw(
+    /// Rotation and rounding of the indexer's queries.
+    fn rotate_round_raw(
         &mut self,
-        x: &Buffer<f32>,
-        norm: NormWeight,
+        layout: RowLayout,
+        q: &mut Buffer<f32>,
         angles: &Buffer<f32>,
-        normed: &mut Buffer<f32>,
-        fresh: &mut RowBlock,
         rows: usize,
     ) {
-        self.rms_norm_raw(x, norm.weight, norm.eps, normed, rows);
-        self.rotate_raw(normed, x.width, angles, Direction::Forward, rows);
-        self.store_rows_raw(normed, fresh, rows);
+        self.rotate_raw(q, layout.width(), angles, Direction::Forward, rows);
+        self.round_queries_raw(layout, q, rows);
+    }
+
+    /// Attention, the rows of the step kept, and the heads rotated back.
+    #[allow(clippy::too_many_arguments)]
+    fn attend_keep_raw(
+        &mut self,
+        q: &Buffer<f32>,
+        sinks: &Buffer<f32>,
+        visible: &Visible,
+        angles: &Buffer<f32>,
+        step: &Step,
+        kv: &mut KvPools,
+        heads: &mut Buffer<f32>,
+    ) {
+        self.attend_raw(q, sinks, visible, step, kv, heads);
+        self.keep_window_raw(visible.fresh, visible.ring, step, kv);
+        let width = visible.fresh.layout.width();
+        self.rotate_raw(heads, width, angles, Direction::Inverse, step.rows);
+    }
+
+    /// The choice of experts, and the activation of the one that is always used.
+    #[allow(clippy::too_many_arguments)]
+    fn route_swiglu_raw(
+        &mut self,
+        logits: &Buffer<f32>,
+        choice: &Choice,
+        scale: f32,
+        step: &Step,
+        picks: &mut Buffer<u32>,
+        shares: &mut Buffer<f32>,
+        shared: Gated,
+    ) {
+        self.route_raw(logits, choice, scale, step, picks, shares);
+        self.swiglu_raw(shared.gate, shared.up, shared.clamp, shared.out, step.rows);
     }
 
     /// The read of the streams and the norm of what was read.
@@ -97,103 +172,25 @@ pub trait Fused: Experts + Hyper + Kv + Linear + Norm + Rope {
         self.hyper_mix_raw(mix, settings, streams, gates, x, rows);
         self.rms_norm_raw(x, norm.weight, norm.eps, normed, rows);
     }
-}
 
-impl Fused for Cpu {}
-impl Fused for CpuSimd {}
-
-impl dyn Backend + '_ {
-    /// `out[t] = W x[t]` for each weight and its `out`: products that wait for nothing but `x`.
-    ///
-    /// Weights `[out, in]`, `x` `[T, in]`, each `out` `[T, out]`.
-    pub fn linear_each(
-        &mut self,
-        x: &Buffer<f32>,
-        products: &mut [(&Weight, &mut Buffer<f32>)],
-        rows: usize,
-    ) {
-        for (weight, out) in products.iter() {
-            assert_eq!(weight.count, 1, "matrices of a product");
-            x.expect("x", rows, weight.cols);
-            out.expect("out", rows, weight.rows);
-        }
-        if rows > 0 {
-            self.linear_each_raw(x, products, rows);
-        }
-    }
-
-    /// `y[t] += W x[t]`. `weight` `[out, in]`, `x` `[T, in]`, `y` `[T, out]`; `product`, of the
-    /// shape of `y`, is what a backend may compute in.
-    pub fn linear_add(
-        &mut self,
-        weight: &Weight,
-        x: &Buffer<f32>,
-        product: &mut Buffer<f32>,
-        y: &mut Buffer<f32>,
-        rows: usize,
-    ) {
-        assert_eq!(weight.count, 1, "matrices of a product");
-        x.expect("x", rows, weight.cols);
-        product.expect("product", rows, weight.rows);
-        y.expect("y", rows, weight.rows);
-        if rows > 0 {
-            self.linear_add_raw(weight, x, product, y, rows);
-        }
-    }
-
-    /// [`unit_norm`](trait.Backend.html#method.unit_norm), then
-    /// [`rotate`](trait.Backend.html#method.rotate) forward, of each head of `x` `[T, H·head_dim]`,
-    /// in place. `angles` `[T, 2·pairs]`.
-    pub fn rotate_unit(
-        &mut self,
-        x: &mut Buffer<f32>,
-        head_dim: usize,
-        eps: f32,
-        angles: &Buffer<f32>,
-        rows: usize,
-    ) {
-        assert!(x.width.is_multiple_of(head_dim) && head_dim >= angles.width && x.rows >= rows);
-        angles.expect("angles", rows, angles.width);
-        self.rotate_unit_raw(x, head_dim, eps, angles, rows);
-    }
-
-    /// `normed[t] = rotate(rms(x[t]) · weight)`, stored in `fresh` as
-    /// [`store_rows`](trait.Backend.html#method.store_rows) does. `x` and `normed` `[T, hd]`.
-    pub fn store_normed(
-        &mut self,
-        x: &Buffer<f32>,
-        norm: NormWeight,
-        angles: &Buffer<f32>,
-        normed: &mut Buffer<f32>,
-        fresh: &mut RowBlock,
-        rows: usize,
-    ) {
-        let width = fresh.layout.width();
-        norm.weight.expect("weight", 1, width);
-        x.expect("x", rows, width);
-        normed.expect("normed", rows, width);
-        angles.expect("angles", rows, angles.width);
-        assert!(fresh.rows >= rows && width >= angles.width);
-        self.store_normed_raw(x, norm, angles, normed, fresh, rows);
-    }
-
-    /// [`hyper_mix`](trait.Backend.html#method.hyper_mix) to `x`, then
-    /// [`rms_norm`](trait.Backend.html#method.rms_norm) of it to `normed`, both `[T, D]`.
+    /// The write of the streams that ends one half layer, and the read that begins the next.
     #[allow(clippy::too_many_arguments)]
-    pub fn hyper_mix_norm(
+    fn hyper_turn_raw(
         &mut self,
         mix: &HyperMix,
         settings: HyperSettings,
-        streams: &Buffer<f32>,
+        y: &Buffer<f32>,
+        streams: &mut Buffer<f32>,
         gates: &mut Buffer<f32>,
         x: &mut Buffer<f32>,
         norm: NormWeight,
         normed: &mut Buffer<f32>,
         rows: usize,
     ) {
-        settings.check(mix, streams, gates, x, rows);
-        norm.weight.expect("weight", 1, x.width);
-        normed.expect("normed", rows, x.width);
+        self.hyper_spread_raw(gates, y, streams, rows);
         self.hyper_mix_norm_raw(mix, settings, streams, gates, x, norm, normed, rows);
     }
 }
+
+impl Fused for Cpu {}
+impl Fused for CpuSimd {}

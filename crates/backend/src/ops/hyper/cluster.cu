@@ -1,10 +1,12 @@
-// The read of four streams and the norm of what was read, as hyper.cu does them, for few tokens: a
+// From one half layer to the next, as hyper.cu does it, for few tokens of four streams: what the last
+// half gave is spread over the streams, and the next one's input is read from them and normed. A
 // cluster of eight blocks has a token, and exchanges sums through shared memory. FORMAT is that of the
 // matrix [24, 4 d], of float precision.
 //
-// Each block takes an eighth of the columns of the matrix and, later, of the channels. The first piece
-// of the matrix is on its way before the kernels in front have ended. The last warp has no columns: in
-// the last block it makes the gates while the others go on.
+// Each block takes an eighth of the channels of all four streams, holds them in shared memory, and
+// multiplies the columns of the matrix that belong to them. The first piece of the matrix is on its
+// way before the kernels in front have ended. The last warp has no columns: in the last block it makes
+// the gates while the others go on.
 
 #define RANKS 8
 #define COEFFICIENTS 24
@@ -16,8 +18,11 @@
 #if __CUDA_ARCH__ >= 900
 #define CLUSTER __cluster_dims__(RANKS, 1, 1)
 
+DEVICE void cluster_arrive() { asm volatile("barrier.cluster.arrive.aligned;" ::: "memory"); }
+DEVICE void cluster_wait() { asm volatile("barrier.cluster.wait.aligned;" ::: "memory"); }
 DEVICE void cluster_barrier() {
-    asm volatile("barrier.cluster.arrive.aligned;\n\tbarrier.cluster.wait.aligned;" ::: "memory");
+    cluster_arrive();
+    cluster_wait();
 }
 
 // Stores a value where `at` is in the shared memory of another block of the cluster.
@@ -36,38 +41,99 @@ struct Shared {
     float all_squares[RANKS];
 };
 
-// Products of the streams h with the matrix, and the sum of squares of h, in s.totals of every block.
-DEVICE void coefficients(Shared &s, Planes matrix, const float *h, u32 width, u32 rank) {
-    u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
-    u32 chunks = width / CHUNK / RANKS, first = rank * chunks;
-    Chunk loaded[COEFFICIENTS];
-    u32 c = threadIdx.x;
+// Lanes that differ in the bit HALF, and in those below it, exchange halves of what is left to sum.
+template <int HALF>
+DEVICE void exchange(float (&v)[WARP]) {
+    bool upper = threadIdx.x & HALF;
 #pragma unroll
-    for (int r = 0; r < COEFFICIENTS; r++)
-        if (warp < WARPS && c < chunks) load(loaded[r], matrix, r, width, first + c);
-    wait_for_inputs();
+    for (int i = 0; i < HALF; i++) {
+        float given = upper ? v[i] : v[i + HALF], kept = upper ? v[i + HALF] : v[i];
+        v[i] = kept + __shfl_xor_sync(0xffffffff, given, HALF);
+    }
+    if constexpr (HALF > 1) exchange<HALF / 2>(v);
+}
+
+// Sums of each of SUMS numbers over a warp: lane r has that of number r.
+DEVICE float sums_by_lane(const float (&sums)[SUMS]) {
+    float v[WARP];
+#pragma unroll
+    for (int r = 0; r < WARP; r++) v[r] = r < SUMS ? sums[r] : 0.0f;
+    exchange<WARP / 2>(v);
+    return v[0];
+}
+
+// This block's channels of the four streams, `fours` groups of four each, to `held`: as they are, or,
+// with a y, post[k] y + sum over j of C[j][k] h[j], which is written back.
+DEVICE void hold_streams(float4 *held, float4 *h, const float4 *y, const float4 *gates, u32 fours,
+                         u32 stride) {
+    float4 g[5];
+    if (y)
+#pragma unroll
+        for (int k = 0; k < 5; k++) g[k] = gates[k];
+    for (u32 i = threadIdx.x; i < fours; i += blockDim.x) {
+        float4 v[4], value;
+#pragma unroll
+        for (int k = 0; k < 4; k++) v[k] = h[(u64)k * stride + i];
+        if (y) value = y[i];
+#pragma unroll
+        for (int k = 0; k < 4; k++) {
+            float4 sum = v[k];
+            if (y) {
+                float post = (&g[0].x)[k];
+                sum = make_float4(post * value.x, post * value.y, post * value.z, post * value.w);
+#pragma unroll
+                for (int j = 0; j < 4; j++) {
+                    float c = (&g[1 + j].x)[k];
+                    sum.x += c * v[j].x;
+                    sum.y += c * v[j].y;
+                    sum.z += c * v[j].z;
+                    sum.w += c * v[j].w;
+                }
+                h[(u64)k * stride + i] = sum;
+            }
+            held[k * fours + i] = sum;
+        }
+    }
+    __syncthreads();
+}
+
+// Chunk `c` of the columns that belong to this block's channels of stream after stream.
+DEVICE u32 column_chunk(u32 c, u32 width, u32 rank) {
+    u32 own = width / (4 * RANKS * CHUNK);
+    return c / own * (own * RANKS) + rank * own + c % own;
+}
+
+// A column of the matrix at a time: chunk `c` of all coefficients.
+DEVICE void load_column(Chunk (&loaded)[COEFFICIENTS], Planes matrix, u32 width, u32 c) {
+#pragma unroll
+    for (int r = 0; r < COEFFICIENTS; r++) load(loaded[r], matrix, r, width, c);
+}
+
+// Products of the streams with the matrix, and the sum of their squares, in s.totals of every block.
+// `loaded` is the first column.
+DEVICE void coefficients(Shared &s, Chunk (&loaded)[COEFFICIENTS], Planes matrix,
+                         const float *held, u32 width, u32 rank) {
+    u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+    u32 chunks = width / CHUNK / RANKS, c = threadIdx.x;
     float sums[SUMS] = {};
     while (warp < WARPS && c < chunks) {
         float x[CHUNK];
 #pragma unroll
         for (int i = 0; i < CHUNK; i += 4)
-            *(float4 *)(x + i) = *(const float4 *)(h + (u64)(first + c) * CHUNK + i);
+            *(float4 *)(x + i) = *(const float4 *)(held + c * CHUNK + i);
 #pragma unroll
         for (int i = 0; i < CHUNK; i++) sums[COEFFICIENTS] += x[i] * x[i];
 #pragma unroll
         for (int r = 0; r < COEFFICIENTS; r++) sums[r] += dot(loaded[r], {0, 0, 0, x}, 0);
         c += THREADS;
-        if (c >= chunks) break;
-#pragma unroll
-        for (int r = 0; r < COEFFICIENTS; r++) load(loaded[r], matrix, r, width, first + c);
+        if (c < chunks) load_column(loaded, matrix, width, column_chunk(c, width, rank));
     }
     __syncwarp();
-#pragma unroll
-    for (int r = 0; r < SUMS; r++) {
-        float sum = warp_sum(sums[r]);
-        if (warp < WARPS && lane == 0) s.parts[warp][r] = sum;
-    }
+    float sum = sums_by_lane(sums);
+    if (warp < WARPS && lane < SUMS) s.parts[warp][lane] = sum;
     __syncthreads();
+    // All blocks have begun, so their memory is there.
+    cluster_wait();
     for (u32 i = threadIdx.x; i < RANKS * SUMS; i += blockDim.x) {
         u32 r = i % SUMS;
         float sum = 0;
@@ -97,37 +163,49 @@ DEVICE void make_gates(const Shared &s, const float *base, const float *scale, f
 #define CLUSTER
 #endif
 
-// One cluster per token: blocks 8 t to 8 t + 7. See hyper_mix for the arguments.
+// One cluster per token: blocks 8 t to 8 t + 7. See hyper_mix and hyper_spread for the arguments; `y` is
+// null if there is nothing to spread. Dynamic shared memory for this block's channels: d / 2 floats.
 extern "C" __global__ void CLUSTER __launch_bounds__(THREADS + WARP, 1)
-    cluster_mix(const u8 *a, const float *base, const float *scale, const float *h, float *gates,
-                float *x, u32 d, u32 iterations, float eps, float rms_eps, const float *norm,
-                float norm_eps, float *normed, i8 *codes, float *steps, float2 *halves) {
+    cluster_turn(const u8 *a, const float *base, const float *scale, float *h, const float *y,
+                 float *gates, float *x, u32 d, u32 iterations, float eps, float rms_eps,
+                 const float *norm, float norm_eps, float *normed, i8 *codes, float *steps,
+                 float2 *halves) {
     let_next_begin();
 #if __CUDA_ARCH__ >= 900
+    cluster_arrive();
     __shared__ Shared s;
+    extern __shared__ float4 held[];
     u32 t = blockIdx.x / RANKS, rank = blockIdx.x % RANKS, i = threadIdx.x;
-    h += (u64)t * 4 * d;
-    coefficients(s, {a, 0, 0}, h, 4 * d, rank);
+    u32 fours = d / 4 / RANKS, chunks = 4 * d / CHUNK / RANKS;
+    u64 first = (u64)t * (d / 4) + rank * fours;
+    Chunk loaded[COEFFICIENTS];
+    if (i < THREADS && i < chunks)
+        load_column(loaded, {a, 0, 0}, 4 * d, column_chunk(i, 4 * d, rank));
+    wait_for_inputs();
+    gates += (u64)t * 20;
+    float4 *streams = (float4 *)h + (u64)t * d + rank * fours;
+    hold_streams(held, streams, y ? (const float4 *)y + first : 0, (const float4 *)gates, fours,
+                 d / 4);
+    coefficients(s, loaded, {a, 0, 0}, (const float *)held, 4 * d, rank);
     float rms = 1.0f / sqrtf(s.totals[COEFFICIENTS] / (4 * d) + rms_eps);
     if (i >= THREADS) {
-        if (rank == RANKS - 1)
-            make_gates(s, base, scale, gates + (u64)t * 20, rms, iterations, eps);
+        // Nobody needs the old gates any more: all blocks have met since they were read.
+        if (rank == RANKS - 1) make_gates(s, base, scale, gates, rms, iterations, eps);
         return;
     }
     if (i < 4) s.pre[i] = sigmoid(s.totals[i] * rms * scale[0] + base[i]) + eps;
     __syncthreads();
-    u32 fours = d / 4, first = rank * (fours / RANKS), end = first + fours / RANKS;
-    float4 *to = (float4 *)(x + (u64)t * d);
     float squares = 0;
-    for (u32 j = first + i; j < end; j += THREADS) {
+    for (u32 j = i; j < fours; j += THREADS) {
         float4 sum = {};
 #pragma unroll
         for (u32 k = 0; k < 4; k++) {
-            float4 v = ((const float4 *)h)[(u64)k * fours + j];
+            float4 v = held[k * fours + j];
             float w = s.pre[k];
             sum = make_float4(sum.x + w * v.x, sum.y + w * v.y, sum.z + w * v.z, sum.w + w * v.w);
         }
-        to[j] = sum;
+        held[j] = sum;
+        ((float4 *)x)[first + j] = sum;
         squares += sum.x * sum.x + sum.y * sum.y + sum.z * sum.z + sum.w * sum.w;
     }
     if (!norm) return;
@@ -143,11 +221,10 @@ extern "C" __global__ void CLUSTER __launch_bounds__(THREADS + WARP, 1)
     float all = 0;
     for (u32 k = 0; k < RANKS; k++) all += s.all_squares[k];
     float factor = 1.0f / sqrtf(all / d + norm_eps);
-    for (u32 j = first + i; j < end; j += THREADS) {
-        float4 v = scaled(to[j], factor, fixed((const float4 *)norm + j));
-        u64 at = (u64)t * fours + j;
-        ((float4 *)normed)[at] = v;
-        if (codes) round_four(v, at, {codes, steps, halves});
+    for (u32 j = i; j < fours; j += THREADS) {
+        float4 v = scaled(held[j], factor, fixed((const float4 *)norm + rank * fours + j));
+        ((float4 *)normed)[first + j] = v;
+        if (codes) round_four(v, first + j, {codes, steps, halves});
     }
 #endif
 }

@@ -1,5 +1,6 @@
-//! Hyper-connections on CUDA: one product for the coefficients, then one block of threads per token;
-//! or, for few tokens of four streams, all of it by a cluster of blocks per token.
+//! Hyper-connections on CUDA: one product for the coefficients, then one block of threads per
+//! token; or, for few tokens of four streams, all of it by a cluster of blocks per token, with the
+//! spread before it.
 //!
 //! The product is taken with the raw streams; the norm is a factor per token, which is found while
 //! the streams are in hand.
@@ -15,18 +16,20 @@ use crate::{Buffer, Step};
 
 /// Hyper-connections.
 pub static HYPER: Unit = Unit {
+    family: "hyper",
     name: "hyper",
     source: &[COMMON, FOUR, include_str!("hyper.cu")],
     parameters: &[],
     kernels: &["hyper_mix", "hyper_spread", "hyper_gather", "hyper_head"],
 };
 
-/// The read by clusters of blocks.
+/// The same by clusters of blocks.
 pub static CLUSTER: Unit = Unit {
+    family: "hyper",
     name: "cluster",
     source: &[COMMON, units::WEIGHTS, FOUR, include_str!("cluster.cu")],
     parameters: &["FORMAT"],
-    kernels: &["cluster_mix"],
+    kernels: &["cluster_turn"],
 };
 
 /// What both share.
@@ -54,13 +57,24 @@ impl Cuda {
         out
     }
 
-    /// The read, and if there is a norm and somewhere to put its result, the norm.
+    /// Whether clusters of blocks do it.
+    fn turns_by_cluster(&self, mix: &HyperMix, streams: usize, d: usize, rows: usize) -> bool {
+        rows <= FEW_TOKENS
+            && streams == 4
+            && d.is_multiple_of(32 * RANKS)
+            && is_float(self.stored(&mix.matrix).format)
+            && self.has_clusters()
+    }
+
+    /// The read of the streams at `h`, after `y` was spread over them, if it is said; and if there
+    /// is a norm and somewhere to put its result, the norm.
     #[allow(clippy::too_many_arguments)]
-    pub(crate) fn mix_streams(
+    pub(crate) fn turn_streams(
         &mut self,
         mix: &HyperMix,
         settings: HyperSettings,
-        streams: &Buffer<f32>,
+        y: Option<&Buffer<f32>>,
+        h: Address,
         gates: &mut Buffer<f32>,
         x: &mut Buffer<f32>,
         norm: Option<(NormWeight, &mut Buffer<f32>)>,
@@ -68,12 +82,11 @@ impl Cuda {
     ) {
         let HyperSettings { streams: n, iterations, eps, rms_eps } = settings;
         assert!(n <= STREAMS_MAX, "{n} streams");
-        let (h, d) = (self.at(streams), x.width);
-        let by_cluster = rows <= FEW_TOKENS
-            && n == 4
-            && d.is_multiple_of(32 * RANKS)
-            && is_float(self.stored(&mix.matrix).format)
-            && self.has_clusters();
+        let d = x.width;
+        let by_cluster = self.turns_by_cluster(mix, n, d, rows);
+        if let (Some(y), false) = (y, by_cluster) {
+            self.spread(gates, y, h, n, rows);
+        }
         let m = if by_cluster { 0 } else { self.coefficients(mix, h, rows) };
         let (base, scale) = (self.at(&mix.base), self.at(&mix.scale));
         let (gates, x) = (self.edit(gates), self.edit(x));
@@ -87,12 +100,15 @@ impl Cuda {
         if by_cluster {
             let matrix = self.stored(&mix.matrix);
             let (plane, code) = (matrix.planes[0], matrix.code());
+            let y = y.map_or(0, |y| self.at(y));
             let args = words![
-                plane, base, scale, h, gates, x, d, iterations, eps, rms_eps, weight, norm_eps,
+                plane, base, scale, h, y, gates, x, d, iterations, eps, rms_eps, weight, norm_eps,
                 floats, codes, steps, halves
             ];
-            let unit = (&CLUSTER, values(&[code]), "cluster_mix");
-            return self.record(unit, [RANKS * rows, 1, 1], CLUSTER_THREADS, args);
+            let unit = (&CLUSTER, values(&[code]), "cluster_turn");
+            self.reading(&mix.matrix, 1);
+            let block = (CLUSTER_THREADS, n * d / RANKS * 4);
+            return self.record_shared(unit, [RANKS * rows, 1, 1], block, args);
         }
         let args = words![
             m, base, scale, h, gates, x, n, d, iterations, eps, rms_eps, weight, norm_eps, floats,
@@ -102,6 +118,15 @@ impl Cuda {
         let parts = if rows <= FEW_TOKENS { 2 } else { 1 };
         let unit = (&HYPER, values(&[]), "hyper_mix");
         self.record(unit, [rows, parts, 1], threads(d), args);
+    }
+
+    /// The spread of `y` over the `n` streams at `h`.
+    fn spread(&mut self, gates: &Buffer<f32>, y: &Buffer<f32>, h: Address, n: usize, rows: usize) {
+        assert!(n <= STREAMS_MAX, "{n} streams");
+        let fours = fours(y.width);
+        let args = words![self.at(gates), self.at(y), h, n, fours];
+        let grid = [fours.div_ceil(128), rows, 1];
+        self.record((&HYPER, values(&[]), "hyper_spread"), grid, 128, args);
     }
 }
 
@@ -115,7 +140,8 @@ impl Hyper for Cuda {
         x: &mut Buffer<f32>,
         rows: usize,
     ) {
-        self.mix_streams(mix, settings, streams, gates, x, None, rows);
+        let h = self.at(streams);
+        self.turn_streams(mix, settings, None, h, gates, x, None, rows);
     }
 
     fn hyper_spread_raw(
@@ -125,12 +151,8 @@ impl Hyper for Cuda {
         streams: &mut Buffer<f32>,
         rows: usize,
     ) {
-        let (d, n) = (y.width, streams.width / y.width);
-        assert!(n <= STREAMS_MAX, "{n} streams");
-        let (gates, y) = (self.at(gates), self.at(y));
-        let args = words![gates, y, self.edit(streams), n, fours(d)];
-        let grid = [fours(d).div_ceil(128), rows, 1];
-        self.record((&HYPER, values(&[]), "hyper_spread"), grid, 128, args);
+        let (n, h) = (streams.width / y.width, self.edit(streams));
+        self.spread(gates, y, h, n, rows);
     }
 
     fn hyper_head_raw(

@@ -12,6 +12,7 @@ use crate::{Buffer, KvPools, PAGE_TOKENS, Step};
 
 /// Scores of rows of one layout, by plain sums.
 pub static SCORE: Unit = Unit {
+    family: "index",
     name: "score",
     source: &[COMMON, ROWS, include_str!("score.cu")],
     parameters: LAYOUT,
@@ -20,6 +21,7 @@ pub static SCORE: Unit = Unit {
 
 /// Scores of packed rows of one layout, on tensor cores.
 pub static SCORE_TILE: Unit = Unit {
+    family: "index",
     name: "score_tile",
     source: &[COMMON, ROWS, units::SHARED, units::MMA, include_str!("tile.cu")],
     parameters: LAYOUT,
@@ -28,6 +30,7 @@ pub static SCORE_TILE: Unit = Unit {
 
 /// The selection.
 pub static PICK: Unit = Unit {
+    family: "index",
     name: "pick",
     source: &[COMMON, include_str!("pick.cu")],
     parameters: &[],
@@ -47,14 +50,28 @@ const TILE: (usize, usize, usize) = (4, 128, 32);
 /// Blocks that each multiprocessor should have, for an even end.
 const BLOCKS: usize = 12;
 
+impl Cuda {
+    /// Rounds the heads of queries, after they are rotated by angles, if there are some.
+    pub(crate) fn round_heads(
+        &mut self,
+        layout: RowLayout,
+        q: &mut Buffer<f32>,
+        angles: Option<&Buffer<f32>>,
+        rows: usize,
+    ) {
+        let heads = q.width / layout.width();
+        let (angles, pairs) = angles.map_or((0, 0), |angles| (self.at(angles), angles.width / 2));
+        let args = words![self.edit(q), angles, heads, pairs];
+        self.record((&KV, layout_values(layout), "round_heads"), [rows * heads, 1, 1], 128, args);
+    }
+}
+
 impl Index for Cuda {
     fn round_queries_raw(&mut self, layout: RowLayout, q: &mut Buffer<f32>, rows: usize) {
         if layout.format == RowFormat::ExactF32 {
             return;
         }
-        let heads = rows * (q.width / layout.width());
-        let args = words![self.edit(q)];
-        self.record((&KV, layout_values(layout), "round_heads"), [heads, 1, 1], 128, args);
+        self.round_heads(layout, q, None, rows);
     }
 
     fn index_pick_raw(

@@ -7,10 +7,11 @@ use crate::{Buffer, KvPools, Step};
 
 /// Rows of one layout.
 pub static KV: Unit = Unit {
+    family: "kv",
     name: "kv",
     source: &[COMMON, ROWS, include_str!("kv.cu")],
     parameters: LAYOUT,
-    kernels: &["store_rows", "store_normed", "keep_window", "round_heads"],
+    kernels: &["store_rows", "latents", "keep_window", "round_heads"],
 };
 
 /// The parameters of units that know rows of one layout.

@@ -9,32 +9,48 @@ extern "C" __global__ void store_rows(const float *x, u8 *fresh, u32 capacity) {
     round_row(row, fresh, capacity, blockIdx.x);
 }
 
-// normed[t] = rms(x[t]) * weight, rotated; stored as above. angles [rows, pairs].
-extern "C" __global__ void store_normed(const float *x, const float *weight, const float2 *angles,
-                                        float *normed, u8 *fresh, u32 capacity, u32 pairs,
-                                        float eps) {
-    __shared__ __align__(8) float row[WIDTH];
-    begin();
+// What a product left for one row per token: x [rows, width], to be normed to out with weight [width].
+struct Normed {
+    const float *x, *weight;
+    float *out;
+    float eps;
+};
+
+// out[t] = rms(x[t]) * weight, rotated; stored as above. angles [rows, pairs].
+DEVICE void store_normed(const Normed &n, const float2 *angles, u8 *fresh, u32 capacity, u32 pairs) {
+    __shared__ __align__(16) float row[WIDTH];
     u64 first = (u64)blockIdx.x * WIDTH;
-    double sum = 0;
-    for (u32 i = threadIdx.x; i < WIDTH; i += blockDim.x) {
-        row[i] = x[first + i];
-        sum += (double)row[i] * row[i];
-    }
-    float scale = (float)(1.0 / sqrt(block_sum(sum) / WIDTH + (double)eps));
-    for (u32 i = threadIdx.x; i < WIDTH; i += blockDim.x) row[i] = row[i] * scale * fixed(weight + i);
+    float scale = rms_scale((const float4 *)(n.x + first), WIDTH / 4, n.eps);
+    for (u32 i = threadIdx.x; i < WIDTH / 4; i += blockDim.x)
+        ((float4 *)row)[i] =
+            scaled(((const float4 *)(n.x + first))[i], scale, fixed((const float4 *)n.weight + i));
     __syncthreads();
     for (u32 i = threadIdx.x; i < pairs; i += blockDim.x) {
         float2 *pair = (float2 *)(row + WIDTH - 2 * pairs) + i;
         *pair = turned(*pair, angles[(u64)blockIdx.x * pairs + i]);
     }
     __syncthreads();
-    for (u32 i = threadIdx.x; i < WIDTH; i += blockDim.x) normed[first + i] = row[i];
+    for (u32 i = threadIdx.x; i < WIDTH; i += blockDim.x) n.out[first + i] = row[i];
     round_row(row, fresh, capacity, blockIdx.x);
 }
 
-DEVICE void copy(const u8 *from, u8 *to, u32 bytes) {
-    for (u32 i = threadIdx.x; i < bytes; i += blockDim.x) to[i] = from[i];
+// Blocks: tokens (x); key-value rows, then the latents of queries (y), `fours` groups of four values
+// wide. `codes` and so on are the latents' rounded copy, if it has one.
+extern "C" __global__ void latents(const float *row, const float *row_weight, float *row_out,
+                                   float row_eps, const float2 *angles, u8 *fresh, u32 capacity,
+                                   u32 pairs, const float4 *query, const float4 *query_weight,
+                                   float4 *query_out, float query_eps, i8 *codes, float *steps,
+                                   float2 *halves, u32 fours) {
+    begin();
+    if (blockIdx.y == 0)
+        return store_normed({row, row_weight, row_out, row_eps}, angles, fresh, capacity, pairs);
+    u64 first = (u64)blockIdx.x * fours;
+    float scale = rms_scale(query + first, fours, query_eps);
+    for (u32 i = threadIdx.x; i < fours; i += blockDim.x) {
+        float4 v = scaled(query[first + i], scale, fixed(query_weight + i));
+        query_out[first + i] = v;
+        if (codes) round_four(v, first + i, {codes, steps, halves});
+    }
 }
 
 // The last min(len, ring) rows of segment blockIdx.y, as they are, to the ring of its session.
@@ -42,29 +58,26 @@ extern "C" __global__ void keep_window(const u8 *fresh, u32 capacity, const Segm
                                        u8 *slots, u64 slot_bytes, u64 offset, u32 ring) {
     begin();
     Segment s = segments[blockIdx.y];
-    u32 skipped = s.len > ring ? s.len - ring : 0, i = skipped + blockIdx.x;
-    if (i >= s.len) return;
-    RowPlace from = row_place(fresh, capacity, s.first_row + i);
-    RowPlace to = row_place(slots + s.slot * slot_bytes + offset, ring, (s.start + i) % ring);
-#if !PACKED
-    copy(from.first, (u8 *)to.first, 4 * WIDTH);
-#elif KIND == 0
-    copy(from.first, (u8 *)to.first, PLAIN);
-    copy(from.second, (u8 *)to.second, 2 * ROTARY);
-    copy(from.third, (u8 *)to.third, PLAIN / 64);
-#else
-    copy(from.first, (u8 *)to.first, WIDTH / 2);
-    copy(from.second, (u8 *)to.second, WIDTH / 32);
-#endif
+    u32 skipped = s.len > ring ? s.len - ring : 0;
+    keep_row(fresh, capacity, s, skipped + blockIdx.x, slots, slot_bytes, offset, ring);
 }
 
-// Rounds each head of x [heads, WIDTH], in place.
-extern "C" __global__ void round_heads(float *x) {
+// Rotates each head of x [tokens * heads, WIDTH], if there are angles [tokens, pairs], and rounds it,
+// in place.
+extern "C" __global__ void round_heads(float *x, const float2 *angles, u32 heads, u32 pairs) {
     begin();
-    __shared__ float row[WIDTH];
+    __shared__ __align__(8) float row[WIDTH];
     x += (u64)blockIdx.x * WIDTH;
     for (u32 i = threadIdx.x; i < WIDTH; i += blockDim.x) row[i] = x[i];
     __syncthreads();
+    if (angles) {
+        angles += (u64)(blockIdx.x / heads) * pairs;
+        for (u32 i = threadIdx.x; i < pairs; i += blockDim.x) {
+            float2 *pair = (float2 *)(row + WIDTH - 2 * pairs) + i;
+            *pair = turned(*pair, angles[i]);
+        }
+        __syncthreads();
+    }
     round_row(row, 0, 1, 0);
     for (u32 i = threadIdx.x; i < WIDTH; i += blockDim.x) x[i] = row[i];
 }

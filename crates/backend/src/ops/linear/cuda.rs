@@ -15,6 +15,7 @@ use crate::{Buffer, Weight};
 
 /// Rounding of activations.
 pub static ROUND: Unit = Unit {
+    family: "linear",
     name: "round",
     source: &[COMMON, include_str!("round.cu")],
     parameters: &[],
@@ -23,14 +24,40 @@ pub static ROUND: Unit = Unit {
 
 /// Products for a few tokens.
 pub static GEMV: Unit = Unit {
+    family: "linear",
     name: "gemv",
-    source: &[COMMON, units::WEIGHTS, include_str!("gemv.cu")],
+    source: &[COMMON, GIVEN, units::WEIGHTS, ROW, include_str!("gemv.cu")],
     parameters: &["FORMAT"],
     kernels: &["gemv1", "gemv2", "gemv4", "gemv8"],
 };
 
+/// The same with weights of two formats, the second of float precision.
+pub static PAIR: Unit = Unit {
+    family: "linear",
+    name: "pair",
+    source: &[
+        COMMON,
+        GIVEN,
+        "namespace one {\n",
+        units::WEIGHTS,
+        ROW,
+        "}\n#undef FORMAT\n#undef CHUNK\n#define FORMAT OTHER\nnamespace other {\n",
+        units::WEIGHTS,
+        ROW,
+        "}\n",
+        include_str!("pair.cu"),
+    ],
+    parameters: &["FORMAT", "OTHER"],
+    kernels: &["pair1", "pair2", "pair4", "pair8"],
+};
+
+/// What both share.
+const GIVEN: &str = include_str!("given.cuh");
+const ROW: &str = include_str!("gemv.cuh");
+
 /// Products for many tokens with quantized weights.
 pub static GEMM: Unit = Unit {
+    family: "linear",
     name: "gemm",
     source: &[COMMON, units::WEIGHTS, units::SHARED, units::TILE, include_str!("gemm.cu")],
     parameters: &["FORMAT"],
@@ -39,6 +66,7 @@ pub static GEMM: Unit = Unit {
 
 /// Products for many tokens with weights of float precision.
 pub static SGEMM: Unit = Unit {
+    family: "linear",
     name: "sgemm",
     source: &[COMMON, units::WEIGHTS, units::SHARED, include_str!("sgemm.cu")],
     parameters: &["FORMAT"],
@@ -52,7 +80,7 @@ pub(crate) const FEW_TOKENS: usize = 16;
 const FEW_RESULTS: usize = 512;
 /// Products that one launch for a few tokens takes, its threads, and the chunks that each has at
 /// once; see gemv.cu.
-pub(crate) const MATRICES_MAX: usize = 6;
+pub(crate) const MATRICES_MAX: usize = 8;
 const GEMV_THREADS: usize = 256;
 const GEMV_AHEAD: usize = 4;
 /// Weight rows of a tile on tensor cores, and of one in floats; see tile.cuh and sgemm.cu.
@@ -127,7 +155,7 @@ pub(crate) struct Activations {
 
 impl Activations {
     /// `values` rounded values at `at`: codes, then halves, then steps, so that each is aligned.
-    fn rounded(at: Address, values: usize, floats: Address) -> Activations {
+    pub(crate) fn rounded(at: Address, values: usize, floats: Address) -> Activations {
         let halves = at + values as Address;
         let steps = halves + (values / 32 * 8) as Address;
         Activations { codes: at, steps, halves, floats }
@@ -252,6 +280,7 @@ impl Cuda {
         let grid = [tokens.div_ceil(tile), row_tiles, 1];
         let shared = tile_bytes(format, tile);
         let args = words![a, b, c, codes, steps, halves, out, rows, cols, groups, tokens];
+        self.reading(product.weight, 1);
         self.record_shared((&GEMM, values(&[code]), kernel), grid, (256, shared), args);
     }
 
@@ -268,6 +297,7 @@ impl Cuda {
         };
         let grid = [tokens.div_ceil(tile.tokens), rows.div_ceil(tile.rows), 1];
         let args = words![a, b, c, x.floats, out, rows, cols, groups, tokens];
+        self.reading(product.weight, 1);
         self.record_shared((&SGEMM, values(&[code]), kernel), grid, (256, tile.bytes()), args);
     }
 
@@ -287,29 +317,77 @@ impl Cuda {
         tokens: usize,
         onto: bool,
     ) {
-        let (cols, code) = (products[0].0.cols, self.stored(products[0].0).code());
-        let (kernel, tile) = match tokens {
-            1 => ("gemv1", 1),
-            2 => ("gemv2", 2),
-            3..=4 => ("gemv4", 4),
-            _ => ("gemv8", 8),
-        };
-        // Threads that share a row: as few as need one turn for it.
-        let chunks = cols / chunk_values(code);
-        let share = chunks.div_ceil(GEMV_AHEAD).next_power_of_two().clamp(8, GEMV_THREADS);
-        let (mut list, mut blocks) = ([0; 5 * MATRICES_MAX], 0);
-        for ((weight, out), entry) in products.iter().zip(list.chunks_exact_mut(5)) {
-            let [a, b, c] = self.stored(weight).planes;
-            entry.copy_from_slice(&[a, b, c, *out, weight.rows as u64]);
-            blocks += weight.rows.div_ceil(GEMV_THREADS / share);
-        }
+        let (list, blocks, code) = self.listed(products);
+        let cols = products[0].0.cols;
+        let (size, tile) = few(tokens);
         let Activations { codes, steps, halves, floats } = x;
-        let (share_bits, onto) = (share.trailing_zeros(), u32::from(onto));
-        let args = words![codes, steps, halves, floats, cols, groups, tokens, share_bits, onto];
+        let (share, onto) = (share_bits(cols, code), u32::from(onto));
+        let args = words![codes, steps, halves, floats, cols, groups, tokens, share, onto];
+        let unit = (&GEMV, values(&[code]), GEMV.kernels[size]);
         let grid = [blocks, tokens.div_ceil(tile), 1];
-        let unit = (&GEMV, values(&[code]), kernel);
-        self.record_list(unit, grid, GEMV_THREADS as u32, &list, args);
+        self.record_list(unit, grid, GEMV_THREADS as u32, &filled(list), args);
     }
+
+    /// The same with weights of two formats, the second of float precision: `x` has activations for
+    /// both.
+    pub(crate) fn multiply_pair(
+        &mut self,
+        products: [&[(&Weight, Address)]; 2],
+        x: Activations,
+        tokens: usize,
+    ) {
+        let [(mut list, blocks, code), (others, more, other)] =
+            products.map(|products| self.listed(products));
+        list.extend(others);
+        let (which, cols) = (products[0].len(), products[0][0].0.cols);
+        let (size, tile) = few(tokens);
+        let Activations { codes, steps, halves, floats } = x;
+        let shares = [code, other].map(|code| share_bits(cols, code));
+        let args =
+            words![codes, steps, halves, floats, cols, tokens, shares[0], blocks, which, shares[1]];
+        let unit = (&PAIR, values(&[code, other]), PAIR.kernels[size]);
+        let grid = [blocks + more, tokens.div_ceil(tile), 1];
+        self.record_list(unit, grid, GEMV_THREADS as u32, &filled(list), args);
+    }
+
+    /// Weights of one format as kernels take them, with the blocks that they need, and the number
+    /// of the format.
+    fn listed(&mut self, products: &[(&Weight, Address)]) -> (Vec<u64>, usize, usize) {
+        let (cols, code) = (products[0].0.cols, self.stored(products[0].0).code());
+        let rows_of_block = GEMV_THREADS >> share_bits(cols, code);
+        let (mut list, mut blocks) = (Vec::new(), 0);
+        for &(weight, out) in products {
+            self.reading(weight, 1);
+            let [a, b, c] = self.stored(weight).planes;
+            list.extend([a, b, c, out, weight.rows as u64]);
+            blocks += weight.rows.div_ceil(rows_of_block);
+        }
+        (list, blocks, code)
+    }
+}
+
+/// Which kernel of a unit takes so many tokens, and how many it takes at a time.
+fn few(tokens: usize) -> (usize, usize) {
+    match tokens {
+        1 => (0, 1),
+        2 => (1, 2),
+        3..=4 => (2, 4),
+        _ => (3, 8),
+    }
+}
+
+/// The logarithm of how many threads share a row: as few as need one turn for it.
+fn share_bits(cols: usize, code: usize) -> u32 {
+    let chunks = cols / chunk_values(code);
+    let share = chunks.div_ceil(GEMV_AHEAD).next_power_of_two().clamp(8, GEMV_THREADS);
+    share.trailing_zeros()
+}
+
+/// A list of weights, as long as the kernels' structure is.
+fn filled(mut list: Vec<u64>) -> Vec<u64> {
+    assert!(list.len() <= 5 * MATRICES_MAX, "{} words of weights", list.len());
+    list.resize(5 * MATRICES_MAX, 0);
+    list
 }
 
 /// Weights of a chunk, by the format's number; see weights.cuh.

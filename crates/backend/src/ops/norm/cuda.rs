@@ -8,6 +8,7 @@ use crate::ops::linear::cuda::Activations;
 
 /// The norms.
 pub static NORM: Unit = Unit {
+    family: "norm",
     name: "norm",
     source: &[COMMON, include_str!("norm.cu")],
     parameters: &[],

@@ -1,14 +1,4 @@
-// The norms; see mod.rs. Squares are added in double precision: numbers may be very large or small.
-// A thread takes four channels at a time.
-
-DEVICE float rms_scale(const float4 *x, u32 fours, float eps) {
-    double sum = 0;
-    for (u32 i = threadIdx.x; i < fours; i += blockDim.x) {
-        float4 v = x[i];
-        sum += (double)v.x * v.x + (double)v.y * v.y + (double)v.z * v.z + (double)v.w * v.w;
-    }
-    return (float)(1.0 / sqrt(block_sum(sum) / (4 * fours) + (double)eps));
-}
+// The norms; see mod.rs. A thread takes four channels at a time.
 
 // One block per row. x, out [rows, width], weight [width]; `codes` and so on are out's rounded copy, if
 // it has one.

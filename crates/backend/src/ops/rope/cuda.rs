@@ -9,6 +9,7 @@ use crate::{Buffer, Step};
 
 /// The rotation.
 pub static ROPE: Unit = Unit {
+    family: "rope",
     name: "rope",
     source: &[COMMON, include_str!("rope.cu")],
     parameters: &[],

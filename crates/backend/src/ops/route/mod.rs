@@ -25,6 +25,27 @@ pub enum Choice<'a> {
     Bias(&'a Buffer<f32>),
 }
 
+impl Choice<'_> {
+    /// Asserts the shapes of a choice.
+    pub(crate) fn check(
+        &self,
+        logits: &Buffer<f32>,
+        picks: &Buffer<u32>,
+        shares: &Buffer<f32>,
+        rows: usize,
+    ) {
+        let used = picks.width;
+        logits.expect("logits", rows, logits.width);
+        picks.expect("picks", rows, used);
+        shares.expect("shares", rows, used);
+        match self {
+            Choice::Table(table) => table.expect("table", table.rows, used),
+            Choice::Bias(bias) => bias.expect("bias", 1, logits.width),
+        }
+        assert!(used <= logits.width);
+    }
+}
+
 /// What a backend implements.
 pub trait Route {
     /// See [`route`](trait.Backend.html#method.route).
@@ -52,15 +73,7 @@ impl dyn Backend + '_ {
         picks: &mut Buffer<u32>,
         shares: &mut Buffer<f32>,
     ) {
-        let used = picks.width;
-        logits.expect("logits", step.rows, logits.width);
-        picks.expect("picks", step.rows, used);
-        shares.expect("shares", step.rows, used);
-        match choice {
-            Choice::Table(table) => table.expect("table", table.rows, used),
-            Choice::Bias(bias) => bias.expect("bias", 1, logits.width),
-        }
-        assert!(used <= logits.width);
+        choice.check(logits, picks, shares, step.rows);
         self.route_raw(logits, choice, scale, step, picks, shares);
     }
 }

@@ -5,9 +5,11 @@
 //! that does not count, in which pages are mapped and caches filled. What a figure means is told by
 //! the command's help; this room knows no formats and prints nothing.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use backend::Reserved;
 use engine::{Engine, Flow, Session};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
@@ -29,7 +31,10 @@ pub struct Course<'a> {
 }
 
 /// Tokens that are written while kernels are timed.
-const PROFILE_TOKENS: usize = 4;
+const PROFILE_TOKENS: usize = 8;
+
+/// Where the tokens of the next session begin in the list, from those of one.
+const SESSION_STRIDE: usize = 997;
 
 /// Tokens of the longest session, with the one that a prompt must leave room for.
 pub fn context(meant: &Bench) -> usize {
@@ -47,7 +52,7 @@ pub fn tokens(meant: &Bench) -> usize {
     let times = meant.repeat + 1;
     let prompts: usize = meant.prompts.iter().map(|tokens| tokens * times).sum();
     let contexts: usize = meant.contexts.iter().map(|context| context + meant.decode * times).sum();
-    prompts + contexts
+    prompts + contexts * meant.sessions.iter().sum::<usize>()
 }
 
 impl<'a> Course<'a> {
@@ -81,11 +86,17 @@ impl<'a> Course<'a> {
         }))
     }
 
-    /// Feeds tokens one by one after the first `context` ones. `None`: Ctrl+C.
-    pub fn decode(&mut self, context: usize) -> Result<Option<Decode>> {
-        let mut session = self.engine.open_session()?;
-        if context > 0 && !self.read(&mut session, context)? {
-            return Ok(None);
+    /// Feeds tokens one by one after `context` others, to some sessions together, each of which has
+    /// tokens of its own. `None`: Ctrl+C.
+    pub fn decode(&mut self, context: usize, sessions: usize) -> Result<Option<Decode>> {
+        let mut open = Vec::new();
+        for number in 0..sessions {
+            let mut session = self.engine.open_session()?;
+            let first = self.ids_of(number, 0..context);
+            if context > 0 && !self.feed(&mut session, &first)? {
+                return Ok(None);
+            }
+            open.push(session);
         }
         let mut rates = Vec::new();
         let mut logits_hash = String::new();
@@ -93,21 +104,43 @@ impl<'a> Course<'a> {
             let first = context + time * self.decode;
             let start = Instant::now();
             for position in first..first + self.decode {
-                self.engine.step(&mut session, self.ids[position])?;
-                self.progress.add(1);
+                let next = |number| self.ids_of(number, position..position + 1)[0];
+                let mut steps: Vec<_> =
+                    open.iter_mut().enumerate().map(|(i, session)| (session, next(i))).collect();
+                self.engine.step_each(&mut steps)?;
+                self.progress.add(sessions as u64);
                 if interrupt::requested() {
                     return Ok(None);
                 }
             }
             let took = start.elapsed();
             if time == 0 {
-                logits_hash = hash(session.logits());
+                logits_hash = hash(open[0].logits());
             } else {
-                rates.push(rate(self.decode, took));
+                rates.push(rate(self.decode * sessions, took));
             }
         }
         let (tokens, tokens_per_second) = (self.decode, Spread::of(rates.into_iter()));
-        Ok(Some(Decode { context, tokens, tokens_per_second, share_of_bound: 0.0, logits_hash }))
+        let share_of_bound = None;
+        Ok(Some(Decode {
+            sessions,
+            context,
+            tokens,
+            tokens_per_second,
+            share_of_bound,
+            logits_hash,
+        }))
+    }
+
+    /// Bytes that are held for all that.
+    pub fn reserved(&self) -> Reserved {
+        self.engine.reserved()
+    }
+
+    /// Tokens of one session of several: the list, from another place on for each.
+    fn ids_of(&self, session: usize, positions: Range<usize>) -> Vec<TokenId> {
+        let first = session * SESSION_STRIDE;
+        positions.map(|position| self.ids[(first + position) % self.ids.len()]).collect()
     }
 
     /// What every kernel takes while a prompt is read (the longest that was measured), and then
@@ -130,8 +163,13 @@ impl<'a> Course<'a> {
 
     /// Reads the first `tokens` tokens; `false` if Ctrl+C ended it early.
     fn read(&mut self, session: &mut Session, tokens: usize) -> Result<bool> {
+        let ids = self.ids_of(0, 0..tokens);
+        self.feed(session, &ids)
+    }
+
+    fn feed(&mut self, session: &mut Session, ids: &[TokenId]) -> Result<bool> {
         let mut before = 0;
-        let synced = self.engine.sync(session, &self.ids[..tokens], &mut |at| {
+        let synced = self.engine.sync(session, ids, &mut |at| {
             self.progress.add((at.done - before) as u64);
             before = at.done;
             if interrupt::requested() { Flow::Stop } else { Flow::Continue }
@@ -180,10 +218,12 @@ mod tests {
             prompts: prompts.to_vec(),
             contexts: contexts.to_vec(),
             decode,
+            sessions: vec![1],
             repeat,
             seed: 0,
             compute: Compute { device: Device::Cpu, threads: None },
             csv: None,
+            plot: None,
             json: false,
         }
     }

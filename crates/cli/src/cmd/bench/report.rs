@@ -1,23 +1,19 @@
-//! What came out of a measurement, for people, for machines and as a table.
+//! What came out of a measurement, for machines and as a table.
 //!
 //! Field names of [`Report`] are those of `--json` and part of the interface. The bound is computed
 //! here, from the memory and the bytes of a token; nothing is measured here.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
 
-use backend::KernelTime;
+use backend::{KernelTime, Reserved, RowFormat};
 use engine::Engine;
+use model::KvLayout;
 use serde::Serialize;
 
 use super::memory::Memory;
 use super::reads;
-use crate::human::{bytes, exact, plural, safe};
+use crate::compute;
 use crate::meant::Bench;
-use crate::terminal::Terminal;
-
-/// Weights of a token that may stay in the caches of a processor, where memory is no bound.
-const CACHED_BYTES: u64 = 256 << 20;
 
 /// All figures.
 #[derive(Debug, Serialize)]
@@ -32,6 +28,9 @@ pub struct Report {
     /// Bytes of weights that a decoded token reads.
     pub weight_bytes_per_token: u64,
     pub memory: Memory,
+    /// Bytes of the file's weights, and the time until they were where they are used.
+    pub load_bytes: u64,
+    pub load_seconds: f64,
     /// All weights were brought to memory before; if not, it is too small, and the figures include
     /// the disk.
     pub weights_in_memory: bool,
@@ -39,6 +38,11 @@ pub struct Report {
     pub bound_tokens_per_second: f64,
     pub prefill: Vec<Prefill>,
     pub decode: Vec<Decode>,
+    /// Bytes of KV rows for 1,048,576 tokens of a session.
+    pub kv_bytes_per_million_tokens: u64,
+    /// Bytes that were held when all was measured.
+    #[serde(with = "Held")]
+    pub reserved: Reserved,
     /// Times by kernel, if they were asked for.
     #[serde(skip)]
     pub kernels: Profile,
@@ -69,12 +73,29 @@ pub struct Prefill {
 /// Writing behind a context.
 #[derive(Debug, Serialize)]
 pub struct Decode {
+    pub sessions: usize,
+    /// Tokens of each session before.
     pub context: usize,
+    /// Tokens that each session writes.
     pub tokens: usize,
+    /// Of all sessions together.
     pub tokens_per_second: Spread,
-    pub share_of_bound: f64,
-    /// Of the logits after the first `tokens` tokens behind the context.
+    /// Of one session alone; several share what they read.
+    pub share_of_bound: Option<f64>,
+    /// Of the first session's logits after the first `tokens` tokens behind the context.
     pub logits_hash: String,
+}
+
+/// [`Reserved`], with the names of `--json`.
+#[derive(Serialize)]
+#[serde(remote = "Reserved")]
+struct Held {
+    #[serde(rename = "weight_bytes")]
+    weights: usize,
+    #[serde(rename = "work_bytes")]
+    buffers: usize,
+    #[serde(rename = "kv_bytes")]
+    pools: usize,
 }
 
 /// Times by kernel, for each thing that was done.
@@ -108,9 +129,13 @@ impl Report {
             weight_bytes_per_token,
             bound_tokens_per_second: memory.bytes_per_second.median / weight_bytes_per_token as f64,
             memory,
+            load_bytes: compute::weight_bytes(file) as u64,
+            load_seconds: 0.0,
             weights_in_memory: false,
             prefill: Vec::new(),
             decode: Vec::new(),
+            kv_bytes_per_million_tokens: kv_bytes(engine, 1 << 20),
+            reserved: Reserved::default(),
             kernels: Vec::new(),
             complete: false,
         }
@@ -118,114 +143,14 @@ impl Report {
 
     /// Adds a figure and compares it with the bound.
     pub fn add_decode(&mut self, mut figures: Decode) {
-        figures.share_of_bound = figures.tokens_per_second.median / self.bound_tokens_per_second;
+        let share = figures.tokens_per_second.median / self.bound_tokens_per_second;
+        figures.share_of_bound = (figures.sessions == 1).then_some(share);
         self.decode.push(figures);
-    }
-
-    /// Prints it for people.
-    pub fn show(&self, out: &mut impl Write, terminal: &Terminal) -> io::Result<()> {
-        let name = self.name.as_ref().map(|name| format!(", \"{}\"", safe(name)));
-        let title = format!("{}{}", safe(&self.model), name.unwrap_or_default());
-        writeln!(out, "{}", terminal.heading(&title))?;
-        writeln!(out, "  {}", self.device)?;
-        let Spread { median, min, max } = self.memory.bytes_per_second;
-        let size = |value: f64| bytes(value as u64);
-        let by = match self.memory.threads {
-            0 => "the device".to_owned(),
-            threads => format!("{threads} threads"),
-        };
-        writeln!(
-            out,
-            "  memory: {}/s read by {by} ({} to {})",
-            size(median),
-            size(min),
-            size(max)
-        )?;
-        let (reads, bound) =
-            (bytes(self.weight_bytes_per_token), rate(self.bound_tokens_per_second));
-        writeln!(out, "  bound: a token reads {reads} of weights, so {bound} t/s at most")?;
-        if self.weight_bytes_per_token < CACHED_BYTES {
-            writeln!(out, "  (a model so small may stay in caches, which are faster than memory)")?;
-        }
-        if !self.weights_in_memory {
-            writeln!(out, "  (the weights do not fit into memory: figures include the disk)")?;
-        }
-        self.show_prefill(out, terminal)?;
-        self.show_decode(out, terminal)?;
-        self.show_kernels(out, terminal)?;
-        out.flush()
-    }
-
-    fn show_prefill(&self, out: &mut impl Write, terminal: &Terminal) -> io::Result<()> {
-        if self.prefill.is_empty() {
-            return Ok(());
-        }
-        writeln!(out, "\n{}", terminal.heading("Prefill"))?;
-        let head = ["tokens", "t/s", "min", "max", "first token", "logits"];
-        let row = |cells: [&str; 6]| {
-            let [tokens, median, min, max, first, hash] = cells;
-            format!("  {tokens:>9} {median:>9} {min:>9} {max:>9} {first:>13}   {hash}")
-        };
-        writeln!(out, "{}", row(head))?;
-        for figures in &self.prefill {
-            let [median, min, max] = rates(figures.tokens_per_second);
-            let first = format!("{:.3} s", figures.first_token_seconds.median);
-            let tokens = exact(figures.tokens);
-            let cells = [&tokens, &median, &min, &max, &first, &figures.logits_hash];
-            writeln!(out, "{}", row(cells.map(String::as_str)))?;
-        }
-        match self.prefill.iter().all(|figures| figures.repeatable) {
-            true => Ok(()),
-            false => {
-                writeln!(out, "  the logits were not the same every time: a bug, please report")
-            }
-        }
-    }
-
-    fn show_decode(&self, out: &mut impl Write, terminal: &Terminal) -> io::Result<()> {
-        if self.decode.is_empty() {
-            return Ok(());
-        }
-        let title = format!("Decode, {} at a time", plural(self.decode[0].tokens, "token"));
-        writeln!(out, "\n{}", terminal.heading(&title))?;
-        let head = ["context", "t/s", "min", "max", "of the bound", "logits"];
-        let row = |cells: [&str; 6]| {
-            let [context, median, min, max, share, hash] = cells;
-            format!("  {context:>9} {median:>9} {min:>9} {max:>9} {share:>13}   {hash}")
-        };
-        writeln!(out, "{}", row(head))?;
-        for figures in &self.decode {
-            let [median, min, max] = rates(figures.tokens_per_second);
-            let share = format!("{:.1} %", 100.0 * figures.share_of_bound);
-            let context = exact(figures.context);
-            let cells = [&context, &median, &min, &max, &share, &figures.logits_hash];
-            writeln!(out, "{}", row(cells.map(String::as_str)))?;
-        }
-        Ok(())
-    }
-
-    fn show_kernels(&self, out: &mut impl Write, terminal: &Terminal) -> io::Result<()> {
-        for (what, times) in &self.kernels {
-            let mut times: Vec<_> = times.iter().collect();
-            times.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
-            let all: f64 = times.iter().map(|time| time.seconds).sum();
-            let title = format!("Kernels, {what}: {:.3} ms", all * 1e3);
-            writeln!(out, "\n{}", terminal.heading(&title))?;
-            for KernelTime { name, count, seconds } in times {
-                let (ms, share) = (seconds * 1e3, 100.0 * seconds / all);
-                let each = seconds * 1e6 / *count as f64;
-                writeln!(
-                    out,
-                    "  {ms:>10.3} ms {share:>5.1} % {count:>7} x {each:>9.2} us  {name}"
-                )?;
-            }
-        }
-        Ok(())
     }
 
     /// One row per figure, with a heading.
     pub fn to_csv(&self) -> String {
-        let mut out = "figure,context,tokens,tokens_per_second,tokens_per_second_min,\
+        let mut out = "figure,sessions,context,tokens,tokens_per_second,tokens_per_second_min,\
                        tokens_per_second_max,first_token_seconds,share_of_bound,logits_hash\n"
             .to_owned();
         let text = |Spread { median, min, max }: Spread| format!("{median},{min},{max}");
@@ -233,27 +158,25 @@ impl Report {
             &self.prefill
         {
             let (rates, first) = (text(*tokens_per_second), first_token_seconds.median);
-            let _ = writeln!(out, "prefill,0,{tokens},{rates},{first},,{logits_hash}");
+            let _ = writeln!(out, "prefill,1,0,{tokens},{rates},{first},,{logits_hash}");
         }
-        for Decode { context, tokens, tokens_per_second, share_of_bound, logits_hash } in
-            &self.decode
-        {
-            let rates = text(*tokens_per_second);
-            let _ =
-                writeln!(out, "decode,{context},{tokens},{rates},,{share_of_bound},{logits_hash}");
+        for figures in &self.decode {
+            let Decode { sessions, context, tokens, logits_hash, .. } = figures;
+            let rates = text(figures.tokens_per_second);
+            let share = figures.share_of_bound.map_or(String::new(), |share| share.to_string());
+            let _ = writeln!(
+                out,
+                "decode,{sessions},{context},{tokens},{rates},,{share},{logits_hash}"
+            );
         }
         out
     }
 }
 
-fn rates(spread: Spread) -> [String; 3] {
-    [spread.median, spread.min, spread.max].map(rate)
-}
-
-/// Three digits or so.
-fn rate(value: f64) -> String {
-    let digits = if value < 10.0 { 2 } else { 1 };
-    format!("{value:.digits$}")
+/// Bytes of the KV rows of so many tokens.
+fn kv_bytes(engine: &Engine, tokens: usize) -> u64 {
+    let layout = KvLayout::new(engine.shape(), RowFormat::Packed);
+    (KvLayout::pages(tokens) * layout.page_bytes) as u64
 }
 
 #[cfg(test)]
@@ -288,6 +211,8 @@ mod tests {
             repeat: 5,
             weight_bytes_per_token: 1_000_000,
             memory: Memory { buffer_bytes: 8, threads: 2, bytes_per_second: spread(20e6) },
+            load_bytes: 0,
+            load_seconds: 0.0,
             weights_in_memory: true,
             bound_tokens_per_second: 20.0,
             prefill: vec![Prefill {
@@ -299,20 +224,26 @@ mod tests {
             }],
             kernels: Vec::new(),
             decode: Vec::new(),
+            kv_bytes_per_million_tokens: 0,
+            reserved: Reserved::default(),
             complete: true,
         };
-        report.add_decode(Decode {
-            context: 2048,
-            tokens: 32,
-            tokens_per_second: spread(5.0),
-            share_of_bound: 0.0,
-            logits_hash: "cd".into(),
-        });
+        for sessions in [1, 16] {
+            report.add_decode(Decode {
+                sessions,
+                context: 2048,
+                tokens: 32,
+                tokens_per_second: spread(5.0),
+                share_of_bound: None,
+                logits_hash: "cd".into(),
+            });
+        }
         let csv = report.to_csv();
         let rows: Vec<&str> = csv.lines().collect();
-        assert_eq!(rows[1], "prefill,0,512,100,99,101,5.25,,ab");
-        assert_eq!(rows[2], "decode,2048,32,5,4,6,,0.25,cd");
+        assert_eq!(rows[1], "prefill,1,0,512,100,99,101,5.25,,ab");
+        assert_eq!(rows[2], "decode,1,2048,32,5,4,6,,0.25,cd");
+        assert_eq!(rows[3], "decode,16,2048,32,5,4,6,,,cd");
         let columns = rows.iter().map(|row| row.split(',').count());
-        assert!(columns.eq([9; 3]), "{csv}");
+        assert!(columns.eq([10; 4]), "{csv}");
     }
 }

@@ -1,0 +1,156 @@
+//! Bytes on their way between host and device.
+//!
+//! The device reads and writes host memory by itself only where it is never paged out, and is
+//! several times as fast then. So everything large passes through pieces of such memory: while some
+//! pieces travel, the next is filled, from the page cache by many threads at once.
+
+#![allow(unsafe_code)]
+
+use std::cell::RefCell;
+use std::slice::from_raw_parts_mut;
+
+use cudarc::driver::{CudaEvent, result, sys};
+
+use super::driver::{Address, Gpu, failed};
+use crate::Error;
+
+/// Bytes of a piece: enough that starting a copy is nothing beside it.
+pub const PIECE_BYTES: usize = 32 << 20;
+/// Pieces: one is filled, two travel, and one ends.
+const PIECES: usize = 4;
+/// Bytes that are downloaded through such memory at most: the logits of a few tokens.
+const DOWNLOAD_BYTES: usize = 4 << 20;
+
+/// Host memory that is never paged out.
+struct Pinned(*mut u8);
+
+// SAFETY: owned, and used through `&Gpu` by one thread at a time.
+unsafe impl Send for Pinned {}
+
+impl Pinned {
+    fn new(bytes: usize) -> Result<Pinned, Error> {
+        // SAFETY: the context is current.
+        let memory = unsafe { result::malloc_host(bytes, 0) };
+        let at: *mut u8 = memory.map_err(failed("reserving staging memory"))?.cast();
+        // SAFETY: so many bytes were just reserved.
+        unsafe { at.write_bytes(0, bytes) };
+        Ok(Pinned(at))
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        // SAFETY: reserved by `new`, freed once. An error has nobody to go to.
+        let _ = unsafe { result::free_host(self.0.cast()) };
+    }
+}
+
+/// What a device has of such memory.
+pub struct Staging {
+    download: Pinned,
+    upload: RefCell<Pieces>,
+}
+
+/// Pieces in turn; they are reserved when the first is needed.
+#[derive(Default)]
+struct Pieces {
+    all: Vec<Piece>,
+    next: usize,
+}
+
+struct Piece {
+    memory: Pinned,
+    /// When it has arrived; `None` before it was sent.
+    arrived: Option<CudaEvent>,
+}
+
+impl Staging {
+    /// Memory for downloads.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn new() -> Result<Staging, Error> {
+        let download = Pinned::new(DOWNLOAD_BYTES)?;
+        Ok(Staging { download, upload: RefCell::default() })
+    }
+}
+
+impl Gpu {
+    /// Copies to the device; returns when `data` may be changed.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn upload(&self, address: Address, data: &[u8]) -> Result<(), Error> {
+        if data.is_empty() {
+            return Ok(());
+        }
+        self.bind()?;
+        // SAFETY: callers stay within their memory; pageable memory is staged before the return.
+        unsafe { result::memcpy_htod_async(address, data, self.stream.cu_stream()) }
+            .map_err(failed("copying to the device"))
+    }
+
+    /// Copies from the device; work before it is done first.
+    ///
+    /// # Errors
+    /// The device failed, now or in the work before.
+    pub fn download(&self, address: Address, out: &mut [u8]) -> Result<(), Error> {
+        if out.is_empty() {
+            return Ok(());
+        }
+        self.bind()?;
+        if out.len() > DOWNLOAD_BYTES {
+            // SAFETY: callers stay within their memory; the stream is waited for below.
+            unsafe { result::memcpy_dtoh_async(out, address, self.stream.cu_stream()) }
+                .map_err(failed("copying from the device"))?;
+            return self.wait();
+        }
+        // SAFETY: the staging memory is large enough and has no other user: `Gpu` is not shared
+        // between threads, and this call waits for what it started.
+        let staging = unsafe { from_raw_parts_mut(self.staging.download.0, out.len()) };
+        // SAFETY: as above.
+        unsafe { result::memcpy_dtoh_async(staging, address, self.stream.cu_stream()) }
+            .map_err(failed("copying from the device"))?;
+        self.wait()?;
+        out.copy_from_slice(staging);
+        Ok(())
+    }
+
+    /// Copies what `fill` writes, at most [`PIECE_BYTES`], to the device. Returns while it is on
+    /// its way; what is sent or launched later finds it there.
+    ///
+    /// # Errors
+    /// No memory to copy from, or the device failed.
+    pub fn send(
+        &self,
+        address: Address,
+        bytes: usize,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<(), Error> {
+        assert!(bytes <= PIECE_BYTES, "a piece of {bytes} bytes");
+        if bytes == 0 {
+            return Ok(());
+        }
+        self.bind()?;
+        let doing = failed("copying to the device");
+        let pieces = &mut *self.staging.upload.borrow_mut();
+        while pieces.all.len() < PIECES {
+            pieces.all.push(Piece { memory: Pinned::new(PIECE_BYTES)?, arrived: None });
+        }
+        let piece = &mut pieces.all[pieces.next];
+        pieces.next = (pieces.next + 1) % PIECES;
+        if let Some(arrived) = piece.arrived.take() {
+            arrived.synchronize().map_err(&doing)?;
+        }
+        // SAFETY: the piece is large enough, and nobody reads it: what was sent from it has
+        // arrived.
+        let memory = unsafe { from_raw_parts_mut(piece.memory.0, bytes) };
+        fill(memory);
+        // SAFETY: callers stay within their memory; the piece is not written before it has arrived.
+        unsafe { result::memcpy_htod_async(address, memory, self.stream.cu_stream()) }
+            .map_err(&doing)?;
+        let flags = Some(sys::CUevent_flags::CU_EVENT_BLOCKING_SYNC);
+        piece.arrived = Some(self.stream.record_event(flags).map_err(&doing)?);
+        Ok(())
+    }
+}
