@@ -4,6 +4,8 @@
 //! at the ends of prompts and turns. They hold host memory up to a budget, and share row pages with
 //! sessions; when pages are short, anchors give way to sessions.
 
+use std::sync::Arc;
+
 use model::Snapshot;
 use spec::TokenId;
 use text::Tokenizer;
@@ -56,12 +58,17 @@ impl Engine {
         let (resume, found) = self.planned(session, prompt, true);
         if let Plan::Load { checkpoint, .. } = resume.plan {
             let ready = |session: &Session| !session.logits.is_empty() || !resume.feed.is_empty();
-            let loaded = self.load(session, found[checkpoint]).is_ok();
-            if loaded && ready(session) && self.begins(&session.tokens, prompt) {
-                self.keep(session, true);
-                return Ok(resume);
+            match self.load(session, found[checkpoint]) {
+                Ok(()) if ready(session) && self.begins(&session.tokens, prompt) => {
+                    self.keep(session, true);
+                    return Ok(resume);
+                }
+                Ok(()) => {
+                    let id = found[checkpoint].id.to_string();
+                    self.tell_not_loaded(Error::Checkpoint { id }.to_string());
+                }
+                Err(error) => self.tell_not_loaded(error.to_string()),
             }
-            // What cannot be read is as good as absent; the store says why.
             session.clear();
             let (resume, _) = self.planned(session, prompt, false);
             return self.carry_out(session, resume);
@@ -137,28 +144,27 @@ impl Engine {
     fn go_back(&mut self, session: &mut Session, anchor: AnchorId) -> Result<(), Error> {
         let tokens = self.tree.tokens(anchor);
         let (pages, kept) = self.tree.resume(anchor);
-        let snapshot = Snapshot { tokens: tokens.len(), bytes: kept.state.clone() };
         let Engine { model, backend, .. } = self;
-        model.restore(&mut **backend, &mut session.cache, &snapshot, pages)?;
+        model.restore(&mut **backend, &mut session.cache, &kept.state, pages)?;
         session.replace(tokens, &kept.logits);
         Ok(())
     }
 
-    /// Keeps the state that `session` has now. With `text`, a later prompt may find it by its text
-    /// as well.
-    pub(crate) fn keep(&mut self, session: &mut Session, text: bool) {
+    /// Keeps the state that `session` has now, and gives what had to be read for it. With `text`, a
+    /// later prompt may find it by its text as well.
+    pub(crate) fn keep(&mut self, session: &mut Session, text: bool) -> Option<Arc<Snapshot>> {
         if self.options().anchor_bytes_max == 0 || session.tokens.is_empty() {
-            return;
+            return None;
         }
-        let Snapshot { tokens, bytes: state } =
-            self.model.snapshot(&mut *self.backend, &session.cache);
+        let state = Arc::new(self.model.snapshot(&mut *self.backend, &session.cache));
+        let tokens = state.tokens;
         let (full, part) = session.cache.pages().split_at(tokens / backend::PAGE_TOKENS);
         let last = (!tokens.is_multiple_of(backend::PAGE_TOKENS)).then(|| part[0].clone());
         let spelled = self.tokenizer().ok().filter(|_| text).map(|tokenizer| {
             let spelling = spell(&tokenizer, &session.tokens);
             (spelling.len(), hash(&spelling))
         });
-        let kept = Kept { state, last, logits: session.logits.clone(), spelled };
+        let kept = Kept { state: state.clone(), last, logits: session.logits.clone(), spelled };
         self.tree.insert(&session.tokens, full, kept);
         // Whoever computed the same before: from now on there is one page for both.
         for (i, page) in self.tree.pages(&session.tokens).into_iter().enumerate() {
@@ -169,13 +175,13 @@ impl Engine {
         while self.tree.bytes() > self.options().anchor_bytes_max {
             self.tree.evict(false);
         }
+        Some(state)
     }
 
     /// Keeps the state of a prompt that is being fed, if an interval ends here.
-    pub(crate) fn keep_at_interval(&mut self, session: &mut Session) {
-        if session.tokens.len().is_multiple_of(self.options().anchor_tokens) {
-            self.keep(session, false);
-        }
+    pub(crate) fn keep_at_interval(&mut self, session: &mut Session) -> Option<Arc<Snapshot>> {
+        let ends = session.tokens.len().is_multiple_of(self.options().anchor_tokens);
+        if ends { self.keep(session, false) } else { None }
     }
 
     /// How many of `left` tokens may be fed to a session of `held` tokens before its state is to be
@@ -216,9 +222,18 @@ impl Engine {
         session.logits.copy_from_slice(&rows[logits..logits + vocab]);
     }
 
+    /// Makes room for so many row pages, whatever it takes; if there is none, whoever takes them
+    /// will hear it.
+    pub(crate) fn make_room(&mut self, pages: usize) {
+        if !self.evict_anchors(pages) {
+            self.let_pages_go();
+            self.evict_anchors(pages);
+        }
+    }
+
     /// Lets anchors go until so many row pages can be taken, or none is left that would help.
     /// Whether they can.
-    pub(crate) fn make_room(&mut self, pages: usize) -> bool {
+    pub(crate) fn evict_anchors(&mut self, pages: usize) -> bool {
         while self.model.row_pages_left() < pages {
             if self.tree.evict(true).is_none() {
                 return false;

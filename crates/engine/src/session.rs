@@ -140,9 +140,9 @@ impl Engine {
             let chunk = self.chunk(held, left).min(self.options().step_tokens);
             self.feed(session, &feed[fed..fed + chunk], 1)?;
             fed += chunk;
-            self.keep_at_interval(session);
+            let state = self.keep_at_interval(session);
             if let Some((_, reason)) = stop.filter(|(stop, _)| *stop == held + chunk) {
-                self.save(session, *reason);
+                self.save(session, *reason, state);
             }
             flow = progress(Progress { done: session.tokens.len(), total });
         }
@@ -170,6 +170,7 @@ impl Engine {
     /// No room, or a token outside the vocabulary: nothing has changed. A device error: all
     /// sessions are empty.
     pub(crate) fn advance(&mut self, feeds: &mut [Advance]) -> Result<Vec<(usize, Error)>, Error> {
+        self.go_on_saving();
         let missing =
             |feed: &Advance| self.model.row_pages_missing(&feed.session.cache, feed.tokens.len());
         self.make_room(feeds.iter().map(missing).sum());

@@ -5,9 +5,9 @@
 //! to say that we are busy.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -17,13 +17,14 @@ use text::Tokenizer;
 use super::request::{Event, Request, Sink};
 use super::worker::{Report, Worker};
 use super::{Offer, ServeOptions};
-use crate::{Engine, Error, OpenOptions};
+use crate::{Engine, Error, Notice, OpenOptions};
 
 /// A running worker. Dropping it stops the worker and waits for that.
 #[derive(Debug)]
 pub struct Service {
     handle: Handle,
     thread: Option<JoinHandle<()>>,
+    notices: Mutex<Option<Receiver<Notice>>>,
 }
 
 /// Hands requests to the worker. Clones are equal.
@@ -102,6 +103,9 @@ pub struct Stream {
 /// Events that a [`Stream`] holds before its request rests.
 const STREAM_EVENTS: usize = 64;
 
+/// Notices that wait for whoever listens; more are forgotten.
+const NOTICES: usize = 64;
+
 impl Service {
     /// Starts a worker on the engine that `open` opens. It is opened in the worker's own thread,
     /// where a device may want to be used from.
@@ -113,6 +117,7 @@ impl Service {
         options: ServeOptions,
     ) -> Result<Service, Error> {
         let (opened, hear) = sync_channel(1);
+        let (notices, noticed) = sync_channel(NOTICES);
         let work = move || match open() {
             Err(error) => drop(opened.send(Err(error))),
             Ok(engine) => {
@@ -123,14 +128,17 @@ impl Service {
                 let places = Arc::default();
                 let handle = Handle { commands, places, places_max, info: Arc::new(info) };
                 if opened.send(Ok(handle)).is_ok() {
-                    Worker::new(engine, options, queue).run();
+                    Worker::new(engine, options, queue, notices).run();
                 }
             }
         };
         let thread = std::thread::Builder::new().name("engine".to_owned());
         let thread = thread.spawn(work).map_err(|source| Error::Thread { source })?;
         match hear.recv() {
-            Ok(Ok(handle)) => Ok(Service { handle, thread: Some(thread) }),
+            Ok(Ok(handle)) => {
+                let (thread, notices) = (Some(thread), Mutex::new(Some(noticed)));
+                Ok(Service { handle, thread, notices })
+            }
             Ok(Err(error)) => Err(error),
             Err(_) => Err(Error::Stopped),
         }
@@ -139,6 +147,12 @@ impl Service {
     /// For whoever has requests.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
+    }
+
+    /// What whoever runs the program should know, as it comes: to be read by a thread that prints
+    /// it. It ends when the worker does. Can be taken once.
+    pub fn notices(&self) -> Option<Receiver<Notice>> {
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 

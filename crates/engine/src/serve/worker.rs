@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use kvstore::Reason;
@@ -17,7 +17,7 @@ use super::schedule::{Demand, Room, schedule};
 use super::task::{Leaving, Part, Task};
 use super::{Event, ServeOptions};
 use crate::session::Advance;
-use crate::{Engine, Error, Finish, Held, Session};
+use crate::{Engine, Error, Finish, Held, Notice, SaveStats, Session};
 
 /// How a worker is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub struct Report {
     pub tokens: usize,
     /// States in memory.
     pub held: Held,
+    /// What saving took from the worker.
+    pub saves: SaveStats,
 }
 
 pub(super) struct Worker {
@@ -50,6 +52,7 @@ pub(super) struct Worker {
     user: Option<TokenId>,
     steps: usize,
     tokens: usize,
+    notices: SyncSender<Notice>,
 }
 
 /// Between two looks at clients that do not read, when nothing else is to be done.
@@ -59,7 +62,12 @@ const PAUSE: Duration = Duration::from_millis(5);
 const PARTING: Duration = Duration::from_millis(500);
 
 impl Worker {
-    pub fn new(engine: Engine, options: ServeOptions, commands: Receiver<Command>) -> Worker {
+    pub fn new(
+        engine: Engine,
+        options: ServeOptions,
+        commands: Receiver<Command>,
+        notices: SyncSender<Notice>,
+    ) -> Worker {
         let user = engine.tokenizer().ok().and_then(|text| text.special(special::USER));
         Worker {
             engine,
@@ -72,6 +80,7 @@ impl Worker {
             user,
             steps: 0,
             tokens: 0,
+            notices,
         }
     }
 
@@ -82,20 +91,24 @@ impl Worker {
             self.dismiss();
             self.admit();
             moved = self.step();
+            self.tell_notices();
         }
         for task in std::mem::take(&mut self.running) {
             let (session, leaving) = task.finish(Finish::Cancelled);
             self.idle.push(session);
             self.leaving.push(leaving);
         }
-        for session in &mut self.idle {
-            self.engine.save(session, Reason::Shutdown);
-        }
         for waiting in std::mem::take(&mut self.waiting) {
             self.refuse(waiting, Error::Stopped);
         }
         self.part();
-        drop(self.engine.flush_checkpoints());
+        // One after the other: the next need not read the pages that it shares with this one.
+        for session in &mut self.idle {
+            self.engine.save(session, Reason::Shutdown, None);
+            self.engine.flush_checkpoints();
+        }
+        self.engine.flush_checkpoints();
+        self.tell_notices();
     }
 
     /// Takes in what was asked meanwhile; waits for it if nothing else is to be done. `false`: end.
@@ -123,7 +136,15 @@ impl Worker {
     }
 
     fn is_idle(&self) -> bool {
-        self.running.is_empty() && self.waiting.is_empty() && self.leaving.is_empty()
+        let nobody = self.running.is_empty() && self.waiting.is_empty() && self.leaving.is_empty();
+        nobody && !self.engine.is_saving()
+    }
+
+    /// Tells whoever listens to the service. If nobody does, or not often enough, it is forgotten.
+    fn tell_notices(&mut self) {
+        for notice in self.engine.notices() {
+            let _ = self.notices.try_send(notice);
+        }
     }
 
     /// Gives clients a moment to read to the end, when everything ends.
@@ -153,6 +174,7 @@ impl Worker {
             steps: self.steps,
             tokens: self.tokens,
             held: self.engine.held(),
+            saves: self.engine.save_stats(),
         }
     }
 
@@ -242,11 +264,11 @@ impl Worker {
         self.engine.open_session()
     }
 
-    /// Computes one step. `false`: there was nothing to compute.
+    /// Computes one step. `false`: there was nothing to compute, and nothing to be saved.
     fn step(&mut self) -> bool {
         let parts = self.parts();
         if parts.is_empty() {
-            return false;
+            return self.engine.go_on_saving();
         }
         self.steps += 1;
         self.tokens += parts.iter().map(|(_, part)| part.tokens.len()).sum::<usize>();
@@ -294,7 +316,8 @@ impl Worker {
                 parts.push((i, part));
             }
         }
-        if asked && parts.is_empty() {
+        // Pages that are held for a save only come back.
+        if asked && parts.is_empty() && !self.engine.is_holding_pages() {
             self.give_up();
         }
         parts
@@ -308,10 +331,10 @@ impl Worker {
         self.fail(last, Arc::new(error));
     }
 
-    /// Makes room for so many row pages, if need be by closing idle sessions.
+    /// Makes room for so many row pages, if need be by closing idle sessions. `false`: not now.
     fn room_for(&mut self, pages: usize) -> bool {
-        while !self.engine.make_room(pages) {
-            if self.idle.is_empty() {
+        while !self.engine.evict_anchors(pages) {
+            if self.idle.is_empty() || self.engine.is_holding_pages() {
                 return false;
             }
             self.close_idle();
@@ -322,7 +345,7 @@ impl Worker {
     /// Closes the session that was not used for longest; what it holds may be worth saving.
     fn close_idle(&mut self) {
         let mut session = self.idle.remove(0);
-        self.engine.save(&mut session, Reason::Evict);
+        self.engine.save(&mut session, Reason::Evict, None);
     }
 
     /// Guesses may be wrong: saves what they overwrite.
@@ -388,13 +411,13 @@ impl Worker {
     /// Keeps the state of a prompt where an interval ends, others may depart, or it is whole.
     fn keep_prompt(&mut self, i: usize) {
         let task = &mut self.running[i];
-        if task.is_read() || task.is_at_cut() {
-            self.engine.keep(&mut task.session, true);
+        let state = if task.is_read() || task.is_at_cut() {
+            self.engine.keep(&mut task.session, true)
         } else {
-            self.engine.keep_at_interval(&mut task.session);
-        }
+            self.engine.keep_at_interval(&mut task.session)
+        };
         if let Some(reason) = task.stop() {
-            self.engine.save(&mut task.session, reason);
+            self.engine.save(&mut task.session, reason, state);
         }
     }
 
@@ -402,8 +425,8 @@ impl Worker {
     fn finish(&mut self, i: usize, finish: Finish) {
         let (mut session, leaving) = self.running.remove(i).finish(finish);
         self.leave(leaving);
-        self.engine.keep(&mut session, true);
-        self.engine.save(&mut session, Reason::TurnEnd);
+        let state = self.engine.keep(&mut session, true);
+        self.engine.save(&mut session, Reason::TurnEnd, state);
         if !session.tokens().is_empty() {
             self.idle.push(session);
         }
