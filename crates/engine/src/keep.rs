@@ -39,6 +39,18 @@ impl Engine {
         }
     }
 
+    /// Whether there are states in memory to go on from.
+    pub(crate) fn keeps_states(&self) -> bool {
+        self.options().anchor_bytes_max > 0
+    }
+
+    /// How many tokens of `prompt` are known in memory or on disk.
+    pub(crate) fn known(&self, prompt: &[TokenId]) -> usize {
+        let anchor = self.tree.find(prompt).map_or(0, |(_, tokens)| tokens);
+        let found = self.found(prompt, &[]);
+        found.first().map_or(0, |(found, _)| found.tokens).max(anchor)
+    }
+
     /// Bytes of a row page: the compressed rows of 128 tokens.
     pub fn page_bytes(&self) -> usize {
         self.model.layout().page_bytes
@@ -153,7 +165,7 @@ impl Engine {
     /// Keeps the state that `session` has now, and gives what had to be read for it. With `text`, a
     /// later prompt may find it by its text as well.
     pub(crate) fn keep(&mut self, session: &mut Session, text: bool) -> Option<Arc<Snapshot>> {
-        if self.options().anchor_bytes_max == 0 || session.tokens.is_empty() {
+        if !self.keeps_states() || session.tokens.is_empty() {
             return None;
         }
         let state = Arc::new(self.model.snapshot(&mut *self.backend, &session.cache));

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use spec::Shape;
 use text::Tokenizer;
 
+use super::follow::Follow;
 use super::request::{Event, Request, Sink};
 use super::worker::{Report, Worker};
 use super::{Offer, ServeOptions};
@@ -66,6 +67,8 @@ pub(super) struct Waiting {
     pub request: Request,
     pub outbox: Outbox,
     pub arrived: Instant,
+    /// Whose prompt begins alike and is waited for.
+    pub follows: Option<Follow>,
     /// Held until the request is done with.
     pub place: Place,
 }
@@ -195,7 +198,8 @@ impl Handle {
         }
         let (place, ticket) = (Place(self.places.clone()), Ticket::default());
         let outbox = Outbox::new(sink, ticket.clone());
-        let waiting = Waiting { request, outbox, arrived: Instant::now(), place };
+        let (arrived, follows) = (Instant::now(), None);
+        let waiting = Waiting { request, outbox, arrived, follows, place };
         let sent = self.commands.send(Command::Generate(Box::new(waiting)));
         sent.map_err(|_| Error::Stopped)?;
         Ok(ticket)
@@ -296,6 +300,11 @@ impl Outbox {
             }
         }
         true
+    }
+
+    /// Whether the client has not taken everything yet.
+    pub fn is_stuck(&self) -> bool {
+        self.stuck.is_some()
     }
 
     /// Whether nobody wants the answer any more.

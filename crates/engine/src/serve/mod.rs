@@ -8,6 +8,7 @@
 //!
 //! Start at `request.rs` for what is asked and answered, then `worker.rs`.
 
+mod follow;
 mod handle;
 mod request;
 pub mod schedule;

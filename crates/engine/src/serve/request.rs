@@ -57,7 +57,8 @@ impl Request {
 /// request that is cancelled before it has a session just ends.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// All sessions are in use.
+    /// All sessions are in use, or the beginning of the prompt is being computed for another
+    /// request.
     Queued {
         /// Requests that came before and wait as well.
         ahead: usize,

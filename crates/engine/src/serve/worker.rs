@@ -12,6 +12,7 @@ use kvstore::Reason;
 use spec::TokenId;
 use text::special;
 
+use super::follow::{FOLLOW_TOKENS_MIN, Follow, leader};
 use super::handle::{Command, Waiting};
 use super::schedule::{Demand, Room, schedule};
 use super::task::{Leaving, Part, Task};
@@ -50,6 +51,8 @@ pub(super) struct Worker {
     idle: Vec<Session>,
     /// Begins a turn of the user, if the model has a chat format.
     user: Option<TokenId>,
+    /// Requests that ever had a session.
+    started: u64,
     steps: usize,
     tokens: usize,
     notices: SyncSender<Notice>,
@@ -78,6 +81,7 @@ impl Worker {
             leaving: Vec::new(),
             idle: Vec::new(),
             user,
+            started: 0,
             steps: 0,
             tokens: 0,
             notices,
@@ -190,14 +194,43 @@ impl Worker {
         }
     }
 
-    /// Gives sessions to those who waited longest.
+    /// Gives sessions to those who waited longest. Who follows another keeps its turn, and a
+    /// session is left for it.
     fn admit(&mut self) {
-        while self.running.len() < self.engine.options().sessions {
-            let Some(waiting) = self.waiting.pop_front() else { return };
+        let mut following = 0;
+        while self.running.len() + following < self.engine.options().sessions
+            && following < self.waiting.len()
+        {
+            if self.follows(following) {
+                following += 1;
+                continue;
+            }
+            let waiting = self.waiting.remove(following).expect("one that waits");
             if let Err((waiting, error)) = self.start(waiting) {
                 self.refuse(*waiting, error);
             }
         }
+    }
+
+    /// Whether one who waits had better wait until another has computed what both begin with.
+    fn follows(&mut self, i: usize) -> bool {
+        let waiting = &mut self.waiting[i];
+        if waiting.follows.is_some_and(|at| self.running.iter().any(|task| task.is_before(at))) {
+            return true;
+        }
+        let first = waiting.follows.is_none();
+        let prompt = waiting.request.prompt.as_slice();
+        let found = leader(prompt, self.running.iter().filter_map(Task::reading));
+        // What is known already needs no waiting for.
+        let pays = |at: &Follow| self.engine.known(prompt) + FOLLOW_TOKENS_MIN <= at.until;
+        waiting.follows = found.filter(|_| self.engine.keeps_states()).filter(pays);
+        let Some(Follow { task, until }) = waiting.follows else { return false };
+        let mut tasks = self.running.iter_mut();
+        tasks.find(|other| other.number == task).expect("one that reads").cut(until);
+        if first {
+            waiting.outbox.push(Event::Queued { ahead: i });
+        }
+        true
     }
 
     /// Who has heard everything is gone; the others are waited for.
@@ -227,7 +260,9 @@ impl Worker {
         }
         match self.session_for(&waiting) {
             Ok((session, resume)) => {
-                let task = Task::new(waiting, session, resume, (began, &self.engine));
+                self.started += 1;
+                let number = self.started;
+                let task = Task::new(number, waiting, session, resume, (began, &self.engine));
                 self.running.push(task);
                 let i = self.running.len() - 1;
                 if self.running[i].is_read() {
