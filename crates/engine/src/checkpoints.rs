@@ -5,8 +5,8 @@
 //! ```text
 //! pages    the row pages that are filled, named by the hash of their bytes, each written once
 //! tail     the snapshot (model::Snapshot), then the page that is filled in part, if there is one
-//! text     the spelling of the tokens
-//! notes    whatever the request brought
+//! text     the spelling of the tokens, or of what they stand for when they come back
+//! notes    whatever the request brought, or was told when the answer had been read
 //! ```
 //!
 //! When saving pays is the store's policy; here it is only asked. How a state gets there is told in
@@ -88,11 +88,11 @@ impl Engine {
         by_tokens.into_iter().chain(by_text.map(|found| (found, false))).collect()
     }
 
-    /// Brings `session` to a checkpoint.
+    /// Brings `session` to a checkpoint; the text that its tokens stand for there.
     ///
     /// # Errors
     /// It cannot be read, or there is no room: the session is empty then.
-    pub(crate) fn load(&mut self, session: &mut Session, found: Found) -> Result<(), Error> {
+    pub(crate) fn load(&mut self, session: &mut Session, found: Found) -> Result<Vec<u8>, Error> {
         session.clear();
         self.make_room(found.pages + 1);
         let Engine { model, backend, checkpoints, .. } = self;
@@ -125,7 +125,7 @@ impl Engine {
         model.restore(&mut **backend, &mut session.cache, &snapshot, pages)?;
         session.replace(loaded.tokens.into_iter().map(TokenId).collect(), &loaded.logits);
         (session.saved, session.notes) = (tokens, loaded.notes);
-        Ok(())
+        Ok(loaded.text)
     }
 }
 

@@ -33,7 +33,7 @@ pub use engine::{Engine, OpenOptions};
 pub use error::Error;
 pub use generate::{Event, Finish, Generation, Summary};
 pub use grammar::{Grammar, Grammars};
-pub use keep::Held;
+pub use keep::{Held, Remember};
 pub use resume::{Plan, Resume};
 pub use sampler::{Logprobs, Sampler, Sampling};
 pub use saving::{Notice, STEP_PAGES, SaveStats};

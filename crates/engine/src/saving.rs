@@ -90,6 +90,7 @@ pub(crate) struct Desk {
 #[derive(Debug)]
 struct Saving {
     tokens: Vec<TokenId>,
+    visible: Vec<TokenId>,
     logits: Vec<f32>,
     notes: Vec<u8>,
     reason: Reason,
@@ -141,8 +142,10 @@ impl Saving {
 
     /// As the store takes it. Spelling all tokens takes a while: on the writer's thread.
     fn entry(self, tokenizer: Option<&Tokenizer>) -> Entry {
+        let spelled = |tokens: &[TokenId]| tokenizer.map_or(Vec::new(), |text| spell(text, tokens));
         Entry {
-            text: tokenizer.map_or(Vec::new(), |text| spell(text, &self.tokens)),
+            text: spelled(&self.tokens),
+            also: spelled(&self.visible),
             tokens: self.tokens.iter().map(|token| token.0).collect(),
             pages: self.pages,
             tail: [self.snapshot.bytes.as_slice(), &self.part].concat(),
@@ -246,11 +249,28 @@ impl Engine {
         reason: Reason,
         snapshot: Option<Arc<Snapshot>>,
     ) {
+        let Some(kept) = &self.checkpoints else { return };
+        let tokens = session.tokens.len();
+        if tokens > 0 && kept.policy.wants(reason, tokens, session.saved) {
+            self.take(session, reason, snapshot);
+        }
+    }
+
+    /// What `session` holds was saved perhaps, and more is known about it now.
+    pub(crate) fn save_again(&mut self, session: &mut Session, snapshot: Arc<Snapshot>) {
+        let Some(kept) = &mut self.checkpoints else { return };
+        let mut line = kept.desk.line.iter_mut();
+        if let Some(saving) = line.find(|saving| saving.tokens == session.tokens) {
+            saving.notes.clone_from(&session.notes);
+            saving.visible.clone_from(&session.visible);
+        } else if session.saved == session.tokens.len() {
+            self.take(session, Reason::TurnEnd, Some(snapshot));
+        }
+    }
+
+    fn take(&mut self, session: &mut Session, reason: Reason, snapshot: Option<Arc<Snapshot>>) {
         let Engine { model, backend, checkpoints: Some(kept), .. } = self else { return };
         let tokens = session.tokens.len();
-        if tokens == 0 || !kept.policy.wants(reason, tokens, session.saved) {
-            return;
-        }
         if kept.desk.line.len() == QUEUE.entries {
             let why = format!("{} others wait for the disk", QUEUE.entries);
             return kept.desk.tell_failure(why);
@@ -266,6 +286,7 @@ impl Engine {
         kept.desk.stats.states += 1;
         kept.desk.line.push_back(Saving {
             tokens: session.tokens.clone(),
+            visible: session.visible.clone(),
             logits: session.logits.clone(),
             notes: session.notes.clone(),
             reason,

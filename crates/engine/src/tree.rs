@@ -53,6 +53,9 @@ impl AnchorId {
     }
 }
 
+/// Length and hash of a spelling.
+pub type Spelled = (usize, [u8; 32]);
+
 /// What is kept at an anchor besides full row pages.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Kept<P> {
@@ -62,8 +65,9 @@ pub struct Kept<P> {
     pub last: Option<P>,
     /// Logits after the last token; empty if nobody computed them.
     pub logits: Vec<f32>,
-    /// Length and hash of the tokens' spelling, where text may be compared.
-    pub spelled: Option<(usize, [u8; 32])>,
+    /// Lengths and hashes of the texts by which it may be found: of what the tokens spell, and of
+    /// what stands for that elsewhere.
+    pub spelled: Vec<Spelled>,
 }
 
 #[derive(Debug)]
@@ -142,7 +146,7 @@ impl<P: Share> Tree<P> {
             if anchor.kept.logits.is_empty() {
                 anchor.kept.logits = kept.logits;
             }
-            anchor.kept.spelled = anchor.kept.spelled.or(kept.spelled);
+            anchor.kept.learn(&kept.spelled);
             self.bytes += anchor.kept.bytes();
             return anchor.id;
         }
@@ -174,22 +178,36 @@ impl<P: Share> Tree<P> {
         self.path(prompt).flat_map(at).max_by_key(|(_, end)| *end)
     }
 
-    /// The anchor whose spelling is the longest that `known` has: of so many bytes, with this hash.
-    /// It is asked for one length after the other, in ascending order.
+    /// The anchor with the longest spelling that `known` has, and the bytes of that. `known` says
+    /// the hash of so many bytes, and is asked for one length after the other, in ascending order.
     pub fn find_spelled(
         &self,
         mut known: impl FnMut(usize) -> Option<[u8; 32]>,
-    ) -> Option<AnchorId> {
+    ) -> Option<(AnchorId, usize)> {
         let anchors = self.nodes.iter().flat_map(|node| &node.anchors);
-        let mut spelled: Vec<_> =
-            anchors.filter_map(|anchor| Some((anchor.kept.spelled?, anchor.id))).collect();
+        let entries = |anchor: &'_ Anchor<P>| {
+            let id = anchor.id;
+            anchor.kept.spelled.clone().into_iter().map(move |spelled| (spelled, id))
+        };
+        let mut spelled: Vec<(Spelled, AnchorId)> = anchors.flat_map(entries).collect();
         spelled.sort_unstable();
-        let mut same = |((bytes, hash), _): &((usize, [u8; 32]), AnchorId)| {
+        let mut same = |((bytes, hash), _): &(Spelled, AnchorId)| {
             known(*bytes).is_some_and(|known| known == *hash)
         };
         // Not from the end: whoever knows hashes takes one pass for all lengths.
         let found = spelled.into_iter().filter(|entry| same(entry)).reduce(|_, longer| longer);
-        found.map(|(_, id)| id)
+        found.map(|((bytes, _), id)| (id, bytes))
+    }
+
+    /// Whether there still is such an anchor.
+    pub fn has(&self, id: AnchorId) -> bool {
+        self.nodes.iter().flat_map(|node| &node.anchors).any(|anchor| anchor.id == id)
+    }
+
+    /// An anchor may be found by another text from now on.
+    pub fn learn(&mut self, id: AnchorId, spelled: Spelled) {
+        let (node, place) = self.locate(id);
+        self.nodes[node].anchors[place].kept.learn(&[spelled]);
     }
 
     /// The tokens before an anchor.
@@ -362,6 +380,14 @@ impl<P: Share> Tree<P> {
 }
 
 impl<P> Kept<P> {
+    fn learn(&mut self, spelled: &[Spelled]) {
+        for new in spelled {
+            if !self.spelled.contains(new) {
+                self.spelled.push(*new);
+            }
+        }
+    }
+
     /// Bytes on the host.
     fn bytes(&self) -> usize {
         self.state.bytes.len() + self.logits.len() * size_of::<f32>()

@@ -18,7 +18,7 @@ use super::follow::Follow;
 use super::request::{Event, Request, Sink};
 use super::worker::{Report, Worker};
 use super::{Offer, ServeOptions};
-use crate::{Engine, Error, Notice, OpenOptions};
+use crate::{AnchorId, Engine, Error, Notice, OpenOptions, Remember};
 
 /// A running worker. Dropping it stops the worker and waits for that.
 #[derive(Debug)]
@@ -56,6 +56,8 @@ pub struct Info {
 pub(super) enum Command {
     /// An answer.
     Generate(Box<Waiting>),
+    /// To learn what the state after an answer stands for.
+    Remember(AnchorId, Box<Remember>),
     /// How it goes.
     Report(SyncSender<Report>),
     /// To end.
@@ -213,6 +215,17 @@ impl Handle {
         let (sink, events) = sync_channel(STREAM_EVENTS);
         let ticket = self.submit(request, Box::new(sink))?;
         Ok(Stream { events, ticket })
+    }
+
+    /// Tells what the state after an answer stands for, when the answer has been read: how the
+    /// conversation will come back, and what is to be kept with it. `state` is from the answer's
+    /// [`Usage`](super::Usage). A state that is not in memory any more is nothing to learn about.
+    ///
+    /// # Errors
+    /// The worker has stopped.
+    pub fn remember(&self, state: AnchorId, remember: Remember) -> Result<(), Error> {
+        let command = Command::Remember(state, Box::new(remember));
+        self.commands.send(command).map_err(|_| Error::Stopped)
     }
 
     /// How it goes; waits for the step that is being computed.

@@ -11,7 +11,7 @@ use spec::TokenId;
 
 use crate::constraint::Constraint;
 pub use crate::sampler::Logprobs;
-use crate::{Error, Finish, Plan, Progress, Sampler};
+use crate::{AnchorId, Error, Finish, Plan, Progress, Sampler};
 
 /// One answer that is wanted.
 #[derive(Debug)]
@@ -120,6 +120,9 @@ impl Source {
 pub struct Usage {
     /// Why it ended.
     pub finish: Finish,
+    /// Names the state after the answer, while it is in memory: for
+    /// [`Handle::remember`](super::Handle::remember).
+    pub state: Option<AnchorId>,
     /// Tokens of the prompt.
     pub prompt: usize,
     /// How many of them needed no work.

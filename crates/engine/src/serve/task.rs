@@ -15,7 +15,7 @@ use super::request::{Event, Request, Source, Token, Usage};
 use super::schedule::Demand;
 use crate::constraint::TokenSet;
 use crate::draft::Drafter;
-use crate::{Engine, Error, Finish, Logprobs, Progress, Resume, Session};
+use crate::{AnchorId, Engine, Error, Finish, Logprobs, Progress, Resume, Session};
 
 /// A running request.
 pub(super) struct Task {
@@ -268,11 +268,13 @@ impl Task {
         self.accepted += accepted;
     }
 
-    /// Tells the client that it is over, as soon as it reads; the session is free again.
-    pub fn finish(mut self, finish: Finish) -> (Session, Leaving) {
+    /// Tells the client that it is over, as soon as it reads, and where its state is kept; the
+    /// session is free again.
+    pub fn finish(mut self, finish: Finish, state: Option<AnchorId>) -> (Session, Leaving) {
         let answering = self.answering.unwrap_or_else(Instant::now);
         let usage = Usage {
             finish,
+            state,
             prompt: self.prompt,
             cached: self.prompt - self.feed.len(),
             source: self.source,

@@ -18,7 +18,7 @@ use super::schedule::{Demand, Room, schedule};
 use super::task::{Leaving, Part, Task};
 use super::{Event, ServeOptions};
 use crate::session::Advance;
-use crate::{Engine, Error, Finish, Held, Notice, SaveStats, Session};
+use crate::{AnchorId, Engine, Error, Finish, Held, Notice, Remember, SaveStats, Session};
 
 /// How a worker is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +98,7 @@ impl Worker {
             self.tell_notices();
         }
         for task in std::mem::take(&mut self.running) {
-            let (session, leaving) = task.finish(Finish::Cancelled);
+            let (session, leaving) = task.finish(Finish::Cancelled, None);
             self.idle.push(session);
             self.leaving.push(leaving);
         }
@@ -132,6 +132,7 @@ impl Worker {
             wait = false;
             match command {
                 Ok(Command::Generate(waiting)) => self.queue(*waiting),
+                Ok(Command::Remember(state, remember)) => self.remember(state, &remember),
                 Ok(Command::Report(sender)) => drop(sender.try_send(self.report())),
                 Ok(Command::Stop) | Err(false) => return false,
                 Err(true) => return true,
@@ -168,6 +169,13 @@ impl Worker {
             waiting.outbox.push(Event::Queued { ahead });
         }
         self.waiting.push_back(waiting);
+    }
+
+    /// Learns what the state after an answer stands for.
+    fn remember(&mut self, state: AnchorId, remember: &Remember) {
+        let Some(tokens) = self.engine.tokens_at(state) else { return };
+        let idle = self.idle.iter_mut().find(|session| session.tokens() == tokens);
+        self.engine.remember(state, remember, idle);
     }
 
     fn report(&self) -> Report {
@@ -452,16 +460,17 @@ impl Worker {
             self.engine.keep_at_interval(&mut task.session)
         };
         if let Some(reason) = task.stop() {
-            self.engine.save(&mut task.session, reason, state);
+            self.engine.save(&mut task.session, reason, state.map(|kept| kept.snapshot));
         }
     }
 
     /// Ends a request; its state is kept, and its session waits for the next one.
     fn finish(&mut self, i: usize, finish: Finish) {
-        let (mut session, leaving) = self.running.remove(i).finish(finish);
+        let mut task = self.running.remove(i);
+        let state = self.engine.keep(&mut task.session, true);
+        let (mut session, leaving) = task.finish(finish, state.as_ref().map(|kept| kept.id));
         self.leave(leaving);
-        let state = self.engine.keep(&mut session, true);
-        self.engine.save(&mut session, Reason::TurnEnd, state);
+        self.engine.save(&mut session, Reason::TurnEnd, state.map(|kept| kept.snapshot));
         if !session.tokens().is_empty() {
             self.idle.push(session);
         }

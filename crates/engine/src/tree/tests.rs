@@ -38,7 +38,7 @@ fn kept(tokens: &[TokenId], ready: bool) -> Kept<Page> {
         state: Arc::new(Snapshot { tokens: tokens.len(), bytes: vec![7; 100] }),
         last: (!last.is_empty()).then(|| Rc::new(last.to_vec())),
         logits: vec![0.5; ready as usize],
-        spelled: None,
+        spelled: Vec::new(),
     }
 }
 
@@ -118,12 +118,16 @@ fn a_place_is_known_once_and_learns() {
     let first = tree.insert(&a, &pages(&a), kept(&a, false));
     assert!(!tree.is_ready(first));
     assert_eq!(tree.find(&a), None, "nothing to sample from, and nothing to feed");
-    let spelled = Some((5, [3; 32]));
+    let spelled = vec![(5, [3; 32])];
     let again = tree.insert(&a, &pages(&a), Kept { spelled, ..kept(&a, true) });
     assert_eq!((first, tree.len()), (again, 1));
     assert!(tree.is_ready(first));
-    assert_eq!(tree.find_spelled(|bytes| (bytes == 5).then_some([3; 32])), Some(first));
+    assert_eq!(tree.find_spelled(|bytes| (bytes == 5).then_some([3; 32])), Some((first, 5)));
     assert_eq!(tree.find_spelled(|_| Some([4; 32])), None);
+    // Told that it stands for another text, it is found by both, and by the longer one first.
+    tree.learn(first, (7, [4; 32]));
+    assert_eq!(tree.find_spelled(|_| Some([4; 32])), Some((first, 7)));
+    assert_eq!(tree.find_spelled(|_| Some([3; 32])), Some((first, 5)));
     assert_eq!(tree.bytes(), 104);
 }
 
