@@ -1,27 +1,26 @@
-//! Checkpoints: states of conversations on disk, written in the background.
+//! Checkpoints: states of conversations on disk, and going on from them.
 //!
 //! What a checkpoint is in the store's words:
 //!
 //! ```text
 //! pages    the row pages that are filled, named by the hash of their bytes, each written once
 //! tail     the snapshot (model::Snapshot), then the page that is filled in part, if there is one
-//! text     the spelling of the tokens
-//! notes    whatever the request brought
+//! text     the spelling of the tokens, or of what they stand for when they come back
+//! notes    whatever the request brought, or was told when the answer had been read
 //! ```
 //!
-//! A page that has a name and is in the store is not even read from the device. When saving pays is
-//! the store's policy; here it is only asked.
+//! When saving pays is the store's policy; here it is only asked. How a state gets there is told in
+//! `saving.rs`.
 
 use std::path::PathBuf;
 
 use backend::PAGE_TOKENS;
 use gguf::File;
-use kvstore::{Entry, Fingerprint, Found, PageKey, PageSource, Policy, Reason, Settings, Store};
-use kvstore::{Limits, Outcome, Writer};
+use kvstore::{Fingerprint, Found, Limits, Policy, Reason, Settings, Store, Writer};
 use model::{Page, RowFormat, Snapshot};
 use spec::TokenId;
 
-use crate::spelling::spell;
+use crate::saving::Desk;
 use crate::{Engine, Error, Session};
 
 /// Where checkpoints go.
@@ -38,12 +37,14 @@ pub struct DiskOptions {
 /// Checkpoints of one model.
 #[derive(Debug)]
 pub(crate) struct Checkpoints {
-    writer: Writer,
-    policy: Policy,
+    pub writer: Writer,
+    pub policy: Policy,
+    pub desk: Desk,
 }
 
-/// What may wait to be written; more is not saved, since nobody waits for a disk.
-const QUEUE: Limits = Limits { entries: 16, bytes: 1 << 30 };
+/// What may wait to be written, and as many states in line before that; more is not saved, since
+/// nobody waits for a disk.
+pub(crate) const QUEUE: Limits = Limits { entries: 16, bytes: 1 << 30 };
 
 impl Engine {
     /// Keeps checkpoints in a folder from now on, and goes on from those that are there. What the
@@ -59,26 +60,8 @@ impl Engine {
         let store = Store::open(Settings { dir, budget, model, recipe, page_bytes })?;
         let remarks = store.remarks().to_vec();
         let writer = Writer::start(store, QUEUE)?;
-        self.checkpoints = Some(Checkpoints { writer, policy });
+        self.checkpoints = Some(Checkpoints { writer, policy, desk: Desk::default() });
         Ok(remarks)
-    }
-
-    /// What became of checkpoints since the last call.
-    pub fn saved(&self) -> Vec<Outcome> {
-        self.checkpoints.as_ref().map_or(Vec::new(), |kept| kept.writer.outcomes())
-    }
-
-    /// Waits until all checkpoints are written; what became of them since somebody last asked.
-    pub fn flush_checkpoints(&self) -> Vec<Outcome> {
-        if let Some(kept) = &self.checkpoints {
-            kept.writer.flush();
-        }
-        self.saved()
-    }
-
-    /// Saves what `session` holds at the end of a turn, if the policy wants it.
-    pub fn save_turn(&mut self, session: &mut Session) {
-        self.save(session, Reason::TurnEnd);
     }
 
     /// The places in a prompt of `prompt` tokens, of which `held` are there, at which to save.
@@ -94,40 +77,6 @@ impl Engine {
         stops.into_iter().map(|stop| (stop.tokens, stop.reason)).collect()
     }
 
-    /// Hands the state of `session` to the writer, if there is one and the policy wants it. A state
-    /// that the queue has no room for is not saved.
-    pub(crate) fn save(&mut self, session: &mut Session, reason: Reason) {
-        let Engine { model, backend, checkpoints: Some(kept), tokenizer, .. } = self else {
-            return;
-        };
-        let tokens = session.tokens.len();
-        if tokens == 0 || !kept.policy.wants(reason, tokens, session.saved) {
-            return;
-        }
-        let (full, part) = session.cache.pages().split_at(tokens / PAGE_TOKENS);
-        let store = kept.writer.store();
-        let source = |page: &Page| {
-            if let Some(key) = page.name().map(PageKey).filter(|key| store.has_page(key)) {
-                return PageSource::Known(key);
-            }
-            let bytes = model.page_bytes(&mut **backend, page);
-            page.set_name(PageKey::of(&bytes).0);
-            PageSource::New(bytes)
-        };
-        let pages = full.iter().map(source).collect();
-        let mut tail = model.snapshot(&mut **backend, &session.cache).bytes;
-        if !tokens.is_multiple_of(PAGE_TOKENS) {
-            tail.extend(model.page_bytes(&mut **backend, &part[0]));
-        }
-        let text = tokenizer.as_ref().map_or(Vec::new(), |text| spell(text, &session.tokens));
-        let ids = session.tokens.iter().map(|token| token.0).collect();
-        let (logits, notes) = (session.logits.clone(), session.notes.clone());
-        let entry = Entry { tokens: ids, text, pages, tail, logits, notes, reason };
-        if kept.writer.submit(entry).is_ok() {
-            session.saved = tokens;
-        }
-    }
-
     /// Checkpoints that a prompt may go on from, and whether its tokens begin with theirs; if not,
     /// its text does.
     pub(crate) fn found(&self, prompt: &[TokenId], spelled: &[u8]) -> Vec<(Found, bool)> {
@@ -139,11 +88,11 @@ impl Engine {
         by_tokens.into_iter().chain(by_text.map(|found| (found, false))).collect()
     }
 
-    /// Brings `session` to a checkpoint.
+    /// Brings `session` to a checkpoint; the text that its tokens stand for there.
     ///
     /// # Errors
     /// It cannot be read, or there is no room: the session is empty then.
-    pub(crate) fn load(&mut self, session: &mut Session, found: Found) -> Result<(), Error> {
+    pub(crate) fn load(&mut self, session: &mut Session, found: Found) -> Result<Vec<u8>, Error> {
         session.clear();
         self.make_room(found.pages + 1);
         let Engine { model, backend, checkpoints, .. } = self;
@@ -158,7 +107,7 @@ impl Engine {
         })?;
         let mut pages = pages?;
         for (page, key) in pages.iter().zip(&loaded.pages) {
-            page.set_name(key.0);
+            page.label().get_or_init(|| key.0);
         }
         let tokens = loaded.tokens.len();
         let state = model.layout().snapshot_bytes(tokens).min(loaded.tail.len());
@@ -176,7 +125,7 @@ impl Engine {
         model.restore(&mut **backend, &mut session.cache, &snapshot, pages)?;
         session.replace(loaded.tokens.into_iter().map(TokenId).collect(), &loaded.logits);
         (session.saved, session.notes) = (tokens, loaded.notes);
-        Ok(())
+        Ok(loaded.text)
     }
 }
 

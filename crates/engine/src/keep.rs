@@ -4,13 +4,15 @@
 //! at the ends of prompts and turns. They hold host memory up to a budget, and share row pages with
 //! sessions; when pages are short, anchors give way to sessions.
 
+use std::sync::Arc;
+
 use model::Snapshot;
 use spec::TokenId;
 use text::Tokenizer;
 
 use crate::resume::{Asked, State, plan};
 use crate::spelling::{hash, prefix_hashes, read, spell};
-use crate::tree::{AnchorId, Kept};
+use crate::tree::{AnchorId, Kept, Spelled};
 use crate::{Engine, Error, Plan, Resume, Session};
 
 /// Fewer tokens are fed without looking for a state that would save them.
@@ -27,6 +29,31 @@ pub struct Held {
     pub row_pages_left: usize,
 }
 
+/// A state that was just kept.
+#[derive(Clone, Debug)]
+pub(crate) struct KeptState {
+    pub id: AnchorId,
+    /// What had to be read for it.
+    pub snapshot: Arc<Snapshot>,
+}
+
+/// What is learnt about a state when the answer that led to it has been read.
+///
+/// The state after an answer holds what the model wrote, and that may include what clients do not
+/// send back, such as reasoning. Whoever renders conversations knows how this one will look when it
+/// comes back, and says so here; then the state is found by that as well, in memory and on disk,
+/// and only what comes behind it is fed. What is hidden stays in the state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Remember {
+    /// The conversation up to here as it will come back: what the state's tokens stand for. It
+    /// must end where the state does, so without the token that ended the answer, which was not
+    /// fed. Empty: only as it is.
+    pub visible: Vec<TokenId>,
+    /// Kept with the conversation's checkpoints instead of what was kept before, and not understood
+    /// here; for example the exact text of tool calls. Empty: what was kept before.
+    pub notes: Vec<u8>,
+}
+
 impl Engine {
     /// What is kept now.
     pub fn held(&self) -> Held {
@@ -35,6 +62,18 @@ impl Engine {
             anchor_bytes: self.tree.bytes(),
             row_pages_left: self.model.row_pages_left(),
         }
+    }
+
+    /// Whether there are states in memory to go on from.
+    pub(crate) fn keeps_states(&self) -> bool {
+        self.options().anchor_bytes_max > 0
+    }
+
+    /// How many tokens of `prompt` are known in memory or on disk.
+    pub(crate) fn known(&self, prompt: &[TokenId]) -> usize {
+        let anchor = self.tree.find(prompt).map_or(0, |(_, tokens)| tokens);
+        let found = self.found(prompt, &[]);
+        found.first().map_or(0, |(found, _)| found.tokens).max(anchor)
     }
 
     /// Bytes of a row page: the compressed rows of 128 tokens.
@@ -56,12 +95,17 @@ impl Engine {
         let (resume, found) = self.planned(session, prompt, true);
         if let Plan::Load { checkpoint, .. } = resume.plan {
             let ready = |session: &Session| !session.logits.is_empty() || !resume.feed.is_empty();
-            let loaded = self.load(session, found[checkpoint]).is_ok();
-            if loaded && ready(session) && self.begins(&session.tokens, prompt) {
-                self.keep(session, true);
-                return Ok(resume);
+            match self.load(session, found[checkpoint]) {
+                Ok(text) if ready(session) && self.begins(&session.tokens, &text, prompt) => {
+                    self.keep(session, true);
+                    return Ok(resume);
+                }
+                Ok(_) => {
+                    let id = found[checkpoint].id.to_string();
+                    self.tell_not_loaded(Error::Checkpoint { id }.to_string());
+                }
+                Err(error) => self.tell_not_loaded(error.to_string()),
             }
-            // What cannot be read is as good as absent; the store says why.
             session.clear();
             let (resume, _) = self.planned(session, prompt, false);
             return self.carry_out(session, resume);
@@ -69,10 +113,11 @@ impl Engine {
         self.carry_out(session, resume)
     }
 
-    /// Whether `tokens` begin `prompt`, or their text does.
-    fn begins(&self, tokens: &[TokenId], prompt: &[TokenId]) -> bool {
-        let spelled = |text: &Tokenizer| spell(text, prompt).starts_with(&spell(text, tokens));
-        prompt.starts_with(tokens) || self.tokenizer.as_deref().is_some_and(spelled)
+    /// Whether `tokens` begin `prompt`, or the text that they stand for does.
+    fn begins(&self, tokens: &[TokenId], text: &[u8], prompt: &[TokenId]) -> bool {
+        let spelled = |tokenizer: &Tokenizer| spell(tokenizer, prompt).starts_with(text);
+        let known = self.tokenizer.as_deref().filter(|_| !text.is_empty());
+        prompt.starts_with(tokens) || known.is_some_and(spelled)
     }
 
     fn carry_out(&mut self, session: &mut Session, resume: Resume) -> Result<Resume, Error> {
@@ -111,13 +156,15 @@ impl Engine {
         }
         let spelled = spelling(prompt);
         let asked = Asked { tokens: prompt, spelling: &spelled, read: &read };
-        let state = |id: AnchorId| {
+        let state = |(id, spelling): (AnchorId, &[u8])| {
             let tokens = self.tree.tokens(id);
             let (len, ready) = (tokens.len(), self.tree.is_ready(id));
-            State { id, len, spelling: spelling(&tokens), tokens, ready }
+            State { id, len, spelling: spelling.to_vec(), tokens, ready }
         };
-        let by_tokens = self.tree.find(prompt).map(|(id, _)| id);
+        let by_tokens = self.tree.find(prompt).map(|(id, _)| (id, [].as_slice()));
         let by_text = self.tree.find_spelled(prefix_hashes(&spelled));
+        // The hashes agree, so that is the text which the state stands for.
+        let by_text = by_text.map(|(id, bytes)| (id, &spelled[..bytes]));
         let anchors: Vec<_> = by_tokens.into_iter().chain(by_text).map(state).collect();
         let (len, tokens, spelling) = (live.len(), live.to_vec(), spelling(live));
         let live = State { id: (), len, tokens, spelling, ready };
@@ -137,29 +184,27 @@ impl Engine {
     fn go_back(&mut self, session: &mut Session, anchor: AnchorId) -> Result<(), Error> {
         let tokens = self.tree.tokens(anchor);
         let (pages, kept) = self.tree.resume(anchor);
-        let snapshot = Snapshot { tokens: tokens.len(), bytes: kept.state.clone() };
         let Engine { model, backend, .. } = self;
-        model.restore(&mut **backend, &mut session.cache, &snapshot, pages)?;
+        model.restore(&mut **backend, &mut session.cache, &kept.state, pages)?;
         session.replace(tokens, &kept.logits);
         Ok(())
     }
 
     /// Keeps the state that `session` has now. With `text`, a later prompt may find it by its text
     /// as well.
-    pub(crate) fn keep(&mut self, session: &mut Session, text: bool) {
-        if self.options().anchor_bytes_max == 0 || session.tokens.is_empty() {
-            return;
+    pub(crate) fn keep(&mut self, session: &mut Session, text: bool) -> Option<KeptState> {
+        if !self.keeps_states() || session.tokens.is_empty() {
+            return None;
         }
-        let Snapshot { tokens, bytes: state } =
-            self.model.snapshot(&mut *self.backend, &session.cache);
+        let state = Arc::new(self.model.snapshot(&mut *self.backend, &session.cache));
+        let tokens = state.tokens;
         let (full, part) = session.cache.pages().split_at(tokens / backend::PAGE_TOKENS);
         let last = (!tokens.is_multiple_of(backend::PAGE_TOKENS)).then(|| part[0].clone());
-        let spelled = self.tokenizer().ok().filter(|_| text).map(|tokenizer| {
-            let spelling = spell(&tokenizer, &session.tokens);
-            (spelling.len(), hash(&spelling))
-        });
-        let kept = Kept { state, last, logits: session.logits.clone(), spelled };
-        self.tree.insert(&session.tokens, full, kept);
+        let texts = [session.tokens.as_slice(), &session.visible];
+        let spelled = texts.into_iter().filter(|tokens| text && !tokens.is_empty());
+        let spelled = spelled.filter_map(|tokens| self.spelled(tokens)).collect();
+        let kept = Kept { state: state.clone(), last, logits: session.logits.clone(), spelled };
+        let id = self.tree.insert(&session.tokens, full, kept);
         // Whoever computed the same before: from now on there is one page for both.
         for (i, page) in self.tree.pages(&session.tokens).into_iter().enumerate() {
             if !page.is(&session.cache.pages()[i]) {
@@ -169,13 +214,49 @@ impl Engine {
         while self.tree.bytes() > self.options().anchor_bytes_max {
             self.tree.evict(false);
         }
+        Some(KeptState { id, snapshot: state })
+    }
+
+    fn spelled(&self, tokens: &[TokenId]) -> Option<Spelled> {
+        let spelling = spell(self.tokenizer.as_deref()?, tokens);
+        Some((spelling.len(), hash(&spelling)))
+    }
+
+    /// Learns what the state at an anchor stands for; `idle` is the session that holds it, if one
+    /// does. A checkpoint that was made of it is made anew: its blocks are there already.
+    pub(crate) fn remember(
+        &mut self,
+        state: AnchorId,
+        remember: &Remember,
+        idle: Option<&mut Session>,
+    ) {
+        if !self.tree.has(state) {
+            return;
+        }
+        if !remember.visible.is_empty()
+            && let Some(spelled) = self.spelled(&remember.visible)
+        {
+            self.tree.learn(state, spelled);
+        }
+        let Some(session) = idle else { return };
+        session.visible.clone_from(&remember.visible);
+        if !remember.notes.is_empty() {
+            session.notes.clone_from(&remember.notes);
+        }
+        let (_, kept) = self.tree.resume(state);
+        let snapshot = kept.state.clone();
+        self.save_again(session, snapshot);
+    }
+
+    /// The tokens of a state in memory.
+    pub(crate) fn tokens_at(&self, state: AnchorId) -> Option<Vec<TokenId>> {
+        self.tree.has(state).then(|| self.tree.tokens(state))
     }
 
     /// Keeps the state of a prompt that is being fed, if an interval ends here.
-    pub(crate) fn keep_at_interval(&mut self, session: &mut Session) {
-        if session.tokens.len().is_multiple_of(self.options().anchor_tokens) {
-            self.keep(session, false);
-        }
+    pub(crate) fn keep_at_interval(&mut self, session: &mut Session) -> Option<KeptState> {
+        let ends = session.tokens.len().is_multiple_of(self.options().anchor_tokens);
+        if ends { self.keep(session, false) } else { None }
     }
 
     /// How many of `left` tokens may be fed to a session of `held` tokens before its state is to be
@@ -216,9 +297,18 @@ impl Engine {
         session.logits.copy_from_slice(&rows[logits..logits + vocab]);
     }
 
+    /// Makes room for so many row pages, whatever it takes; if there is none, whoever takes them
+    /// will hear it.
+    pub(crate) fn make_room(&mut self, pages: usize) {
+        if !self.evict_anchors(pages) {
+            self.let_pages_go();
+            self.evict_anchors(pages);
+        }
+    }
+
     /// Lets anchors go until so many row pages can be taken, or none is left that would help.
     /// Whether they can.
-    pub(crate) fn make_room(&mut self, pages: usize) -> bool {
+    pub(crate) fn evict_anchors(&mut self, pages: usize) -> bool {
         while self.model.row_pages_left() < pages {
             if self.tree.evict(true).is_none() {
                 return false;

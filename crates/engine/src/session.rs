@@ -24,6 +24,9 @@ pub struct Session {
     pub(crate) saved: usize,
     /// Kept with its checkpoints, and not understood here.
     pub(crate) notes: Vec<u8>,
+    /// What its tokens stand for, as the conversation will come back; empty if that is not known of
+    /// just these tokens.
+    pub(crate) visible: Vec<TokenId>,
 }
 
 /// Whether to go on.
@@ -57,7 +60,8 @@ pub struct Synced {
 
 impl Session {
     pub(crate) fn new(cache: Cache) -> Session {
-        Session { cache, tokens: Vec::new(), logits: Vec::new(), saved: 0, notes: Vec::new() }
+        let (tokens, logits, notes, visible) = Default::default();
+        Session { cache, tokens, logits, saved: 0, notes, visible }
     }
 
     /// The tokens of the session, in order.
@@ -76,6 +80,7 @@ impl Session {
         self.logits.clear();
         self.saved = 0;
         self.notes.clear();
+        self.visible.clear();
     }
 
     /// Says which tokens the cache holds, after it was brought to another state. That it was saved
@@ -83,6 +88,7 @@ impl Session {
     pub(crate) fn replace(&mut self, tokens: Vec<TokenId>, logits: &[f32]) {
         self.saved = 0;
         self.notes.clear();
+        self.visible.clear();
         self.tokens = tokens;
         self.logits.clear();
         self.logits.extend_from_slice(logits);
@@ -140,9 +146,9 @@ impl Engine {
             let chunk = self.chunk(held, left).min(self.options().step_tokens);
             self.feed(session, &feed[fed..fed + chunk], 1)?;
             fed += chunk;
-            self.keep_at_interval(session);
+            let state = self.keep_at_interval(session);
             if let Some((_, reason)) = stop.filter(|(stop, _)| *stop == held + chunk) {
-                self.save(session, *reason);
+                self.save(session, *reason, state.map(|kept| kept.snapshot));
             }
             flow = progress(Progress { done: session.tokens.len(), total });
         }
@@ -170,6 +176,7 @@ impl Engine {
     /// No room, or a token outside the vocabulary: nothing has changed. A device error: all
     /// sessions are empty.
     pub(crate) fn advance(&mut self, feeds: &mut [Advance]) -> Result<Vec<(usize, Error)>, Error> {
+        self.go_on_saving();
         let missing =
             |feed: &Advance| self.model.row_pages_missing(&feed.session.cache, feed.tokens.len());
         self.make_room(feeds.iter().map(missing).sum());
@@ -196,6 +203,7 @@ impl Engine {
             let (rows, after) = rest.split_at(*outputs * vocab);
             rest = after;
             session.tokens.extend_from_slice(tokens);
+            session.visible.clear();
             session.logits.clear();
             session.logits.extend_from_slice(&rows[rows.len().saturating_sub(vocab)..]);
             if !all_finite(rows) {

@@ -8,6 +8,10 @@
 //! taken from a session that uses it. What goes first is what is cheap to compute again for the
 //! bytes that it holds, and was not used for long.
 
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use model::Snapshot;
 use spec::TokenId;
 
 /// Tokens per node.
@@ -15,13 +19,25 @@ const PAGE: usize = backend::PAGE_TOKENS;
 
 /// A share of a page.
 pub trait Share: Clone {
+    /// How many hold the page.
+    fn holders(&self) -> usize;
+
+    /// Tells pages apart that exist at the same time.
+    fn address(&self) -> usize;
+
     /// Whether nobody else holds the page.
-    fn is_unshared(&self) -> bool;
+    fn is_unshared(&self) -> bool {
+        self.holders() == 1
+    }
 }
 
 impl Share for model::Page {
-    fn is_unshared(&self) -> bool {
-        model::Page::is_unshared(self)
+    fn holders(&self) -> usize {
+        model::Page::holders(self)
+    }
+
+    fn address(&self) -> usize {
+        model::Page::address(self)
     }
 }
 
@@ -37,17 +53,21 @@ impl AnchorId {
     }
 }
 
+/// Length and hash of a spelling.
+pub type Spelled = (usize, [u8; 32]);
+
 /// What is kept at an anchor besides full row pages.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Kept<P> {
-    /// The rest of the state (`model::Snapshot`).
-    pub state: Vec<u8>,
+    /// The rest of the state.
+    pub state: Arc<Snapshot>,
     /// The page that is filled in part, if the place is not between two pages.
     pub last: Option<P>,
     /// Logits after the last token; empty if nobody computed them.
     pub logits: Vec<f32>,
-    /// Length and hash of the tokens' spelling, where text may be compared.
-    pub spelled: Option<(usize, [u8; 32])>,
+    /// Lengths and hashes of the texts by which it may be found: of what the tokens spell, and of
+    /// what stands for that elsewhere.
+    pub spelled: Vec<Spelled>,
 }
 
 #[derive(Debug)]
@@ -126,7 +146,7 @@ impl<P: Share> Tree<P> {
             if anchor.kept.logits.is_empty() {
                 anchor.kept.logits = kept.logits;
             }
-            anchor.kept.spelled = anchor.kept.spelled.or(kept.spelled);
+            anchor.kept.learn(&kept.spelled);
             self.bytes += anchor.kept.bytes();
             return anchor.id;
         }
@@ -158,22 +178,36 @@ impl<P: Share> Tree<P> {
         self.path(prompt).flat_map(at).max_by_key(|(_, end)| *end)
     }
 
-    /// The anchor whose spelling is the longest that `known` has: of so many bytes, with this hash.
-    /// It is asked for one length after the other, in ascending order.
+    /// The anchor with the longest spelling that `known` has, and the bytes of that. `known` says
+    /// the hash of so many bytes, and is asked for one length after the other, in ascending order.
     pub fn find_spelled(
         &self,
         mut known: impl FnMut(usize) -> Option<[u8; 32]>,
-    ) -> Option<AnchorId> {
+    ) -> Option<(AnchorId, usize)> {
         let anchors = self.nodes.iter().flat_map(|node| &node.anchors);
-        let mut spelled: Vec<_> =
-            anchors.filter_map(|anchor| Some((anchor.kept.spelled?, anchor.id))).collect();
+        let entries = |anchor: &'_ Anchor<P>| {
+            let id = anchor.id;
+            anchor.kept.spelled.clone().into_iter().map(move |spelled| (spelled, id))
+        };
+        let mut spelled: Vec<(Spelled, AnchorId)> = anchors.flat_map(entries).collect();
         spelled.sort_unstable();
-        let mut same = |((bytes, hash), _): &((usize, [u8; 32]), AnchorId)| {
+        let mut same = |((bytes, hash), _): &(Spelled, AnchorId)| {
             known(*bytes).is_some_and(|known| known == *hash)
         };
         // Not from the end: whoever knows hashes takes one pass for all lengths.
         let found = spelled.into_iter().filter(|entry| same(entry)).reduce(|_, longer| longer);
-        found.map(|(_, id)| id)
+        found.map(|((bytes, _), id)| (id, bytes))
+    }
+
+    /// Whether there still is such an anchor.
+    pub fn has(&self, id: AnchorId) -> bool {
+        self.nodes.iter().flat_map(|node| &node.anchors).any(|anchor| anchor.id == id)
+    }
+
+    /// An anchor may be found by another text from now on.
+    pub fn learn(&mut self, id: AnchorId, spelled: Spelled) {
+        let (node, place) = self.locate(id);
+        self.nodes[node].anchors[place].kept.learn(&[spelled]);
     }
 
     /// The tokens before an anchor.
@@ -205,17 +239,46 @@ impl<P: Share> Tree<P> {
     }
 
     /// Removes the anchor that is worth least; with `pages`, the least of those whose removal frees
-    /// pages. How many pages it freed; `None` if there is no such anchor.
+    /// pages, or will when others that hold the same ones are removed as well. How many pages it
+    /// freed; `None` if there is no such anchor.
     pub fn evict(&mut self, pages: bool) -> Option<usize> {
+        let least = match pages {
+            false => self.least(|_, _, _| true),
+            true => self.least(|_, _, freed| freed > 0).or_else(|| {
+                let ours = self.only_ours();
+                self.least(|node, place, _| {
+                    let last = self.nodes[node].anchors[place].kept.last.as_ref();
+                    let way = self.upward(node).filter_map(|at| self.nodes[at].page.as_ref());
+                    way.chain(last).any(|page| ours.contains(&page.address()))
+                })
+            }),
+        };
+        Some(self.remove(least?))
+    }
+
+    /// Of the anchors for which `counts` (node, place, freed pages), the one that is worth least.
+    fn least(&self, counts: impl Fn(usize, usize, usize) -> bool) -> Option<AnchorId> {
         let all = self.nodes.iter().enumerate();
         let places = all.flat_map(|(node, n)| (0..n.anchors.len()).map(move |place| (node, place)));
         let worth = |(node, place): (usize, usize)| {
             let (worth, freed) = self.worth(node, place);
-            (!pages || freed > 0).then_some((worth, self.nodes[node].anchors[place].id))
+            counts(node, place, freed).then_some((worth, self.nodes[node].anchors[place].id))
         };
-        let (_, id) =
-            places.filter_map(worth).min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)))?;
-        Some(self.remove(id))
+        let least = places.filter_map(worth).min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        least.map(|(_, id)| id)
+    }
+
+    /// Addresses of the pages that nobody holds but nodes and anchors.
+    fn only_ours(&self) -> HashSet<usize> {
+        let mut held: HashMap<usize, (usize, usize)> = HashMap::new();
+        for node in &self.nodes {
+            let lasts = node.anchors.iter().filter_map(|anchor| anchor.kept.last.as_ref());
+            for page in lasts.chain(&node.page) {
+                held.entry(page.address()).or_insert((0, page.holders())).0 += 1;
+            }
+        }
+        let ours = held.into_iter().filter(|(_, (ours, all))| ours == all);
+        ours.map(|(address, _)| address).collect()
     }
 
     /// Tokens that would have to be fed to stand there again, over bytes held and time unused; and
@@ -317,9 +380,17 @@ impl<P: Share> Tree<P> {
 }
 
 impl<P> Kept<P> {
+    fn learn(&mut self, spelled: &[Spelled]) {
+        for new in spelled {
+            if !self.spelled.contains(new) {
+                self.spelled.push(*new);
+            }
+        }
+    }
+
     /// Bytes on the host.
     fn bytes(&self) -> usize {
-        self.state.len() + self.logits.len() * size_of::<f32>()
+        self.state.bytes.len() + self.logits.len() * size_of::<f32>()
     }
 }
 

@@ -71,6 +71,9 @@ pub struct Entry {
     pub tokens: Vec<u32>,
     /// The text that was rendered to them; what a later prompt is compared with.
     pub text: Vec<u8>,
+    /// Another text that the same state stands for: it is found by that as well, as a checkpoint of
+    /// its own with the same blocks. Empty if there is none.
+    pub also: Vec<u8>,
     /// The pages that are final, in order.
     pub pages: Vec<PageSource>,
     /// The rest of the state. What does not count in it should be left out or zero: equal blocks
@@ -93,7 +96,7 @@ impl Entry {
         };
         let numbers = (self.tokens.len() + self.logits.len()) * 4;
         let pages: usize = self.pages.iter().map(page).sum();
-        numbers + self.text.len() + self.tail.len() + self.notes.len() + pages
+        numbers + self.text.len() + self.also.len() + self.tail.len() + self.notes.len() + pages
     }
 
     /// Whether it can be written so that it can be read again.
@@ -101,6 +104,7 @@ impl Entry {
         let limits = [
             ("tokens", self.tokens.len(), TOKENS_MAX),
             ("bytes of text", self.text.len(), STREAM_BYTES_MAX),
+            ("bytes of another text", self.also.len(), STREAM_BYTES_MAX),
             ("bytes of tail", self.tail.len(), STREAM_BYTES_MAX),
             ("bytes of notes", self.notes.len(), STREAM_BYTES_MAX),
             ("logits", self.logits.len(), LOGITS_MAX),

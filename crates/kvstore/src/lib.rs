@@ -47,7 +47,7 @@ pub use storage::{Disk, Listed, Sink, Source, Storage};
 pub use store::{Settings, Store};
 pub use transfer::Imported;
 pub use verify::{Flaw, Verified};
-pub use writer::{Full, Limits, Outcome, Ticket, Writer};
+pub use writer::{Full, Limits, Outcome, Refused, Ticket, Writer};
 
 /// Reading of files that may say anything, for the fuzzer and for hostile tests.
 pub mod hostile {

@@ -26,8 +26,8 @@ pub(crate) fn token_bytes(tokens: &[u32]) -> Vec<u8> {
 type Part<'a> = (PageKey, Option<&'a [u8]>);
 
 impl Store {
-    /// Saves a checkpoint. When this returns, it is durable. One of the same tokens and text is
-    /// replaced. The budget is kept by evicting others first.
+    /// Saves a checkpoint. When this returns, it is durable, under both texts if it has two. One of
+    /// the same tokens and text is replaced. The budget is kept by evicting others first.
     ///
     /// # Errors
     /// Whatever fails, all checkpoints that were there and are not evicted stay loadable.
@@ -41,38 +41,53 @@ impl Store {
         };
         entry.check(identity.page_bytes)?;
         let (tokens, logits) = (token_bytes(&entry.tokens), logit_bytes(&entry.logits));
-        let streams = [&tokens[..], &entry.text, &entry.tail, &logits, &entry.notes];
-        let parts = parts(&entry.pages, streams);
-        let keys: Vec<PageKey> = parts.iter().map(|(key, _)| *key).collect();
-        let manifest = Manifest {
-            model: identity.model,
-            recipe: identity.recipe.clone(),
-            reason: entry.reason,
-            created: shared.storage.now(),
-            tokens: entry.tokens.len(),
-            tokens_hash: PageKey::of(&tokens),
-            text_bytes: entry.text.len(),
-            text_hash: PageKey::of(&entry.text),
-            tail_bytes: entry.tail.len(),
-            notes_bytes: entry.notes.len(),
-            logits: entry.logits.len(),
-            pages: entry.pages.len(),
-            page_bytes: identity.page_bytes,
-            keys,
+        let before_text: Vec<Part> =
+            entry.pages.iter().map(page_part).chain(stream_parts(&tokens)).collect();
+        let behind = [&entry.tail[..], &logits, &entry.notes];
+        let behind_text: Vec<Part> = behind.into_iter().flat_map(stream_parts).collect();
+        let tokens_hash = PageKey::of(&tokens);
+        let save = |text| {
+            let text_parts = stream_parts(text);
+            let parts: Vec<Part> =
+                before_text.iter().copied().chain(text_parts).chain(behind_text.clone()).collect();
+            let manifest = Manifest {
+                model: identity.model,
+                recipe: identity.recipe.clone(),
+                reason: entry.reason,
+                created: shared.storage.now(),
+                tokens: entry.tokens.len(),
+                tokens_hash,
+                text_bytes: text.len(),
+                text_hash: PageKey::of(text),
+                tail_bytes: entry.tail.len(),
+                notes_bytes: entry.notes.len(),
+                logits: entry.logits.len(),
+                pages: entry.pages.len(),
+                page_bytes: identity.page_bytes,
+                keys: parts.iter().map(|(key, _)| *key).collect(),
+            };
+            shared.save(manifest, &parts)
         };
-        shared.save(manifest, &parts)
+        let mut saved = save(&entry.text)?;
+        if !entry.also.is_empty() && entry.also != entry.text {
+            let also = save(&entry.also)?;
+            saved.bytes_written += also.bytes_written;
+            saved.evicted.extend(also.evicted);
+        }
+        Ok(saved)
     }
 }
 
-/// All blocks of an entry in the order of a manifest, those that repeat as well.
-fn parts<'a>(pages: &'a [PageSource], streams: [&'a [u8]; 5]) -> Vec<Part<'a>> {
-    let page = |page: &'a PageSource| match page {
+fn page_part(page: &PageSource) -> Part<'_> {
+    match page {
         PageSource::Known(key) => (*key, None),
         PageSource::New(bytes) => (PageKey::of(bytes), Some(&bytes[..])),
-    };
-    let block = |bytes: &'a [u8]| (PageKey::of(bytes), Some(bytes));
-    let streams = streams.into_iter().flat_map(|stream| stream.chunks(STREAM_BLOCK)).map(block);
-    pages.iter().map(page).chain(streams).collect()
+    }
+}
+
+/// The blocks of a stream, those that repeat as well.
+fn stream_parts(stream: &[u8]) -> impl Iterator<Item = Part<'_>> {
+    stream.chunks(STREAM_BLOCK).map(|bytes| (PageKey::of(bytes), Some(bytes)))
 }
 
 fn logit_bytes(logits: &[f32]) -> Vec<u8> {

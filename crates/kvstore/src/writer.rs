@@ -39,6 +39,15 @@ pub struct Outcome {
     pub result: Result<Saved, Error>,
 }
 
+/// Why what was handed in is not saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Too much is waiting; later there is room.
+    Full,
+    /// The thread has ended before its time, and saves nothing any more.
+    Gone,
+}
+
 /// The queue is full. Here is the entry back.
 #[derive(Debug, thiserror::Error)]
 #[error("too much is waiting to be saved")]
@@ -64,7 +73,7 @@ struct Queue {
 
 #[derive(Debug, Default)]
 struct State {
-    waiting: VecDeque<(Ticket, Entry)>,
+    waiting: VecDeque<Waiting>,
     /// Entries and bytes that wait or are being saved.
     entries: usize,
     bytes: usize,
@@ -73,6 +82,18 @@ struct State {
     closing: bool,
     /// The thread is no more.
     gone: bool,
+}
+
+struct Waiting {
+    ticket: Ticket,
+    bytes: usize,
+    make: Box<dyn FnOnce() -> Entry + Send>,
+}
+
+impl std::fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Waiting").field("ticket", &self.ticket).finish_non_exhaustive()
+    }
 }
 
 impl Writer {
@@ -102,18 +123,48 @@ impl Writer {
     pub fn submit(&self, entry: Entry) -> Result<Ticket, Full> {
         let mut state = self.queue.lock();
         let bytes = entry.bytes();
-        let fits = state.entries < self.limits.entries
-            && state.bytes.saturating_add(bytes) <= self.limits.bytes;
-        if state.gone || !(fits || state.entries == 0) {
-            return Err(Full(Box::new(entry)));
+        match state.room(bytes, self.limits) {
+            Ok(()) => Ok(self.take(&mut state, bytes, Box::new(move || entry))),
+            Err(_) => Err(Full(Box::new(entry))),
         }
+    }
+
+    /// Takes what an entry of some `bytes` bytes is made from; it is put together on the writer's
+    /// own thread. Never waits for the disk.
+    ///
+    /// # Errors
+    /// [`Refused`] says whether to try again; what was handed in comes back.
+    pub fn submit_parts<P: Send + 'static>(
+        &self,
+        bytes: usize,
+        parts: P,
+        make: impl FnOnce(P) -> Entry + Send + 'static,
+    ) -> Result<Ticket, (Refused, P)> {
+        let mut state = self.queue.lock();
+        match state.room(bytes, self.limits) {
+            Ok(()) => Ok(self.take(&mut state, bytes, Box::new(move || make(parts)))),
+            Err(refused) => Err((refused, parts)),
+        }
+    }
+
+    fn take(
+        &self,
+        state: &mut State,
+        bytes: usize,
+        make: Box<dyn FnOnce() -> Entry + Send>,
+    ) -> Ticket {
         let ticket = Ticket(state.next);
         state.next += 1;
         state.entries += 1;
         state.bytes += bytes;
-        state.waiting.push_back((ticket, entry));
+        state.waiting.push_back(Waiting { ticket, bytes, make });
         self.queue.submitted.notify_one();
-        Ok(ticket)
+        ticket
+    }
+
+    /// Whether the thread has ended before its time.
+    pub fn is_gone(&self) -> bool {
+        self.queue.lock().gone
     }
 
     /// What became of entries since the last call, in the order in which they were submitted.
@@ -142,6 +193,19 @@ impl Drop for Writer {
     }
 }
 
+impl State {
+    /// Whether there is room for so many bytes more.
+    fn room(&self, bytes: usize, limits: Limits) -> Result<(), Refused> {
+        let fits =
+            self.entries < limits.entries && self.bytes.saturating_add(bytes) <= limits.bytes;
+        match (self.gone, fits || self.entries == 0) {
+            (true, _) => Err(Refused::Gone),
+            (false, true) => Ok(()),
+            (false, false) => Err(Refused::Full),
+        }
+    }
+}
+
 impl Queue {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -150,10 +214,8 @@ impl Queue {
     /// The thread: saves until the writer closes and nothing waits.
     fn save_all(&self, store: &Store) {
         let _farewell = Farewell(self);
-        while let Some((ticket, entry)) = self.next() {
-            let result = store.save(&entry);
-            let bytes = entry.bytes();
-            drop(entry);
+        while let Some(Waiting { ticket, bytes, make }) = self.next() {
+            let result = store.save(&make());
             let mut state = self.lock();
             state.entries -= 1;
             state.bytes -= bytes;
@@ -166,7 +228,7 @@ impl Queue {
         }
     }
 
-    fn next(&self) -> Option<(Ticket, Entry)> {
+    fn next(&self) -> Option<Waiting> {
         let mut state = self.lock();
         loop {
             match state.waiting.pop_front() {

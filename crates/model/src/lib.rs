@@ -28,6 +28,6 @@ pub use error::Error;
 pub use facts::{FileFacts, draft_layers, read_shape};
 pub use forward::{Feed, Model, Options};
 pub use memory::Estimate;
-pub use pages::Page;
+pub use pages::{Label, Page};
 pub use scratch::Limits;
 pub use snapshot::Snapshot;

@@ -19,8 +19,11 @@ pub struct Page(Arc<Lease>);
 struct Lease {
     number: u32,
     free: Free,
-    name: OnceLock<[u8; 32]>,
+    label: Label,
 }
+
+/// A name that is given once, by whoever comes to know it. Clones are one label.
+pub type Label = Arc<OnceLock<[u8; 32]>>;
 
 /// Numbers that nobody holds.
 type Free = Arc<Mutex<Vec<u32>>>;
@@ -31,20 +34,25 @@ impl Page {
         Arc::strong_count(&self.0) == 1
     }
 
+    /// How many shares of it there are.
+    pub fn holders(&self) -> usize {
+        Arc::strong_count(&self.0)
+    }
+
+    /// Tells pages apart that exist at the same time.
+    pub fn address(&self) -> usize {
+        Arc::as_ptr(&self.0) as usize
+    }
+
     /// Whether both are shares of one page.
     pub fn is(&self, other: &Page) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// What it is called outside, if it has been named.
-    pub fn name(&self) -> Option<[u8; 32]> {
-        self.0.name.get().copied()
-    }
-
-    /// Names it, by the hash of its bytes for example; the first name stays. Only a page that is
-    /// filled does not change any more.
-    pub fn set_name(&self, name: [u8; 32]) {
-        self.0.name.get_or_init(|| name);
+    /// What it is called outside: the hash of its bytes for example, since a page that is filled
+    /// does not change any more. A label does not hold the page.
+    pub fn label(&self) -> &Label {
+        &self.0.label
     }
 
     /// Its place in the pool.
@@ -108,6 +116,6 @@ impl PageList {
                 self.total as u32 - 1
             }
         };
-        Ok(Some(Page(Arc::new(Lease { number, free: self.free.clone(), name: OnceLock::new() }))))
+        Ok(Some(Page(Arc::new(Lease { number, free: self.free.clone(), label: Label::default() }))))
     }
 }

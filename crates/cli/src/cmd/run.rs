@@ -16,6 +16,7 @@ use text::special;
 use crate::cmd::prompt::{self, THINK_MAX_CONTEXT};
 use crate::compute::{self, Computer};
 use crate::exit::{Exit, say};
+use crate::human;
 use crate::interrupt;
 use crate::json;
 use crate::meant::{Ask, Run, Thinking};
@@ -84,10 +85,9 @@ pub fn run(mut run: Run, terminal: &Terminal) -> Result<Exit> {
     if run.json {
         json::print(&outcome.to_json(&prompt, &summary, run.seed))?;
     }
-    for outcome in engine.flush_checkpoints() {
-        // The answer is there all the same.
-        outcome.result.err().into_iter().for_each(|error| say(&format!("not kept: {error}")));
-    }
+    // The answer is there all the same.
+    engine.flush_checkpoints();
+    engine.notices().iter().for_each(|notice| say(&human::safe(&notice.to_string())));
     if !run.quiet {
         say(&closing(&run, &outcome, &summary, context));
     }

@@ -22,6 +22,7 @@ fn open(dir: &Path) -> Store {
 fn entry(pages: u8, last: u8, reason: Reason) -> Entry {
     let page = |page: u8| PageSource::New((0..PAGE_BYTES).map(|i| (i as u8) ^ page).collect());
     Entry {
+        also: Vec::new(),
         tokens: (0..128 * u32::from(pages)).chain([last.into()]).collect(),
         text: format!("A talk of {pages} pages, and {last} at the end.\n").into_bytes(),
         pages: (0..pages).map(page).collect(),

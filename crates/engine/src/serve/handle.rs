@@ -5,25 +5,27 @@
 //! to say that we are busy.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use spec::Shape;
 use text::Tokenizer;
 
+use super::follow::Follow;
 use super::request::{Event, Request, Sink};
 use super::worker::{Report, Worker};
 use super::{Offer, ServeOptions};
-use crate::{Engine, Error, OpenOptions};
+use crate::{AnchorId, Engine, Error, Notice, OpenOptions, Remember};
 
 /// A running worker. Dropping it stops the worker and waits for that.
 #[derive(Debug)]
 pub struct Service {
     handle: Handle,
     thread: Option<JoinHandle<()>>,
+    notices: Mutex<Option<Receiver<Notice>>>,
 }
 
 /// Hands requests to the worker. Clones are equal.
@@ -54,6 +56,8 @@ pub struct Info {
 pub(super) enum Command {
     /// An answer.
     Generate(Box<Waiting>),
+    /// To learn what the state after an answer stands for.
+    Remember(AnchorId, Box<Remember>),
     /// How it goes.
     Report(SyncSender<Report>),
     /// To end.
@@ -65,6 +69,8 @@ pub(super) struct Waiting {
     pub request: Request,
     pub outbox: Outbox,
     pub arrived: Instant,
+    /// Whose prompt begins alike and is waited for.
+    pub follows: Option<Follow>,
     /// Held until the request is done with.
     pub place: Place,
 }
@@ -102,6 +108,9 @@ pub struct Stream {
 /// Events that a [`Stream`] holds before its request rests.
 const STREAM_EVENTS: usize = 64;
 
+/// Notices that wait for whoever listens; more are forgotten.
+const NOTICES: usize = 64;
+
 impl Service {
     /// Starts a worker on the engine that `open` opens. It is opened in the worker's own thread,
     /// where a device may want to be used from.
@@ -113,6 +122,7 @@ impl Service {
         options: ServeOptions,
     ) -> Result<Service, Error> {
         let (opened, hear) = sync_channel(1);
+        let (notices, noticed) = sync_channel(NOTICES);
         let work = move || match open() {
             Err(error) => drop(opened.send(Err(error))),
             Ok(engine) => {
@@ -123,14 +133,17 @@ impl Service {
                 let places = Arc::default();
                 let handle = Handle { commands, places, places_max, info: Arc::new(info) };
                 if opened.send(Ok(handle)).is_ok() {
-                    Worker::new(engine, options, queue).run();
+                    Worker::new(engine, options, queue, notices).run();
                 }
             }
         };
         let thread = std::thread::Builder::new().name("engine".to_owned());
         let thread = thread.spawn(work).map_err(|source| Error::Thread { source })?;
         match hear.recv() {
-            Ok(Ok(handle)) => Ok(Service { handle, thread: Some(thread) }),
+            Ok(Ok(handle)) => {
+                let (thread, notices) = (Some(thread), Mutex::new(Some(noticed)));
+                Ok(Service { handle, thread, notices })
+            }
             Ok(Err(error)) => Err(error),
             Err(_) => Err(Error::Stopped),
         }
@@ -139,6 +152,12 @@ impl Service {
     /// For whoever has requests.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
+    }
+
+    /// What whoever runs the program should know, as it comes: to be read by a thread that prints
+    /// it. It ends when the worker does. Can be taken once.
+    pub fn notices(&self) -> Option<Receiver<Notice>> {
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -181,7 +200,8 @@ impl Handle {
         }
         let (place, ticket) = (Place(self.places.clone()), Ticket::default());
         let outbox = Outbox::new(sink, ticket.clone());
-        let waiting = Waiting { request, outbox, arrived: Instant::now(), place };
+        let (arrived, follows) = (Instant::now(), None);
+        let waiting = Waiting { request, outbox, arrived, follows, place };
         let sent = self.commands.send(Command::Generate(Box::new(waiting)));
         sent.map_err(|_| Error::Stopped)?;
         Ok(ticket)
@@ -195,6 +215,17 @@ impl Handle {
         let (sink, events) = sync_channel(STREAM_EVENTS);
         let ticket = self.submit(request, Box::new(sink))?;
         Ok(Stream { events, ticket })
+    }
+
+    /// Tells what the state after an answer stands for, when the answer has been read: how the
+    /// conversation will come back, and what is to be kept with it. `state` is from the answer's
+    /// [`Usage`](super::Usage). A state that is not in memory any more is nothing to learn about.
+    ///
+    /// # Errors
+    /// The worker has stopped.
+    pub fn remember(&self, state: AnchorId, remember: Remember) -> Result<(), Error> {
+        let command = Command::Remember(state, Box::new(remember));
+        self.commands.send(command).map_err(|_| Error::Stopped)
     }
 
     /// How it goes; waits for the step that is being computed.
@@ -282,6 +313,11 @@ impl Outbox {
             }
         }
         true
+    }
+
+    /// Whether the client has not taken everything yet.
+    pub fn is_stuck(&self) -> bool {
+        self.stuck.is_some()
     }
 
     /// Whether nobody wants the answer any more.

@@ -6,8 +6,15 @@
 //! answer takes its next token and prompts share what is left ([`schedule`]). Between two steps it
 //! looks at cancellations, new requests and full sinks.
 //!
+//! What clients send back may differ from what the model wrote: reasoning is left out, tool calls
+//! are written anew. After an answer, [`Usage::state`] names the state that it led to, and
+//! [`Handle::remember`] tells how the conversation will look when it comes back, and what to keep
+//! with its checkpoints (the exact tool calls). A prompt that begins so goes on from that state, in
+//! memory or after a restart, where [`Event::Resumed`] brings the notes.
+//!
 //! Start at `request.rs` for what is asked and answered, then `worker.rs`.
 
+mod follow;
 mod handle;
 mod request;
 pub mod schedule;

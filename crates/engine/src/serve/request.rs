@@ -11,7 +11,7 @@ use spec::TokenId;
 
 use crate::constraint::Constraint;
 pub use crate::sampler::Logprobs;
-use crate::{Error, Finish, Plan, Progress, Sampler};
+use crate::{AnchorId, Error, Finish, Plan, Progress, Sampler};
 
 /// One answer that is wanted.
 #[derive(Debug)]
@@ -57,7 +57,8 @@ impl Request {
 /// request that is cancelled before it has a session just ends.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// All sessions are in use.
+    /// All sessions are in use, or the beginning of the prompt is being computed for another
+    /// request.
     Queued {
         /// Requests that came before and wait as well.
         ahead: usize,
@@ -119,6 +120,9 @@ impl Source {
 pub struct Usage {
     /// Why it ended.
     pub finish: Finish,
+    /// Names the state after the answer, while it is in memory: for
+    /// [`Handle::remember`](super::Handle::remember).
+    pub state: Option<AnchorId>,
     /// Tokens of the prompt.
     pub prompt: usize,
     /// How many of them needed no work.

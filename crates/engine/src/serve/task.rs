@@ -9,15 +9,18 @@ use std::time::{Duration, Instant};
 use kvstore::Reason;
 use spec::TokenId;
 
+use super::follow::{Follow, Reading};
 use super::handle::{Outbox, Place, Waiting};
 use super::request::{Event, Request, Source, Token, Usage};
 use super::schedule::Demand;
 use crate::constraint::TokenSet;
 use crate::draft::Drafter;
-use crate::{Engine, Error, Finish, Logprobs, Progress, Resume, Session};
+use crate::{AnchorId, Engine, Error, Finish, Logprobs, Progress, Resume, Session};
 
 /// A running request.
 pub(super) struct Task {
+    /// Names it among all that the worker ever had.
+    pub number: u64,
     pub session: Session,
     pub outbox: Outbox,
     request: Request,
@@ -64,12 +67,13 @@ impl Task {
     /// A request that goes on in `session`, which holds what `resume` does not leave to feed; it
     /// began when a session was first looked for.
     pub fn new(
+        number: u64,
         waiting: Waiting,
         session: Session,
         resume: Resume,
         (began, engine): (Instant, &Engine),
     ) -> Task {
-        let Waiting { mut request, outbox, arrived, place } = waiting;
+        let Waiting { mut request, outbox, arrived, place, .. } = waiting;
         let Resume { plan, feed } = resume;
         let kept = session.tokens().len();
         request.sampler.read(&request.prompt);
@@ -83,6 +87,7 @@ impl Task {
         cuts.sort_unstable();
         let vocab = engine.shape().vocab;
         let mut task = Task {
+            number,
             prompt,
             stops,
             source: Source::of(&plan),
@@ -159,6 +164,25 @@ impl Task {
     /// Whether the whole prompt is in.
     pub fn is_read(&self) -> bool {
         self.fed == self.feed.len()
+    }
+
+    /// The prompt, while it is being read. Who waits for a client to read is no example to others.
+    pub fn reading(&self) -> Option<Reading<'_>> {
+        let (held, rest) = (self.session.tokens(), &self.feed[self.fed..]);
+        let moves = !self.is_read() && !self.outbox.is_stuck();
+        moves.then_some(Reading { task: self.number, held, rest })
+    }
+
+    /// Whether somebody still has to wait for it.
+    pub fn is_before(&self, follow: Follow) -> bool {
+        let until = follow.until;
+        self.reading().is_some_and(|at| at.task == follow.task && at.held.len() < until)
+    }
+
+    /// Its state is wanted by others when the session has so many tokens.
+    pub fn cut(&mut self, at: usize) {
+        self.cuts.push(at);
+        self.cuts.sort_unstable();
     }
 
     /// Why the state of the prompt is to be saved here, if it is.
@@ -244,11 +268,13 @@ impl Task {
         self.accepted += accepted;
     }
 
-    /// Tells the client that it is over, as soon as it reads; the session is free again.
-    pub fn finish(mut self, finish: Finish) -> (Session, Leaving) {
+    /// Tells the client that it is over, as soon as it reads, and where its state is kept; the
+    /// session is free again.
+    pub fn finish(mut self, finish: Finish, state: Option<AnchorId>) -> (Session, Leaving) {
         let answering = self.answering.unwrap_or_else(Instant::now);
         let usage = Usage {
             finish,
+            state,
             prompt: self.prompt,
             cached: self.prompt - self.feed.len(),
             source: self.source,

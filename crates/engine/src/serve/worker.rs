@@ -5,19 +5,20 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use kvstore::Reason;
 use spec::TokenId;
 use text::special;
 
+use super::follow::{FOLLOW_TOKENS_MIN, Follow, leader};
 use super::handle::{Command, Waiting};
 use super::schedule::{Demand, Room, schedule};
 use super::task::{Leaving, Part, Task};
 use super::{Event, ServeOptions};
 use crate::session::Advance;
-use crate::{Engine, Error, Finish, Held, Session};
+use crate::{AnchorId, Engine, Error, Finish, Held, Notice, Remember, SaveStats, Session};
 
 /// How a worker is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub struct Report {
     pub tokens: usize,
     /// States in memory.
     pub held: Held,
+    /// What saving took from the worker.
+    pub saves: SaveStats,
 }
 
 pub(super) struct Worker {
@@ -48,8 +51,11 @@ pub(super) struct Worker {
     idle: Vec<Session>,
     /// Begins a turn of the user, if the model has a chat format.
     user: Option<TokenId>,
+    /// Requests that ever had a session.
+    started: u64,
     steps: usize,
     tokens: usize,
+    notices: SyncSender<Notice>,
 }
 
 /// Between two looks at clients that do not read, when nothing else is to be done.
@@ -59,7 +65,12 @@ const PAUSE: Duration = Duration::from_millis(5);
 const PARTING: Duration = Duration::from_millis(500);
 
 impl Worker {
-    pub fn new(engine: Engine, options: ServeOptions, commands: Receiver<Command>) -> Worker {
+    pub fn new(
+        engine: Engine,
+        options: ServeOptions,
+        commands: Receiver<Command>,
+        notices: SyncSender<Notice>,
+    ) -> Worker {
         let user = engine.tokenizer().ok().and_then(|text| text.special(special::USER));
         Worker {
             engine,
@@ -70,8 +81,10 @@ impl Worker {
             leaving: Vec::new(),
             idle: Vec::new(),
             user,
+            started: 0,
             steps: 0,
             tokens: 0,
+            notices,
         }
     }
 
@@ -82,20 +95,24 @@ impl Worker {
             self.dismiss();
             self.admit();
             moved = self.step();
+            self.tell_notices();
         }
         for task in std::mem::take(&mut self.running) {
-            let (session, leaving) = task.finish(Finish::Cancelled);
+            let (session, leaving) = task.finish(Finish::Cancelled, None);
             self.idle.push(session);
             self.leaving.push(leaving);
-        }
-        for session in &mut self.idle {
-            self.engine.save(session, Reason::Shutdown);
         }
         for waiting in std::mem::take(&mut self.waiting) {
             self.refuse(waiting, Error::Stopped);
         }
         self.part();
-        drop(self.engine.flush_checkpoints());
+        // One after the other: the next need not read the pages that it shares with this one.
+        for session in &mut self.idle {
+            self.engine.save(session, Reason::Shutdown, None);
+            self.engine.flush_checkpoints();
+        }
+        self.engine.flush_checkpoints();
+        self.tell_notices();
     }
 
     /// Takes in what was asked meanwhile; waits for it if nothing else is to be done. `false`: end.
@@ -115,6 +132,7 @@ impl Worker {
             wait = false;
             match command {
                 Ok(Command::Generate(waiting)) => self.queue(*waiting),
+                Ok(Command::Remember(state, remember)) => self.remember(state, &remember),
                 Ok(Command::Report(sender)) => drop(sender.try_send(self.report())),
                 Ok(Command::Stop) | Err(false) => return false,
                 Err(true) => return true,
@@ -123,7 +141,15 @@ impl Worker {
     }
 
     fn is_idle(&self) -> bool {
-        self.running.is_empty() && self.waiting.is_empty() && self.leaving.is_empty()
+        let nobody = self.running.is_empty() && self.waiting.is_empty() && self.leaving.is_empty();
+        nobody && !self.engine.is_saving()
+    }
+
+    /// Tells whoever listens to the service. If nobody does, or not often enough, it is forgotten.
+    fn tell_notices(&mut self) {
+        for notice in self.engine.notices() {
+            let _ = self.notices.try_send(notice);
+        }
     }
 
     /// Gives clients a moment to read to the end, when everything ends.
@@ -145,6 +171,13 @@ impl Worker {
         self.waiting.push_back(waiting);
     }
 
+    /// Learns what the state after an answer stands for.
+    fn remember(&mut self, state: AnchorId, remember: &Remember) {
+        let Some(tokens) = self.engine.tokens_at(state) else { return };
+        let idle = self.idle.iter_mut().find(|session| session.tokens() == tokens);
+        self.engine.remember(state, remember, idle);
+    }
+
     fn report(&self) -> Report {
         Report {
             running: self.running.len(),
@@ -153,6 +186,7 @@ impl Worker {
             steps: self.steps,
             tokens: self.tokens,
             held: self.engine.held(),
+            saves: self.engine.save_stats(),
         }
     }
 
@@ -168,14 +202,43 @@ impl Worker {
         }
     }
 
-    /// Gives sessions to those who waited longest.
+    /// Gives sessions to those who waited longest. Who follows another keeps its turn, and a
+    /// session is left for it.
     fn admit(&mut self) {
-        while self.running.len() < self.engine.options().sessions {
-            let Some(waiting) = self.waiting.pop_front() else { return };
+        let mut following = 0;
+        while self.running.len() + following < self.engine.options().sessions
+            && following < self.waiting.len()
+        {
+            if self.follows(following) {
+                following += 1;
+                continue;
+            }
+            let waiting = self.waiting.remove(following).expect("one that waits");
             if let Err((waiting, error)) = self.start(waiting) {
                 self.refuse(*waiting, error);
             }
         }
+    }
+
+    /// Whether one who waits had better wait until another has computed what both begin with.
+    fn follows(&mut self, i: usize) -> bool {
+        let waiting = &mut self.waiting[i];
+        if waiting.follows.is_some_and(|at| self.running.iter().any(|task| task.is_before(at))) {
+            return true;
+        }
+        let first = waiting.follows.is_none();
+        let prompt = waiting.request.prompt.as_slice();
+        let found = leader(prompt, self.running.iter().filter_map(Task::reading));
+        // What is known already needs no waiting for.
+        let pays = |at: &Follow| self.engine.known(prompt) + FOLLOW_TOKENS_MIN <= at.until;
+        waiting.follows = found.filter(|_| self.engine.keeps_states()).filter(pays);
+        let Some(Follow { task, until }) = waiting.follows else { return false };
+        let mut tasks = self.running.iter_mut();
+        tasks.find(|other| other.number == task).expect("one that reads").cut(until);
+        if first {
+            waiting.outbox.push(Event::Queued { ahead: i });
+        }
+        true
     }
 
     /// Who has heard everything is gone; the others are waited for.
@@ -205,7 +268,9 @@ impl Worker {
         }
         match self.session_for(&waiting) {
             Ok((session, resume)) => {
-                let task = Task::new(waiting, session, resume, (began, &self.engine));
+                self.started += 1;
+                let number = self.started;
+                let task = Task::new(number, waiting, session, resume, (began, &self.engine));
                 self.running.push(task);
                 let i = self.running.len() - 1;
                 if self.running[i].is_read() {
@@ -242,11 +307,11 @@ impl Worker {
         self.engine.open_session()
     }
 
-    /// Computes one step. `false`: there was nothing to compute.
+    /// Computes one step. `false`: there was nothing to compute, and nothing to be saved.
     fn step(&mut self) -> bool {
         let parts = self.parts();
         if parts.is_empty() {
-            return false;
+            return self.engine.go_on_saving();
         }
         self.steps += 1;
         self.tokens += parts.iter().map(|(_, part)| part.tokens.len()).sum::<usize>();
@@ -294,7 +359,8 @@ impl Worker {
                 parts.push((i, part));
             }
         }
-        if asked && parts.is_empty() {
+        // Pages that are held for a save only come back.
+        if asked && parts.is_empty() && !self.engine.is_holding_pages() {
             self.give_up();
         }
         parts
@@ -308,10 +374,10 @@ impl Worker {
         self.fail(last, Arc::new(error));
     }
 
-    /// Makes room for so many row pages, if need be by closing idle sessions.
+    /// Makes room for so many row pages, if need be by closing idle sessions. `false`: not now.
     fn room_for(&mut self, pages: usize) -> bool {
-        while !self.engine.make_room(pages) {
-            if self.idle.is_empty() {
+        while !self.engine.evict_anchors(pages) {
+            if self.idle.is_empty() || self.engine.is_holding_pages() {
                 return false;
             }
             self.close_idle();
@@ -322,7 +388,7 @@ impl Worker {
     /// Closes the session that was not used for longest; what it holds may be worth saving.
     fn close_idle(&mut self) {
         let mut session = self.idle.remove(0);
-        self.engine.save(&mut session, Reason::Evict);
+        self.engine.save(&mut session, Reason::Evict, None);
     }
 
     /// Guesses may be wrong: saves what they overwrite.
@@ -388,22 +454,23 @@ impl Worker {
     /// Keeps the state of a prompt where an interval ends, others may depart, or it is whole.
     fn keep_prompt(&mut self, i: usize) {
         let task = &mut self.running[i];
-        if task.is_read() || task.is_at_cut() {
-            self.engine.keep(&mut task.session, true);
+        let state = if task.is_read() || task.is_at_cut() {
+            self.engine.keep(&mut task.session, true)
         } else {
-            self.engine.keep_at_interval(&mut task.session);
-        }
+            self.engine.keep_at_interval(&mut task.session)
+        };
         if let Some(reason) = task.stop() {
-            self.engine.save(&mut task.session, reason);
+            self.engine.save(&mut task.session, reason, state.map(|kept| kept.snapshot));
         }
     }
 
     /// Ends a request; its state is kept, and its session waits for the next one.
     fn finish(&mut self, i: usize, finish: Finish) {
-        let (mut session, leaving) = self.running.remove(i).finish(finish);
+        let mut task = self.running.remove(i);
+        let state = self.engine.keep(&mut task.session, true);
+        let (mut session, leaving) = task.finish(finish, state.as_ref().map(|kept| kept.id));
         self.leave(leaving);
-        self.engine.keep(&mut session, true);
-        self.engine.save(&mut session, Reason::TurnEnd);
+        self.engine.save(&mut session, Reason::TurnEnd, state.map(|kept| kept.snapshot));
         if !session.tokens().is_empty() {
             self.idle.push(session);
         }

@@ -1,7 +1,9 @@
 //! The tree against a plain list of anchors, and its choice of what goes first.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
+use model::Snapshot;
 use proptest::prelude::*;
 use spec::TokenId;
 
@@ -10,8 +12,12 @@ use super::{Kept, Share, Tree};
 type Page = Rc<Vec<TokenId>>;
 
 impl Share for Page {
-    fn is_unshared(&self) -> bool {
-        Rc::strong_count(self) == 1
+    fn holders(&self) -> usize {
+        Rc::strong_count(self)
+    }
+
+    fn address(&self) -> usize {
+        Rc::as_ptr(self) as usize
     }
 }
 
@@ -29,11 +35,32 @@ fn pages(tokens: &[TokenId]) -> Vec<Page> {
 fn kept(tokens: &[TokenId], ready: bool) -> Kept<Page> {
     let last = tokens.chunks_exact(128).remainder();
     Kept {
-        state: vec![7; 100],
+        state: Arc::new(Snapshot { tokens: tokens.len(), bytes: vec![7; 100] }),
         last: (!last.is_empty()).then(|| Rc::new(last.to_vec())),
         logits: vec![0.5; ready as usize],
-        spelled: None,
+        spelled: Vec::new(),
     }
+}
+
+/// Two anchors in one page: the removal of neither frees it, that of both does.
+#[test]
+fn what_only_anchors_share_is_let_go() {
+    let mut tree = Tree::new(PAGE_BYTES);
+    let (early, late) = (ids(300, 0), ids(310, 0));
+    let full = pages(&late);
+    let last = Rc::new(late[256..].to_vec());
+    for tokens in [&early, &late] {
+        let kept = Kept { last: Some(last.clone()), ..kept(tokens, true) };
+        tree.insert(tokens, &full, kept);
+    }
+    assert_eq!(tree.evict(true), None, "a session has them");
+    drop(full);
+    let in_use = last.clone();
+    drop(last);
+    assert_eq!(tree.evict(true), Some(0), "two full pages are there for both");
+    drop(in_use);
+    assert_eq!(tree.evict(true), Some(3));
+    assert_eq!(tree.evict(true), None);
 }
 
 #[test]
@@ -91,12 +118,16 @@ fn a_place_is_known_once_and_learns() {
     let first = tree.insert(&a, &pages(&a), kept(&a, false));
     assert!(!tree.is_ready(first));
     assert_eq!(tree.find(&a), None, "nothing to sample from, and nothing to feed");
-    let spelled = Some((5, [3; 32]));
+    let spelled = vec![(5, [3; 32])];
     let again = tree.insert(&a, &pages(&a), Kept { spelled, ..kept(&a, true) });
     assert_eq!((first, tree.len()), (again, 1));
     assert!(tree.is_ready(first));
-    assert_eq!(tree.find_spelled(|bytes| (bytes == 5).then_some([3; 32])), Some(first));
+    assert_eq!(tree.find_spelled(|bytes| (bytes == 5).then_some([3; 32])), Some((first, 5)));
     assert_eq!(tree.find_spelled(|_| Some([4; 32])), None);
+    // Told that it stands for another text, it is found by both, and by the longer one first.
+    tree.learn(first, (7, [4; 32]));
+    assert_eq!(tree.find_spelled(|_| Some([4; 32])), Some((first, 7)));
+    assert_eq!(tree.find_spelled(|_| Some([3; 32])), Some((first, 5)));
     assert_eq!(tree.bytes(), 104);
 }
 

@@ -8,7 +8,7 @@ use kvstore::{Policy, Store};
 use spec::TokenId;
 
 use crate::serve::{conversation, hear, sampler};
-use crate::session::tiny;
+use crate::session::{logits_after, tiny};
 
 /// Saves short conversations as well.
 pub const EAGER: Policy =
@@ -102,6 +102,93 @@ fn turns_write_what_is_new() {
     }
 }
 
+/// What a save takes from whoever computes is bounded, however long the conversation is: no full
+/// page when it is asked for, a few between two steps, and none that the store has. What is saved
+/// is the state of the moment, although the session goes on meanwhile.
+#[test]
+fn a_save_reads_a_few_pages_per_step() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let policy = Policy { cold_max: 0, continued: 0, ..EAGER };
+    let mut engine = open(&tiny(), options(), on_disk(folder.path(), policy)).expect("an engine");
+    let mut session = engine.open_session().expect("a session");
+    let text = conversation(1, 1900);
+    engine.sync(&mut session, &text, &mut |_| engine::Flow::Continue).expect("a sync");
+    engine.save_turn(&mut session);
+    let read = |engine: &Engine| engine.save_stats().pages_read;
+    let mut per_step = vec![read(&engine)];
+    for token in conversation(3, 4) {
+        let before = read(&engine);
+        engine.step(&mut session, token).expect("a step");
+        per_step.push(read(&engine) - before);
+    }
+    assert_eq!(per_step, [0, engine::STEP_PAGES, 14 - engine::STEP_PAGES, 0, 0]);
+    assert!(engine.flush_checkpoints().iter().all(|outcome| outcome.result.is_ok()));
+    engine.save_turn(&mut session);
+    engine.flush_checkpoints();
+    let stats = engine.save_stats();
+    assert_eq!((stats.states, stats.pages_read, stats.pages_known), (2, 14, 14));
+    assert_eq!(stats.pages_at_once, engine::STEP_PAGES);
+    drop((session, engine));
+
+    let other = [&text[..], &conversation(5, 3)].concat();
+    let mut engine = open(&tiny(), options(), on_disk(folder.path(), policy)).expect("an engine");
+    let mut session = engine.open_session().expect("a session");
+    let synced = engine.sync(&mut session, &other, &mut |_| engine::Flow::Continue);
+    let plan = synced.expect("a sync").plan;
+    assert!(matches!(plan, engine::Plan::Load { from: 1900, .. }), "{plan:?}");
+    let mut fresh = open(&tiny(), options(), None).expect("an engine");
+    assert_eq!(session.logits(), logits_after(&mut fresh, &other));
+}
+
+/// Row pages of idle sessions go to whoever needs them, a few per step since they are saved first.
+#[test]
+fn sessions_that_make_room_are_saved_first() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let policy = Policy { cold_max: 0, continued: 0, turn: 9999, ..EAGER };
+    let page = open(&tiny(), options(), None).expect("an engine").page_bytes();
+    let few = OpenOptions { row_bytes_max: Some(16 * page), sessions: 3, ..options() };
+    let disk = on_disk(folder.path(), policy);
+    let service = Service::start(move || open(&tiny(), few, disk), ServeOptions::default());
+    let service = service.expect("a service");
+    let texts = [1, 2, 3].map(|kind| conversation(kind, 1500));
+    let plain = serve(None);
+    let mut answer = Vec::new();
+    for text in texts.iter().rev().chain(&texts).rev() {
+        answer = ask(&service.handle(), text, 5).0;
+        assert_eq!(answer, ask(&plain.handle(), text, 5).0);
+    }
+    let report = service.handle().report().expect("a worker");
+    assert!(report.saves.states >= 3, "{report:?}");
+    assert!(report.saves.pages_at_once <= engine::STEP_PAGES, "{report:?}");
+    let more = [&texts[2][..], &answer, &conversation(7, 40)].concat();
+    ask(&service.handle(), &texts[1], 1);
+    assert_eq!(service.notices().expect("not taken").try_iter().count(), 0);
+    drop(service);
+    let service = serve(Some(folder.path()));
+    let (_, usage) = ask(&service.handle(), &more, 1);
+    assert_eq!((usage.source, usage.cached), (Source::Disk, 1504), "{usage:?}");
+}
+
+/// A folder without room fails no request, and is told once.
+#[test]
+fn what_cannot_be_saved_is_told_once() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let disk = DiskOptions { dir: folder.path().to_owned(), bytes_max: 5000, policy: EAGER };
+    let service =
+        Service::start(move || open(&tiny(), options(), Some(disk)), ServeOptions::default());
+    let service = service.expect("a service");
+    let notices = service.notices().expect("not taken");
+    assert!(service.notices().is_none());
+    for kind in 0..3 {
+        assert_eq!(ask(&service.handle(), &conversation(kind, 700), 3).0.len(), 3);
+    }
+    drop(service);
+    let told: Vec<String> = notices.iter().map(|notice| notice.to_string()).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with("a conversation was not saved: "), "{told:?}");
+    assert!(told[0].contains("5000") && !told[0].contains('\n'), "{told:?}");
+}
+
 /// A session that goes back to an anchor holds another conversation, and saving that is its own
 /// matter.
 #[test]
@@ -162,9 +249,15 @@ fn damaged_checkpoints_are_not_used() {
         bytes[middle] ^= 1;
         std::fs::write(&path, bytes).expect("a damaged pack");
     }
-    let (got, usage) = ask(&serve(Some(folder.path())).handle(), &prompt, 20);
+    let service = serve(Some(folder.path()));
+    let notices = service.notices().expect("not taken");
+    let (got, usage) = ask(&service.handle(), &prompt, 20);
     assert_eq!(got, want);
     assert_ne!((usage.source, usage.cached), (Source::Disk, 600), "{usage:?}");
+    drop(service);
+    let told: Vec<String> = notices.iter().map(|notice| notice.to_string()).collect();
+    assert_eq!(told.len(), 1, "one line for one conversation: {told:?}");
+    assert!(told[0].contains("computed again: ") && told[0].contains(".pack"), "{told:?}");
 }
 
 #[test]

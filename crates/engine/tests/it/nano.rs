@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use engine::serve::{Event, Request, ServeOptions, Service, Source, Stream, Usage};
 use engine::{DiskOptions, Engine, Flow, OpenOptions};
-use kvstore::Policy;
+use kvstore::{Policy, Store};
 use spec::TokenId;
 
 use crate::disk::{EAGER, on_disk};
@@ -129,6 +129,43 @@ fn a_long_prompt_does_not_stall_answers() {
     let (busy, longest) = gaps(&mut answering, 90);
     println!("a token takes {quiet:?} alone, {busy:?} beside a prompt, {longest:?} at most");
     drop(long);
+}
+
+/// A conversation of 16,000 tokens of which nothing was saved yet is saved while another answers:
+/// the longest wait for a token around that moment, next to the usual one.
+#[test]
+#[ignore = "a measurement: wants the machine for itself"]
+fn saving_does_not_stall_answers() {
+    const LONG: usize = 16_000;
+    let nothing_before = Policy { cold_max: 0, continued: 0, turn: LONG + 100, ..EAGER };
+    for _ in 0..3 {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let options = OpenOptions { context: 20_000, anchor_bytes_max: 64 << 20, ..thirty_two() };
+        let service = serve(options, 1, on_disk(folder.path(), nothing_before));
+        let mut long = text(2, LONG);
+        let ask = |tokens: &[TokenId], count| Request::new(tokens.to_vec(), sampler(0.0, 0), count);
+        long.extend(all(&service, vec![ask(&long, 8)]).remove(0).0);
+        let mut other = service.handle().stream(ask(&text(1, 50), 700)).expect("a place");
+        let heard = std::thread::spawn(move || {
+            let tokens = other.by_ref().filter(|event| matches!(event, Event::Token(_)));
+            tokens.map(|_| Instant::now()).collect::<Vec<_>>()
+        });
+        // The last of its tokens makes it long enough to be saved.
+        all(&service, vec![ask(&long, 150)]);
+        let ended = Instant::now();
+        let heard = heard.join().expect("an answer");
+        let near = |at: &Instant| at.max(&ended).duration_since(*at.min(&ended)).as_millis() < 200;
+        let gaps = |near: &dyn Fn(&Instant) -> bool| {
+            let pairs = heard.windows(2).filter(|pair| near(&pair[1]));
+            let mut gaps: Vec<_> = pairs.map(|pair| pair[1] - pair[0]).collect();
+            gaps.sort();
+            (gaps[gaps.len() / 2], *gaps.last().expect("some"))
+        };
+        let ((usual, far), (_, longest)) = (gaps(&|at| !near(at)), gaps(&near));
+        println!("a token takes {usual:?}, {far:?} at most; while saving {longest:?} at most");
+        drop(service);
+        assert_eq!(Store::look(folder.path()).expect("the folder").list().len(), 1);
+    }
 }
 
 const PREFIX: usize = 16_000;

@@ -4,7 +4,9 @@
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
-use engine::serve::{Event, Request, ServeOptions, Service, Source, Stream, Usage};
+use engine::serve::{
+    Event, Offer, Request, ServeOptions, Service, Sink, Source, Stream, Ticket, Usage,
+};
 use engine::{Engine, Error, Finish, OpenOptions, Sampler, Sampling};
 use spec::TokenId;
 
@@ -108,6 +110,61 @@ fn turns_go_on_where_the_last_one_ended() {
     assert_eq!(got, ask(&cold, Request::new(other, sampler(0.0, 0), 20)).0);
 }
 
+/// Several answers to one prompt share one reading of it, and so do prompts that begin alike, if
+/// they come at once.
+#[test]
+fn prompts_that_begin_alike_are_read_once() {
+    let plain = serve(OpenOptions { anchor_bytes_max: 0, ..options() }, ServeOptions::default());
+    let other = |kind| [&conversation(0, 500)[..], &conversation(kind, 60)].concat();
+    let same: Vec<_> = (0..5).map(|_| conversation(0, 560)).collect();
+    let alike: Vec<_> = (1..6).map(other).collect();
+    for (prompts, read, cached) in [(same, 560, 560), (alike, 500 + 5 * 60, 500)] {
+        let service = serve(options(), ServeOptions::default());
+        let request = |(seed, prompt): (usize, &Vec<TokenId>)| {
+            Request::new(prompt.clone(), sampler(1.0, seed as u64), 9)
+        };
+        let streams = prompts.iter().enumerate().map(request);
+        let streams = streams.map(|request| service.handle().stream(request).expect("a place"));
+        let mut streams: Vec<_> = streams.collect();
+        for (i, stream) in streams.iter_mut().enumerate() {
+            let (answer, usage) = hear(stream);
+            assert_eq!(answer, ask(&plain, request((i, &prompts[i]))).0, "answer {i}");
+            let from = if i == 0 { (Source::Cold, 0) } else { (Source::Memory, cached) };
+            assert_eq!((usage.source, usage.cached), from, "answer {i}");
+        }
+        // Of each answer's nine tokens the last is not fed.
+        let report = service.handle().report().expect("a worker");
+        assert_eq!(report.tokens, read + 5 * 8);
+    }
+}
+
+/// Who waits for another's prompt is not left alone with it: if that one is cancelled, or its
+/// client does not read, the next goes on from there or begins itself.
+#[test]
+fn nobody_follows_one_who_does_not_go_on() {
+    let slow = OpenOptions { context: 3000, step_tokens: 16, ..options() };
+    let service = serve(slow, ServeOptions { slice_tokens: 16, ..ServeOptions::default() });
+    let request = || Request::new(conversation(0, 2000), sampler(0.0, 0), 3);
+    // Its sink is full long before its prompt is read.
+    let (sink, events) = sync_channel(4);
+    let deaf = service.handle().submit(request(), Box::new(sink)).expect("a place");
+    let (want, usage) = ask(&service, request());
+    assert_eq!((want.len(), usage.prompt), (3, 2000));
+    drop(events);
+    deaf.cancel();
+
+    let service = serve(slow, ServeOptions::default());
+    let first = service.handle().stream(request()).expect("a place");
+    let mut second = service.handle().stream(request()).expect("a place");
+    let mut third = service.handle().stream(request()).expect("a place");
+    assert!(matches!(second.next(), Some(Event::Queued { .. })));
+    first.ticket().cancel();
+    assert_eq!(hear(&mut second).0, want);
+    assert_eq!(hear(&mut third).0, want);
+    let report = service.handle().report().expect("a worker");
+    assert!(report.tokens < 2000 + 2000, "{report:?}");
+}
+
 /// A client that does not read holds up nobody, and gets everything in the end.
 #[test]
 fn a_client_that_does_not_read_holds_up_nobody() {
@@ -148,6 +205,89 @@ fn cancelled_requests_end_at_once_and_leave_a_state() {
     drop(stream);
     let (answer, usage) = ask(&service, request());
     assert_eq!((answer.len(), usage.source), (150, Source::Memory));
+}
+
+/// A sink that does what it is told with every event, on the worker's own thread: whatever comes
+/// after that came too late.
+struct Act<F>(F);
+
+impl<F: FnMut(Event) -> Offer + Send> Sink for Act<F> {
+    fn offer(&mut self, event: Event) -> Offer {
+        (self.0)(event)
+    }
+}
+
+/// Not one step later: a request that is cancelled, or whose client goes, at its third part of a
+/// prompt or third token gets no fourth.
+#[test]
+fn cancelling_costs_no_step_more() {
+    let service = serve(options(), ServeOptions::default());
+    let cases = [(false, true), (false, false), (true, true), (true, false)];
+    for (kind, (goes, in_prompt)) in (1..).zip(cases) {
+        let (ticket, given) = sync_channel::<Ticket>(1);
+        let (told, heard) = sync_channel(1000);
+        let (mut seen, mut mine) = (0, None);
+        let act = move |event: Event| {
+            let mine = mine.get_or_insert_with(|| given.recv().expect("its ticket"));
+            let counts = match &event {
+                Event::Prefill(_) => in_prompt,
+                Event::Token(_) => !in_prompt,
+                _ => false,
+            };
+            seen += usize::from(counts);
+            told.send(event).expect("a test that listens");
+            match (seen, goes) {
+                (3, true) => return Offer::Gone,
+                (3, false) => mine.cancel(),
+                _ => {}
+            }
+            Offer::Taken
+        };
+        let request = Request::new(conversation(kind, 500), sampler(0.0, 0), 100);
+        let handed = service.handle().submit(request, Box::new(Act(act))).expect("a place");
+        ticket.send(handed).expect("a worker that waits for it");
+        let events: Vec<Event> = heard.iter().collect();
+        let count = |kind: fn(&Event) -> bool| events.iter().filter(|event| kind(event)).count();
+        let parts = count(|event| matches!(event, Event::Prefill(_)));
+        let tokens = count(|event| matches!(event, Event::Token(_)));
+        let (part, token) = if in_prompt { (3, 0) } else { (parts, 3) };
+        assert_eq!((parts, tokens), (part, token), "goes: {goes}, in its prompt: {in_prompt}");
+        let end = events.last().expect("some");
+        let end = matches!(end, Event::Finished(usage) if usage.finish == Finish::Cancelled);
+        assert_eq!(end, !goes);
+    }
+}
+
+/// Between two tokens of an answer, no more of all other prompts is read than a slice.
+#[test]
+fn nobody_waits_for_more_than_a_slice() {
+    const SLICE: usize = 40;
+    let service = serve(options(), ServeOptions { slice_tokens: SLICE, ..ServeOptions::default() });
+    let (told, heard) = sync_channel(10_000);
+    let submit = |kind: u32, len: usize, tokens: usize| {
+        let (told, mut done) = (told.clone(), 0);
+        let act = move |event: Event| {
+            let read = match event {
+                Event::Prefill(at) => at.done - std::mem::replace(&mut done, at.done),
+                Event::Token(_) if kind == 0 => usize::MAX,
+                _ => 0,
+            };
+            told.send(read).expect("a test that listens");
+            Offer::Taken
+        };
+        let request = Request::new(conversation(kind, len), sampler(0.0, 0), tokens);
+        service.handle().submit(request, Box::new(Act(act))).expect("a place");
+    };
+    submit(0, 20, 60);
+    while heard.recv().expect("a token") != usize::MAX {}
+    (1..4).for_each(|kind| submit(kind, 600, 2));
+    drop(told);
+    let events: Vec<usize> = heard.iter().collect();
+    let last = events.iter().rposition(|read| *read == usize::MAX).expect("its last token");
+    let between = events[..last].split(|read| *read == usize::MAX);
+    let between: Vec<usize> = between.map(|parts| parts.iter().sum()).collect();
+    assert!(between.iter().all(|read| *read <= SLICE), "{between:?}");
+    assert!(between.iter().filter(|read| **read == SLICE).count() >= 30, "{between:?}");
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! The same text in other tokens: the state stays, and only what follows is cut anew. Text that
 //! looks like a control token is another text.
 
-use engine::{Engine, Flow, OpenOptions, Plan};
+use engine::serve::{Event, Request, ServeOptions, Service, Source};
+use engine::{Engine, Flow, OpenOptions, Plan, Remember};
 use spec::TokenId;
 use text::special;
 
 use crate::disk::{EAGER, on_disk};
 use crate::nano::nano;
+use crate::serve::sampler;
 
 fn open() -> Engine {
     let threads = backend::Threads { count: 1, processors: Vec::new() };
@@ -65,6 +67,68 @@ fn text_is_recognized_in_other_tokens() {
     // A text that ends inside a character of the state's, or differs in it, is another one.
     let other = tokenizer.encode_text(&format!("{}!{rest}", &TEXT[..TEXT.len() - 1]));
     assert!(matches!(sync(&mut engine, &other).0, Plan::Extend { from: 0 }));
+}
+
+/// A conversation comes back without the reasoning that was in its answer. It is gone on from all
+/// the same where that was said, in memory and after a restart, and the reasoning stays in it.
+#[test]
+fn what_clients_leave_out_stays_in_the_state() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let serve = || {
+        let disk = on_disk(folder.path(), EAGER).expect("options");
+        let open = move || {
+            let mut engine = open();
+            engine.keep_on_disk(disk)?;
+            Ok(engine)
+        };
+        Service::start(open, ServeOptions::default()).expect("a service")
+    };
+    let ask = |service: &Service, prompt: &[TokenId]| {
+        let request = Request::new(prompt.to_vec(), sampler(0.0, 0), 30);
+        let mut stream = service.handle().stream(request).expect("a place");
+        let (mut tokens, mut kept) = (Vec::new(), Vec::new());
+        loop {
+            match stream.next().expect("an end") {
+                Event::Token(token) => tokens.push(token.id),
+                Event::Resumed { notes, .. } => kept = notes,
+                Event::Finished(usage) => return (tokens, usage, kept),
+                Event::Failed(error) => panic!("{error}"),
+                _ => {}
+            }
+        }
+    };
+    let engine = open();
+    let ids = |text: &str| engine.tokenizer().expect("Nano's").encode_text(text);
+    let question = ids(&format!("{TEXT} {TEXT} Why is that?"));
+    let asked = [&question[..], &ids(" Let me think.")].concat();
+    let mut service = serve();
+    let (answer, usage, _) = ask(&service, &asked);
+    // The last token of an answer is not fed, and so not in the state.
+    let fed = [&asked[..], &answer[..29]].concat();
+    let visible = [&question[..], &answer[20..29]].concat();
+    let notes = b"the exact calls".to_vec();
+    let remember = Remember { visible: visible.clone(), notes: notes.clone() };
+    let state = usage.state.expect("a state in memory");
+    service.handle().remember(state, remember).expect("a worker");
+
+    let more = ids(" And what then?");
+    let (want, ..) = ask(&serve_plain(), &[&fed[..], &more].concat());
+    for (source, came) in [(Source::Memory, &b""[..]), (Source::Disk, &notes)] {
+        let (got, usage, kept) = ask(&service, &[&visible[..], &more].concat());
+        assert_eq!((usage.source, usage.cached), (source, fed.len()));
+        assert_eq!((got, kept.as_slice()), (want.clone(), came), "{source:?}");
+        drop(service);
+        service = serve();
+    }
+    // A state that nobody has is nothing to learn about.
+    service.handle().remember(state, Remember::default()).expect("a worker");
+    // What was left out elsewhere is another conversation.
+    let other = [&question[..], &answer[19..29], &more].concat();
+    assert_ne!(ask(&service, &other).1.cached, fed.len());
+}
+
+fn serve_plain() -> Service {
+    Service::start(|| Ok(open()), ServeOptions::default()).expect("a service")
 }
 
 #[test]

@@ -102,6 +102,32 @@ fn two_forks_share_all_pages() {
     }
 }
 
+/// A state that stands for another text as well is found by both, and its bytes are there once.
+#[test]
+fn another_text_is_another_manifest() {
+    let disk = Sim::new();
+    let store = open(&disk);
+    let mut talk = entry(&[1, 2, 3, 4, 5], b"notes");
+    let alone = open(&Sim::new()).save(&talk).unwrap().bytes_written;
+    talk.also = b"what clients send back".to_vec();
+    let saved = store.save(&talk).unwrap();
+    let other = store.find_text(b"what clients send back, and more").unwrap();
+    let own = store.find_text(&[&talk.text[..], b"!"].concat()).unwrap();
+    assert_eq!((own.id, own.tokens, other.tokens), (saved.id, 5, 5));
+    assert_ne!(own.id, other.id);
+    let manifest = disk.files()[&format!("{}.kv", other.id)].len() as u64;
+    let more = manifest + 56 + 40 + talk.also.len() as u64;
+    assert_eq!(saved.bytes_written, alone + more, "a manifest, and a pack of the text");
+    let loaded = store.load(other.id).unwrap();
+    assert_eq!((&loaded.loaded.text, &loaded.loaded.tail), (&talk.also, &talk.tail));
+    assert_eq!(loaded.pages, store.load(own.id).unwrap().pages);
+    // Either may go, and the other stays.
+    store.remove(own.id).unwrap();
+    drop(store);
+    let loaded = open(&disk).load(other.id).unwrap();
+    assert_eq!((loaded.loaded.tokens, loaded.loaded.notes), (talk.tokens, talk.notes));
+}
+
 #[test]
 fn a_page_that_is_not_there_is_asked_for() {
     let store = open(&Sim::new());

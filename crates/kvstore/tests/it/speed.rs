@@ -19,6 +19,7 @@ fn entry() -> Entry {
     };
     Entry {
         tokens: (0..128 * PAGES as u32).collect(),
+        also: Vec::new(),
         text: bytes("text", 512 * PAGES),
         pages: (0..PAGES as u64).map(&mut next).collect(),
         tail: bytes("tail", 15 << 20),

@@ -60,6 +60,7 @@ pub fn entry(tokens: &[u32], notes: &[u8]) -> Entry {
     tail.resize(40_000, 0);
     Entry {
         tokens: tokens.to_vec(),
+        also: Vec::new(),
         text: text(tokens),
         pages: ends.map(|end| PageSource::New(page(end))).collect(),
         tail,

@@ -70,6 +70,7 @@ impl Talk {
         let logits = bytes(&format!("logits {tokens}"), 4 * VOCAB);
         Entry {
             tokens: (0..tokens as u32).collect(),
+            also: Vec::new(),
             text: bytes(self.name, 4 * tokens),
             pages,
             tail: self.tail(tokens),
