@@ -76,6 +76,15 @@ impl Engine {
         self.saved()
     }
 
+    /// The notes of all checkpoints of this model, the last used first. Those that cannot be read
+    /// are left out, as they would be when somebody goes on from them.
+    pub fn kept_notes(&self) -> Vec<Vec<u8>> {
+        let Some(kept) = &self.checkpoints else { return Vec::new() };
+        let store = kept.writer.store();
+        let noted = store.list().into_iter().filter(|info| info.notes_bytes > 0);
+        noted.filter_map(|info| store.notes(info.id).ok()).collect()
+    }
+
     /// Saves what `session` holds at the end of a turn, if the policy wants it.
     pub fn save_turn(&mut self, session: &mut Session) {
         self.save(session, Reason::TurnEnd);

@@ -101,8 +101,7 @@ impl Store {
 
     /// Checkpoints that are broken for a reason that was not met on the way.
     fn add_broken(&self, flaws: &mut Vec<Flaw>) {
-        let known: HashSet<Id> =
-            flaws.iter().flat_map(|flaw| &flaw.checkpoints).copied().collect();
+        let known: HashSet<Id> = flaws.iter().flat_map(|flaw| &flaw.checkpoints).copied().collect();
         for info in self.list() {
             if let (Some(why), false) = (&info.broken, known.contains(&info.id)) {
                 let problem = format!("checkpoint {}: {why}", info.id);
