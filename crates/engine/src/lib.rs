@@ -26,6 +26,8 @@ mod tree;
 mod vocabulary;
 
 pub use adjust::Adjustments;
+// What an engine is opened with, of the crates below.
+pub use backend::{Threads, open_cpu};
 pub use checkpoints::DiskOptions;
 pub use constraint::{Constraint, TokenSet};
 pub use engine::{Engine, OpenOptions};
@@ -33,6 +35,7 @@ pub use error::Error;
 pub use generate::{Event, Finish, Generation, Summary};
 pub use grammar::{Grammar, Grammars};
 pub use keep::Held;
+pub use kvstore::Policy;
 pub use resume::{Plan, Resume};
 pub use sampler::{Logprobs, Sampler, Sampling};
 pub use session::{Flow, Progress, Session, Synced};

@@ -1,8 +1,8 @@
 //! From the messages that agents send to the conversation that the model was trained on.
 //!
 //! The rules are such that a prompt keeps its trained shape, and that the next request of the same
-//! conversation begins with the same bytes, since only then the state of the last one can be gone on
-//! from:
+//! conversation begins with the same bytes, since only then the state of the last one can be gone
+//! on from:
 //!
 //! - leading system and developer material becomes one system message, with the tools after it;
 //! - later system material stays in its place, as text of the user's turn there;

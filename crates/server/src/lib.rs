@@ -1,14 +1,14 @@
 //! The HTTP server: four dialects of one conversation.
 //!
-//! Each dialect (`chat`, `completions`, `responses`, `messages`) has a pure reader, from the bytes of
-//! a body to an [`Ask`], and a pure writer, from what the model says to the bytes of an answer.
+//! Each dialect (`chat`, `completions`, `responses`, `messages`) has a pure reader, from the bytes
+//! of a body to an [`Ask`], and a pure writer, from what the model says to the bytes of an answer.
 //! What they share: how JSON is read and bounded (`body`), what a request may come to (`ask`), the
 //! rules by which the messages of agents become the conversation that the model was trained on
-//! (`dialogue`, `offers`, `prompt`), what writers are told (`said`), and how a client is told what is
-//! wrong (`refusal`).
+//! (`dialogue`, `offers`, `prompt`), what writers are told (`said`), and how a client is told what
+//! is wrong (`refusal`).
 //!
-//! Between the two is the answer (`answer`): the engine is asked, and tokens become events. Around all
-//! of it is the wire (`http`).
+//! Between the two is the answer (`answer`): the engine is asked, and tokens become events. Around
+//! all of it is the wire (`http`).
 //!
 //! This crate must not know tensors, devices or flags. Start at `ask.rs`, then `chat/read.rs`.
 

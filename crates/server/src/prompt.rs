@@ -1,7 +1,7 @@
 //! From what was asked to the prompt that the model reads.
 //!
-//! Readers say what was asked; what the model file and the server's flags have to say about the form
-//! of a prompt is in [`Form`].
+//! Readers say what was asked; what the model file and the server's flags have to say about the
+//! form of a prompt is in [`Form`].
 
 use text::{Checkpoint, Effort, Piece, Prompt, RenderOptions, ToolsPlace, render, special};
 

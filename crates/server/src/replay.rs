@@ -1,10 +1,10 @@
 //! Calls as the model wrote them.
 //!
 //! A client sends calls back as JSON. What the prompt shows then must be what was sampled, byte for
-//! byte, or the state of the turn is lost; so the sampled block is remembered by the ids of its calls,
-//! which nobody can guess. Before it is used, names and arguments are compared with what the client
-//! sent: whoever edits a call gets its canonical form. The reasoning is remembered too, for clients
-//! that do not send it back.
+//! byte, or the state of the turn is lost; so the sampled block is remembered by the ids of its
+//! calls, which nobody can guess. Before it is used, names and arguments are compared with what the
+//! client sent: whoever edits a call gets its canonical form. The reasoning is remembered too, for
+//! clients that do not send it back.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
@@ -81,7 +81,7 @@ impl Replay {
     fn forget_oldest(&mut self) -> bool {
         let Some(id) = self.order.pop_front() else { return false };
         if let Some((turn, _)) = self.calls.remove(&id)
-            && Arc::strong_count(&turn) == 1
+            && !turn.ids.iter().any(|id| self.calls.contains_key(id))
         {
             self.bytes -= turn.bytes;
         }
@@ -153,8 +153,8 @@ impl Turn {
             Piece::Text(text) => json!([false, text]),
         };
         let sampled: Vec<Value> = self.sampled.pieces.iter().map(piece).collect();
-        json!({"ids": self.ids, "reasoning": self.reasoning, "calls": self.calls, "sampled": sampled})
-            .to_string()
+        let Turn { ids, reasoning, calls, .. } = self;
+        json!({"ids": ids, "reasoning": reasoning, "calls": calls, "sampled": sampled}).to_string()
     }
 
     fn read(line: &str) -> Option<Turn> {

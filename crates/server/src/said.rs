@@ -1,8 +1,8 @@
 //! What writers are told, and what all of them need.
 //!
-//! A writer turns the events of an answer into the bytes of its dialect. It has no clock and makes no
-//! random numbers: ids and times come with the [`Head`]. [`Writer`] is how streams are written; a
-//! whole answer is a function of [`Answer`]s in each dialect.
+//! A writer turns the events of an answer into the bytes of its dialect. It has no clock and makes
+//! no random numbers: ids and times come with the [`Head`]. [`Writer`] is how streams are written;
+//! a whole answer is a function of [`Answer`]s in each dialect.
 
 use serde_json::Value;
 use text::{DropCause, Event, FinishReason, Reply};
@@ -135,8 +135,8 @@ impl Sent {
         self.begun.saturating_sub(1)
     }
 
-    /// Whether what was sent must not stand: calls that broke off although the answer was not cut by
-    /// its length.
+    /// Whether what was sent must not stand: calls that broke off although the answer was not cut
+    /// by its length.
     pub fn is_void(&self, finish: &FinishReason) -> bool {
         let cut = matches!(finish, FinishReason::Length | FinishReason::ContextFull);
         match self.void {

@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use engine::serve::ServeOptions;
@@ -45,8 +45,17 @@ pub fn serve(meant: Serve, terminal: &Terminal) -> Result<Exit> {
     let scheme = if meant.tls.is_some() { "https" } else { "http" };
     let options = ServeOptions { queue_max: meant.queue, ..ServeOptions::default() };
     let Serve { compute, sessions, state_bytes, drafts, disk, quiet, .. } = meant;
-    let open = {
-        let Computer { backend, memory_max, step_tokens } = compute::open(compute, &file)?;
+    // A device is opened in the thread that uses it; what it says when it cannot be is told here.
+    let refused: Arc<Mutex<Option<anyhow::Error>>> = Arc::default();
+    let tell = refused.clone();
+    let open = move || {
+        let Computer { backend, memory_max, step_tokens } = match compute::open(compute, &file) {
+            Ok(computer) => computer,
+            Err(error) => {
+                *tell.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                return Err(engine::Error::Stopped);
+            }
+        };
         let options = OpenOptions {
             context,
             sessions,
@@ -57,13 +66,11 @@ pub fn serve(meant: Serve, terminal: &Terminal) -> Result<Exit> {
             memory_max,
             ..OpenOptions::default()
         };
-        move || {
-            let mut engine = Engine::from_file(file, backend, options)?;
-            if let Some(disk) = disk {
-                engine.keep_on_disk(disk)?.iter().for_each(|remark| say(remark));
-            }
-            Ok(engine)
+        let mut engine = Engine::from_file(file, backend, options)?;
+        if let Some(disk) = disk {
+            engine.keep_on_disk(disk)?.iter().for_each(|remark| say(remark));
         }
+        Ok(engine)
     };
     let settings = Settings {
         trace: meant.trace.as_deref().map(trace).transpose()?,
@@ -85,16 +92,20 @@ pub fn serve(meant: Serve, terminal: &Terminal) -> Result<Exit> {
         replay_calls: meant.replay_calls,
     };
     interrupt::listen(terminal);
-    let started = |places: &[Listen]| {
-        for place in places {
-            match place {
-                Listen::Tcp(address) => say(&format!("listening on {scheme}://{address}")),
-                Listen::Unix(path) => say(&format!("listening on unix:{}", path.display())),
-            }
-        }
-    };
-    server::serve(settings, options, open, started, interrupt::requested)?;
+    let started = |places: &[Listen]| places.iter().for_each(|place| tell_place(place, scheme));
+    let served = server::serve(settings, options, open, started, interrupt::requested);
+    if let Some(error) = refused.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        return Err(error);
+    }
+    served?;
     Ok(Exit::Done)
+}
+
+fn tell_place(place: &Listen, scheme: &str) {
+    match place {
+        Listen::Tcp(address) => say(&format!("listening on {scheme}://{address}")),
+        Listen::Unix(path) => say(&format!("listening on unix:{}", path.display())),
+    }
 }
 
 /// A file that takes lines. What cannot be written is lost: answers go on.

@@ -48,7 +48,8 @@ pub struct Serve {
     #[arg(long, value_name = "N", default_value_t = 64, help_heading = "Network")]
     pub client_requests: usize,
 
-    /// Reserve room for N tokens in each conversation [default: 65536, or the model's own if smaller]
+    /// Reserve room for N tokens in each conversation [default: 65536, or the model's own if
+    /// smaller]
     #[arg(short, long, value_name = "N", help_heading = "Conversations")]
     pub ctx: Option<usize>,
 
@@ -122,7 +123,7 @@ const HELP: &str = r#"What is served:
   POST /v1/chat/completions  /v1/completions  /v1/responses  /v1/models          (OpenAI)
   POST /v1/messages  /v1/messages/count_tokens                                   (Anthropic)
   GET  /health  /metrics                                    state, and figures for Prometheus
-  Ctrl+C lets running answers end for ten seconds and saves conversations; a second one ends at once.
+  Ctrl+C gives running answers ten seconds and saves conversations; a second one ends at once.
 
 Who may ask: on 127.0.0.1 every program of this machine, and no page of a browser unless --cors
 names it. Elsewhere --api-key or --api-key-file is needed; without --tls-cert keys and conversations
@@ -167,5 +168,6 @@ Clients, each with any key unless you have set one:
 
 Examples:
   dwarfstar serve -m model.gguf --ctx 131072 --kv-dir conversations
-  dwarfstar serve -m model.gguf --listen 0.0.0.0:8000 --api-key-file keys --tls-cert c.pem --tls-key k.pem
+  dwarfstar serve -m model.gguf --listen 0.0.0.0:8000 --api-key-file keys \
+    --tls-cert cert.pem --tls-key key.pem
   dwarfstar serve -m model.gguf --listen unix:model.sock"#;

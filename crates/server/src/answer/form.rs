@@ -3,7 +3,8 @@
 //! Grammars are text in the Lark format that the engine compiles. The marker of a tag is a special
 //! token, which a grammar can only name by its id; a value of a string ends at the first `</` that
 //! this token follows. Names of tools and parameters are those on offer. The order of parameters is
-//! free where a tool is not strict, and that of the schema, with all that are required, where it is.
+//! free where a tool is not strict, and that of the schema, with all that are required, where it
+//! is.
 //!
 //! ```text
 //! \n\n<D tool_calls>\n

@@ -1,8 +1,8 @@
 //! What may come next in an answer, decided in the engine's thread.
 //!
 //! The guide hears the answer as the client does. While the model reasons or writes text it allows
-//! everything; where a form is demanded, it allows what the grammar does; in the structure of a tool
-//! call it asks for the most probable token, since sampled structure breaks and greedy payload
+//! everything; where a form is demanded, it allows what the grammar does; in the structure of a
+//! tool call it asks for the most probable token, since sampled structure breaks and greedy payload
 //! repeats itself. When the answer is over for the client (a stop text, the end of the calls), only
 //! the end of the turn is left, so that the state that is kept is that of the conversation.
 

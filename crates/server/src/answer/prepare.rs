@@ -1,7 +1,7 @@
 //! From what was asked to what the engine is asked.
 //!
-//! A prompt is rendered and made into tokens once per request, however many answers are wanted. What
-//! a prompt may not be (too long for the context) is told before the engine hears of it.
+//! A prompt is rendered and made into tokens once per request, however many answers are wanted.
+//! What a prompt may not be (too long for the context) is told before the engine hears of it.
 
 use std::sync::Arc;
 

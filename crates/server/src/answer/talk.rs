@@ -1,8 +1,8 @@
 //! Several answers to one prompt, heard together.
 //!
 //! The first answer reads the prompt; the others begin when it has begun, and go on from the state
-//! that it left. Dropping a [`Talk`] cancels what is under way: a client that goes away ends the work
-//! within one step.
+//! that it left. Dropping a [`Talk`] cancels what is under way: a client that goes away ends the
+//! work within one step.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,4 +1,7 @@
 //! From the body of a chat completion to what it asks for.
+//!
+//! Parts of a content are joined in one place for all roles, and the many ways of saying whether to
+//! reason are weighed in another. What this API has and we have not is refused by its name.
 
 use serde_json::Value;
 use text::{Assistant, Block, ToolCall, ToolResult, json};

@@ -1,4 +1,7 @@
 //! From what the model says to chat completions, whole and in chunks.
+//!
+//! Every chunk has the same id and time; a chunk is one choice with what is new in it. Usage comes
+//! in a chunk without choices, if the client has asked for it.
 
 use serde_json::{Map, Value, json};
 use text::Event;
@@ -69,7 +72,10 @@ pub fn usage_of(usage: &Usage) -> Value {
 }
 
 fn logprobs(probs: &[Prob]) -> Value {
-    let one = |bytes: &[u8], value: f32| json!({"token": spelled(bytes), "logprob": logprob(value), "bytes": bytes});
+    let one = |bytes: &[u8], value: f32| {
+        let (token, value) = (spelled(bytes), logprob(value));
+        json!({"token": token, "logprob": value, "bytes": bytes})
+    };
     let token = |prob: &Prob| {
         let mut token = one(&prob.bytes, prob.logprob);
         let top = prob.top.iter().map(|(bytes, value)| one(bytes, *value)).collect::<Vec<_>>();

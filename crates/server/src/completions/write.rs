@@ -1,4 +1,7 @@
 //! From what the model says to completions, whole and in chunks.
+//!
+//! There is nothing but text here: no reasoning and no calls. Chunks have the same shape as a whole
+//! completion.
 
 use serde_json::{Value, json};
 use text::Event;

@@ -2,8 +2,8 @@
 //!
 //! A server on loopback is in reach of every page that a browser on this machine shows. So there a
 //! request must name this machine as its host, or a page could point a name of its own here; and a
-//! request that says from which page it comes is refused unless that page is ours or was named. Keys
-//! are compared in constant time.
+//! request that says from which page it comes is refused unless that page is ours or was named.
+//! Keys are compared in constant time.
 
 use std::net::IpAddr;
 use std::sync::Arc;

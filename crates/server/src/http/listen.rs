@@ -1,8 +1,8 @@
 //! Sockets: TCP, with TLS if there is a certificate, and sockets in the file system.
 //!
 //! Every connection is a task that ends when the client goes, when it says nothing for too long, or
-//! when the server ends. The head of a request is bounded in bytes and in time before anything of it
-//! is looked at.
+//! when the server ends. The head of a request is bounded in bytes and in time before anything of
+//! it is looked at.
 
 use std::fs;
 use std::io;

@@ -16,8 +16,9 @@ use engine::Engine;
 use engine::serve::{ServeOptions, Service};
 use tokio::sync::watch;
 
-use crate::answer::prepare::Model;
+use crate::answer::prepare::{Choosing, Model};
 use crate::app::App;
+use crate::prompt::Form;
 use crate::settings::{Error, Listen, Settings};
 use listen::Listener;
 pub use listen::Peer;
@@ -28,8 +29,8 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Threads for sockets and texts; the device has its own.
 const THREADS: usize = 4;
 
-/// Serves until `stop` says so: opens the sockets, tells `started` where, loads the model that `open`
-/// opens, answers, and ends in good order, with what conversations hold saved.
+/// Serves until `stop` says so: opens the sockets, tells `started` where, loads the model that
+/// `open` opens, answers, and ends in good order, with what conversations hold saved.
 ///
 /// # Errors
 /// A place to listen that cannot be had, a model that cannot be opened.
@@ -66,22 +67,7 @@ pub fn serve(
     let (loaded, hear) = sync_channel(1);
     let load = {
         let app = app.clone();
-        move || {
-            let remembered = app.clone();
-            let open = move || {
-                let engine = open()?;
-                let notes = engine.kept_notes();
-                let mut replay = remembered.replay.lock().unwrap_or_else(PoisonError::into_inner);
-                notes.iter().for_each(|notes| replay.read(notes));
-                drop(replay);
-                Ok(engine)
-            };
-            let service = Service::start(open, options)?;
-            let model = Model::new(service.handle(), form, choosing)?;
-            // Nobody else sets it.
-            let _ = app.model.set(Arc::new(model));
-            Ok::<Service, Error>(service)
-        }
+        move || load(&app, open, options, (form, choosing))
     };
     let thread = std::thread::Builder::new().name("load".to_owned());
     let work = move || drop(loaded.send(load()));
@@ -104,4 +90,27 @@ pub fn serve(
     drop(service.or_else(|| hear.try_recv().ok()?.ok()));
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(())
+}
+
+/// Opens the model: what was kept with its conversations is known when the first request comes.
+fn load(
+    app: &Arc<App>,
+    open: impl FnOnce() -> Result<Engine, engine::Error> + Send + 'static,
+    options: ServeOptions,
+    (form, choosing): (Form, Choosing),
+) -> Result<Service, Error> {
+    let remembered = app.clone();
+    let open = move || {
+        let engine = open()?;
+        let notes = engine.kept_notes();
+        let mut replay = remembered.replay.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.iter().for_each(|notes| replay.read(notes));
+        drop(replay);
+        Ok(engine)
+    };
+    let service = Service::start(open, options)?;
+    let model = Model::new(service.handle(), form, choosing)?;
+    // Nobody else sets it.
+    let _ = app.model.set(Arc::new(model));
+    Ok(service)
 }

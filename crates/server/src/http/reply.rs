@@ -1,8 +1,9 @@
 //! The way of one request: body, job, talk, answer.
 //!
-//! What takes time besides the model (parsing megabytes, cutting them into tokens) is done on threads
-//! that may wait. A streamed answer is written by a task of its own, which the client ends by going
-//! away; a whole answer ends with its connection in the same way, since dropping a talk cancels it.
+//! What takes time besides the model (parsing megabytes, cutting them into tokens) is done on
+//! threads that may wait. A streamed answer is written by a task of its own, which the client ends
+//! by going away; a whole answer ends with its connection in the same way, since dropping a talk
+//! cancels it.
 
 use std::convert::Infallible;
 use std::pin::Pin;

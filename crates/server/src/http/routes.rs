@@ -1,4 +1,7 @@
-//! What is at which path. Every path of the APIs is there with and without `/v1`.
+//! What is at which path.
+//!
+//! Every path of the APIs is there with and without `/v1`. Answers are begun in `reply.rs`; here
+//! are only those that need no model: lists, states, figures, the page.
 
 use std::sync::Arc;
 

@@ -1,4 +1,7 @@
 //! From the body of a messages request to what it asks for.
+//!
+//! System material may stand in a member of its own and between the messages; both follow the rules
+//! of `dialogue.rs`. Tools that are loaded later come with the result that refers to them.
 
 use serde_json::Value;
 use text::{Assistant, Block, Part, ToolCall, ToolResult, json};

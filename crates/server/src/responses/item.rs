@@ -1,7 +1,7 @@
 //! The items that a response consists of, as JSON.
 //!
-//! Calls come back in the kind in which the tool was offered: a function, one of a namespace, a tool
-//! that takes text, or the client's own search.
+//! Calls come back in the kind in which the tool was offered: a function, one of a namespace, a
+//! tool that takes text, or the client's own search.
 
 use serde_json::{Value, json};
 use text::json;
@@ -50,7 +50,10 @@ pub fn text_part(text: &str, probs: &[Prob]) -> Value {
 
 /// Log-probabilities of tokens.
 pub fn logprobs(probs: &[Prob]) -> Value {
-    let one = |bytes: &[u8], value: f32| json!({"token": spelled(bytes), "logprob": logprob(value), "bytes": bytes});
+    let one = |bytes: &[u8], value: f32| {
+        let (token, value) = (spelled(bytes), logprob(value));
+        json!({"token": token, "logprob": value, "bytes": bytes})
+    };
     let token = |prob: &Prob| {
         let mut token = one(&prob.bytes, prob.logprob);
         let top = prob.top.iter().map(|(bytes, value)| one(bytes, *value)).collect::<Vec<_>>();

@@ -1,8 +1,8 @@
 //! The history of a response: input items to a conversation.
 //!
 //! Consecutive items of the assistant (reasoning, text, calls) are one turn. Reasoning that nothing
-//! of the assistant follows is a turn of its own. Items of kinds that nobody here knows are refused,
-//! since a history must not be lost silently.
+//! of the assistant follows is a turn of its own. Items of kinds that nobody here knows are
+//! refused, since a history must not be lost silently.
 
 use serde_json::Value;
 use text::{Assistant, Block, Part, ToolCall, ToolResult, json};

@@ -1,4 +1,7 @@
 //! From the body of a response to what it asks for.
+//!
+//! Nothing is stored here, so a request has to bring its whole history; the items of that history
+//! are read in `items.rs`. What an answer says again of the request is kept as it was sent.
 
 use serde_json::{Map, Value};
 use text::ToolSpec;

@@ -142,7 +142,8 @@ fn the_wire_survives_damage() {
             _ => body.len(),
         };
         let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+             content-length: {length}\r\n\r\n"
         );
         let mut bytes = head.into_bytes();
         if dice.roll(10) == 0 {

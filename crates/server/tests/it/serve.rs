@@ -212,7 +212,8 @@ fn calls_can_be_demanded_and_are_replayed() {
     assert!(server.log.lock().unwrap().join("\n").contains("replayed=1"));
 
     // An unknown tool cannot be demanded.
-    let other = json!({"tools": [tool(false)], "tool_choice": {"type": "function", "function": {"name": "x"}}});
+    let other = json!({"type": "function", "function": {"name": "x"}});
+    let other = json!({"tools": [tool(false)], "tool_choice": other});
     assert_eq!(server.post("/v1/chat/completions", &with(ask("Hi"), other)).status, 400);
     let any = json!({"tools": [{"name": "look", "input_schema": {"type": "object"}}],
         "tool_choice": {"type": "any"}, "thinking": {"type": "disabled"}, "max_tokens": 400});
@@ -227,7 +228,8 @@ fn calls_can_be_demanded_and_are_replayed() {
 #[test]
 fn answers_have_the_form_that_is_demanded() {
     let server = start(settings());
-    let schema = json!({"type": "object", "required": ["city", "warm"], "additionalProperties": false,
+    let schema = json!({"type": "object", "additionalProperties": false,
+        "required": ["city", "warm"],
         "properties": {"city": {"enum": ["Oslo", "Rome"]}, "warm": {"type": "boolean"}}});
     let format = json!({"type": "json_schema", "json_schema": {"name": "w", "schema": schema}});
     let body = json!({"response_format": format, "think": false, "max_tokens": 100});
@@ -243,7 +245,8 @@ fn answers_have_the_form_that_is_demanded() {
         "text": {"format": {"type": "json_schema", "name": "w", "schema": schema}}});
     let got = server.ok("/v1/responses", &body);
     serde_json::from_str::<Value>(text(&got, "/output/0/content/0/text")).expect("JSON");
-    let bad = json!({"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "dream"}}}});
+    let bad = json!({"type": "json_schema", "json_schema": {"schema": {"type": "dream"}}});
+    let bad = json!({ "response_format": bad });
     assert_eq!(server.post("/v1/chat/completions", &with(ask("Hi"), bad)).status, 400);
 }
 

@@ -70,11 +70,11 @@ pub fn start_with(mut settings: Settings, options: OpenOptions, disk: Option<&Pa
     let disk = disk.map(|dir| DiskOptions {
         dir: dir.to_owned(),
         bytes_max: 1 << 30,
-        policy: kvstore::Policy { min: 16, turn: 1, ..kvstore::Policy::default() },
+        policy: engine::Policy { min: 16, turn: 1, ..engine::Policy::default() },
     });
     let open = move || {
-        let threads = backend::Threads { count: 1, processors: Vec::new() };
-        let mut engine = Engine::open(&nano(), backend::open_cpu(&threads, 1 << 30), options)?;
+        let threads = engine::Threads { count: 1, processors: Vec::new() };
+        let mut engine = Engine::open(&nano(), engine::open_cpu(&threads, 1 << 30), options)?;
         if let Some(disk) = disk {
             engine.keep_on_disk(disk)?;
         }
@@ -155,7 +155,8 @@ impl Running {
     pub fn request(&self, method: &str, path: &str, headers: &str, body: &str) -> Got {
         self.raw(
             format!(
-                "{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n{body}",
+                "{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n{headers}\
+                 content-length: {}\r\n\r\n{body}",
                 self.address,
                 body.len()
             )

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use crate::support::{Running, options, settings, start, start_with};
 
-const SYSTEM: &str = "You are a helpful assistant. Answer in one short sentence, please, and be kind \
-    to whoever asks, since everybody is new to something at some time.";
+const SYSTEM: &str = "You are a helpful assistant. Answer in one short sentence, please, and be \
+    kind to whoever asks, since everybody is new to something at some time.";
 
 /// Tokens of the prompt, those that were cached, and those of the answer.
 type Seen = (u64, u64, u64);
@@ -70,6 +70,13 @@ fn check(name: &str, first: Seen, second: Seen) {
     assert!(second.1 >= first.0 + first.2 - 1, "{name}: {first:?}, then {second:?}");
 }
 
+/// A text that Nano goes on from in words.
+const PLAIN: &str = "The file is read line by line. Each line is a name and a value, and a line \
+    that begins with a number sign is a comment. The name is taken from the beginning of the line \
+    up to the first equals sign, and the value is the rest of the line. White space around both of \
+    them is removed. If a name occurs twice, the last value is used. An error is raised if a line \
+    has no equals sign. The function returns a dictionary of all names and values found in";
+
 const ASK: [&str; 2] = ["Hello, who are you?", "And what can you do for me today?"];
 
 #[test]
@@ -99,7 +106,7 @@ fn conversations_go_on_after_a_restart() {
         chat(&server, &mut chats, ASK[0]),
         messages(&server, &mut history, ASK[0]),
         responses(&server, &mut items, ASK[0]),
-        completions(&server, &mut text, &SYSTEM.repeat(5)),
+        completions(&server, &mut text, PLAIN),
     ];
     drop(server);
     let server = begin();

@@ -123,7 +123,8 @@ fn responses_request() -> responses::Responses {
         "include": ["reasoning.encrypted_content"],
         "tools": [
             {"type": "function", "name": "ls"},
-            {"type": "namespace", "name": "agents", "tools": [{"type": "function", "name": "stop"}]},
+            {"type": "namespace", "name": "agents",
+                "tools": [{"type": "function", "name": "stop"}]},
             {"type": "custom", "name": "patch"},
         ],
     });
