@@ -17,7 +17,10 @@ import openai
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug" / "dwarfstar"
 MODEL = "deepseek-v4-flash"
-QUESTION = [{"role": "user", "content": "Hello, who are you?"}]
+# Long enough to be worth looking up when it is asked again.
+QUESTION = [{"role": "user", "content": "Hello, who are you? Please tell me in one or two short "
+             "sentences what you are, who has made you, and what you can do for me today, if you can "
+             "do anything at all without a network."}]
 PARAMETERS = {
     "type": "object",
     "properties": {"path": {"type": "string"}, "lines": {"type": "integer"}},
