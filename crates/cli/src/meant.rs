@@ -4,6 +4,7 @@
 //! with exit code 2. After this room nobody looks at flags again. It does not open models.
 
 pub mod kv;
+pub mod serve;
 
 use std::path::PathBuf;
 
@@ -227,7 +228,7 @@ pub fn run(typed: typed::Run) -> Result<Run> {
         model,
         ask,
         sampling,
-        seed: typed.sampling.seed.unwrap_or_else(random_seed),
+        seed: typed.seed.unwrap_or_else(random_seed),
         tokens_max,
         context,
         rows: rows(Rows::Packed, typed.no_activation_rounding),

@@ -4,6 +4,7 @@
 //! Whether the values make sense is decided in `meant.rs`, which is all that reads these types.
 
 pub mod kv;
+pub mod serve;
 
 use std::path::PathBuf;
 
@@ -21,6 +22,7 @@ pub struct Typed {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Run(Run),
+    Serve(serve::Serve),
     Inspect(Inspect),
     Tokenize(Tokenize),
     Logits(Logits),
@@ -33,6 +35,7 @@ pub enum Command {
 const TOP_HELP: &str = "\
 Examples:
   dwarfstar run -m model.gguf -p \"Why is the sky dark at night?\"
+  dwarfstar serve -m model.gguf
   dwarfstar inspect model.gguf
   dwarfstar quantize --hf checkpoint/ --recipe f16 --out model.gguf
 
@@ -76,6 +79,10 @@ pub struct Run {
 
     #[command(flatten)]
     pub sampling: Sampling,
+
+    /// Repeat the choices of an earlier run [default: random, and printed at the end]
+    #[arg(long, value_name = "N", help_heading = "Sampling")]
+    pub seed: Option<u64>,
 
     #[command(flatten)]
     pub compute: Compute,
@@ -212,10 +219,6 @@ pub struct Sampling {
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     #[arg(default_value_t = engine::Sampling::default().min_p)]
     pub min_p: f32,
-
-    /// Repeat the choices of an earlier run [default: random, and printed at the end]
-    #[arg(long, value_name = "N")]
-    pub seed: Option<u64>,
 }
 
 /// Show what a GGUF file holds, what it needs, and what it lacks.

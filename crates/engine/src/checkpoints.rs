@@ -64,6 +64,15 @@ impl Engine {
         Ok(remarks)
     }
 
+    /// The notes of all checkpoints of this model, the last used first. Those that cannot be read
+    /// are left out, as they would be when somebody goes on from them.
+    pub fn kept_notes(&self) -> Vec<Vec<u8>> {
+        let Some(kept) = &self.checkpoints else { return Vec::new() };
+        let store = kept.writer.store();
+        let noted = store.list().into_iter().filter(|info| info.notes_bytes > 0);
+        noted.filter_map(|info| store.notes(info.id).ok()).collect()
+    }
+
     /// The places in a prompt of `prompt` tokens, of which `held` are there, at which to save.
     /// `boundary` is where what conversations share ends.
     pub(crate) fn stops(

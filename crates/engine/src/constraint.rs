@@ -21,6 +21,18 @@ pub trait Constraint: Send + Debug {
     /// # Errors
     /// Why it could not come here.
     fn accept(&mut self, token: TokenId) -> Result<(), String>;
+
+    /// Whether the most probable of the allowed tokens is to be taken, whatever the sampler would
+    /// choose: where tokens are form, not content.
+    fn is_greedy(&self) -> bool {
+        false
+    }
+
+    /// When the answer is over: the notes that belong to the conversation from then on, if they are
+    /// others than those of the request.
+    fn notes(&mut self) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 /// A set of tokens of a vocabulary.
@@ -39,6 +51,11 @@ impl TokenSet {
     /// Removes everything.
     pub fn clear(&mut self) {
         self.words.fill(0);
+    }
+
+    /// Adds everything.
+    pub fn fill(&mut self) {
+        self.copy_from(&vec![u32::MAX; self.words.len()]);
     }
 
     /// Adds a token. Ids outside the vocabulary are ignored.
@@ -88,5 +105,7 @@ mod tests {
         set.copy_from(&[0, u32::MAX, u32::MAX]);
         let held: Vec<u32> = (0..100).filter(|id| set.contains(TokenId(*id))).collect();
         assert_eq!(held, (32..70).collect::<Vec<_>>());
+        set.fill();
+        assert_eq!((0..100).filter(|id| set.contains(TokenId(*id))).count(), 70);
     }
 }

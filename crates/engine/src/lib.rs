@@ -27,6 +27,8 @@ mod tree;
 mod vocabulary;
 
 pub use adjust::Adjustments;
+// What an engine is opened with, of the crates below.
+pub use backend::{Threads, open_cpu};
 pub use checkpoints::DiskOptions;
 pub use constraint::{Constraint, TokenSet};
 pub use engine::{Engine, OpenOptions};
@@ -34,6 +36,7 @@ pub use error::Error;
 pub use generate::{Event, Finish, Generation, Summary};
 pub use grammar::{Grammar, Grammars};
 pub use keep::{Held, Remember};
+pub use kvstore::Policy;
 pub use resume::{Plan, Resume};
 pub use sampler::{Logprobs, Sampler, Sampling};
 pub use saving::{Notice, STEP_PAGES, SaveStats};

@@ -113,6 +113,14 @@ impl Sampler {
         self.pick_from(logits, None)
     }
 
+    /// The most probable of the tokens of `allowed`, which has some; it is then part of the answer.
+    pub fn pick_greedily(&mut self, logits: &[f32], allowed: &TokenSet) -> TokenId {
+        let temperature = std::mem::replace(&mut self.sampling.temperature, 0.0);
+        let token = self.pick_from(logits, Some(allowed));
+        self.sampling.temperature = temperature;
+        token
+    }
+
     /// [`Sampler::pick`] among the tokens of `allowed`, which has some.
     pub fn pick_from(&mut self, logits: &[f32], allowed: Option<&TokenSet>) -> TokenId {
         let token = if self.adjuster.is_idle() && allowed.is_none() {

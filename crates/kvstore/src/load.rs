@@ -84,6 +84,20 @@ impl Store {
         reading.blocks(placed, |_, block| bytes.extend_from_slice(block))?;
         Ok(bytes)
     }
+
+    /// The notes of a checkpoint, and nothing else of it. No use is counted.
+    ///
+    /// # Errors
+    /// As [`Store::load`].
+    pub fn notes(&self, id: Id) -> Result<Vec<u8>, Error> {
+        let reading = Reading::begin(&self.0, id)?;
+        let mut bytes = Vec::with_capacity(reading.manifest.notes_bytes);
+        // They are the last stream.
+        let blocks = reading.manifest.notes_bytes.div_ceil(STREAM_BLOCK);
+        let placed = &reading.placed[reading.placed.len() - blocks..];
+        reading.blocks(placed, |_, block| bytes.extend_from_slice(block))?;
+        Ok(bytes)
+    }
 }
 
 /// Takes the streams apart again.

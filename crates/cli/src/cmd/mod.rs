@@ -12,5 +12,6 @@ pub mod logits;
 pub mod prompt;
 pub mod quantize;
 pub mod run;
+pub mod serve;
 pub mod synth;
 pub mod tokenize;

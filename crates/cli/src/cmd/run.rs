@@ -30,8 +30,8 @@ use reply::{Outcome, Reply};
 const CONTEXT_TOKENS: usize = 32 << 10;
 
 /// Said where no model is named, with the command that fetches the real one.
-const NANO_ANSWERS: &str = "no -m FILE, so Nano answers: the small model inside the program, for a \
-    first look. The real one (81 GB): hf download antirez/deepseek-v4-gguf \
+pub const NANO_ANSWERS: &str = "no -m FILE, so Nano answers: the small model inside the program, \
+    for a first look. The real one (81 GB): hf download antirez/deepseek-v4-gguf \
     DeepSeek-V4-Flash-IQ2XXS-w2Q2K-AProjQ8-SExpQ8-OutQ8-chat-v2.gguf --local-dir .";
 
 /// Answers a prompt.

@@ -19,6 +19,11 @@ fn of_run() {
 }
 
 #[test]
+fn of_serve() {
+    insta::assert_snapshot!(help("serve"));
+}
+
+#[test]
 fn of_inspect() {
     insta::assert_snapshot!(help("inspect"));
 }
@@ -55,7 +60,9 @@ fn of_synth() {
 
 #[test]
 fn no_help_is_wider_than_a_page() {
-    for command in ["run", "inspect", "tokenize", "logits", "quantize", "bench", "kv", "synth"] {
+    let commands =
+        ["run", "serve", "inspect", "tokenize", "logits", "quantize", "bench", "kv", "synth"];
+    for command in commands {
         for line in help(command).lines() {
             assert!(line.chars().count() <= 105, "{command}: {line}");
         }

@@ -256,7 +256,10 @@ impl Task {
         if self.allowed.is_empty() {
             return Err(failed("no token is allowed here".to_owned()));
         }
-        let token = sampler.pick_from(row, Some(&self.allowed));
+        let token = match constraint.is_greedy() {
+            true => sampler.pick_greedily(row, &self.allowed),
+            false => sampler.pick_from(row, Some(&self.allowed)),
+        };
         constraint.accept(token).map_err(failed)?;
         Ok(token)
     }
@@ -285,6 +288,9 @@ impl Task {
             prefill: answering - self.began,
             decode: answering.elapsed(),
         };
+        if let Some(notes) = self.request.constraint.as_mut().and_then(|c| c.notes()) {
+            self.session.notes = notes;
+        }
         self.outbox.push(Event::Finished(usage));
         (self.session, Leaving { outbox: self.outbox, _place: self.place })
     }

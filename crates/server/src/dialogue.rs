@@ -1,0 +1,211 @@
+//! From the messages that agents send to the conversation that the model was trained on.
+//!
+//! The rules are such that a prompt keeps its trained shape, and that the next request of the same
+//! conversation begins with the same bytes, since only then the state of the last one can be gone
+//! on from:
+//!
+//! - leading system and developer material becomes one system message, with the tools after it;
+//! - later system material stays in its place, as text of the user's turn there;
+//! - texts of one message are joined by blank lines, so that a client may send a string or parts;
+//! - reasoning is kept where the history has calls, whether or not tools are on offer now;
+//! - a last message of the assistant is the beginning of the answer;
+//! - empty messages are left out.
+//!
+//! Readers feed a [`Builder`] in order.
+
+use std::collections::HashSet;
+
+use text::{Assistant, Block, Conversation, Instructions, Message, Part, ToolResult, User};
+
+use crate::ask::{Choice, Format};
+use crate::offers::Offers;
+use crate::refusal::{Reason, Refusal};
+
+/// Messages of one request.
+pub const MESSAGES_MAX: usize = 100_000;
+
+/// A conversation, ready to be rendered.
+#[derive(Clone, Debug)]
+pub struct Dialogue {
+    /// The messages, with tools and format where the model expects them.
+    pub conversation: Conversation,
+    /// The tools that may be called.
+    pub offers: Offers,
+    /// Whether the reasoning of earlier turns stays.
+    pub keeps_reasoning: bool,
+    /// Ids of results whose calls are not in the request.
+    pub orphans: Vec<String>,
+}
+
+/// Takes messages in order.
+#[derive(Debug, Default)]
+pub struct Builder {
+    leading: Vec<String>,
+    messages: Vec<Message>,
+    call_ids: HashSet<String>,
+    orphans: Vec<String>,
+    /// There were calls or results.
+    worked: bool,
+}
+
+impl Builder {
+    /// System or developer material.
+    pub fn system(&mut self, text: String) {
+        if text.is_empty() {
+            return;
+        }
+        match self.messages.is_empty() {
+            true => self.leading.push(text),
+            false => self.messages.push(Message::user(text)),
+        }
+    }
+
+    /// A message of the user.
+    pub fn user(&mut self, blocks: Vec<Block>) {
+        for block in &blocks {
+            if let Block::ToolResult(result) = block {
+                self.note_result(&result.call_id);
+            }
+        }
+        let empty = |block: &Block| matches!(block, Block::Text(text) if text.is_empty());
+        let blocks: Vec<Block> = blocks.into_iter().filter(|block| !empty(block)).collect();
+        if !blocks.is_empty() {
+            self.messages.push(Message::User(User { blocks, task: None }));
+        }
+    }
+
+    /// What a tool gave back.
+    pub fn result(&mut self, result: ToolResult) {
+        self.note_result(&result.call_id);
+        self.messages.push(Message::Tool(result));
+    }
+
+    fn note_result(&mut self, id: &str) {
+        self.worked = true;
+        if !self.call_ids.contains(id) {
+            self.orphans.push(id.to_owned());
+        }
+    }
+
+    /// A turn of the assistant.
+    pub fn assistant(&mut self, turn: Assistant) {
+        let said = !turn.text.is_empty() || !turn.calls.is_empty();
+        if !said && turn.reasoning.as_deref().is_none_or(str::is_empty) {
+            return;
+        }
+        self.worked |= !turn.calls.is_empty();
+        self.call_ids.extend(turn.calls.iter().map(|call| call.id.clone()));
+        self.messages.push(Message::Assistant(turn));
+    }
+
+    /// More of the assistant's turn, if the last message is one; else a turn of its own.
+    pub fn more_of_assistant(&mut self, turn: Assistant) {
+        let Some(Message::Assistant(last)) = self.messages.last_mut() else {
+            return self.assistant(turn);
+        };
+        self.worked |= !turn.calls.is_empty();
+        self.call_ids.extend(turn.calls.iter().map(|call| call.id.clone()));
+        last.text = join([std::mem::take(&mut last.text), turn.text]);
+        last.calls.extend(turn.calls);
+        let reasoning = [last.reasoning.take(), turn.reasoning].into_iter().flatten();
+        last.reasoning = Some(join(reasoning)).filter(|text| !text.is_empty());
+    }
+
+    /// The conversation. `field` is what the client calls its messages.
+    ///
+    /// # Errors
+    /// Nobody has said anything, the last turn of the user has something that is no text, or the
+    /// beginning of an answer has calls.
+    pub fn finish(
+        mut self,
+        offers: Offers,
+        choice: &Choice,
+        format: &Format,
+        field: &str,
+    ) -> Result<Dialogue, Refusal> {
+        self.check_last_turn(field)?;
+        match self.messages.last_mut() {
+            None => return Err(Refusal::of(field, "there is no message to answer")),
+            Some(Message::Assistant(turn)) if !turn.calls.is_empty() => {
+                let message = "the last message calls tools, expected their results after it";
+                return Err(Refusal::of(field, message));
+            }
+            Some(Message::Assistant(turn)) => turn.unfinished = true,
+            Some(_) => {}
+        }
+        let offers = if *choice == Choice::Never { Offers::default() } else { offers };
+        check_choice(choice, &offers)?;
+        let tools = offers.block();
+        let keeps_reasoning = self.worked || !tools.is_empty();
+        let response_format = format.schema().cloned();
+        if !self.leading.is_empty() || !tools.is_empty() || response_format.is_some() {
+            let text = join(self.leading);
+            let system = Instructions { text, tools, response_format };
+            self.messages.insert(0, Message::System(system));
+        }
+        let conversation = Conversation { messages: self.messages };
+        Ok(Dialogue { conversation, offers, keeps_reasoning, orphans: self.orphans })
+    }
+
+    /// What the model cannot see is refused in the turn it is to answer, and only named before.
+    fn check_last_turn(&self, field: &str) -> Result<(), Refusal> {
+        let recent = self.messages.iter().rev();
+        let recent = recent.take_while(|message| !matches!(message, Message::Assistant(_)));
+        for message in recent {
+            let Message::User(User { blocks, .. }) = message else { continue };
+            for block in blocks {
+                if let Block::Other(kind) = block {
+                    let message = format!("the model reads text only, and there is: {kind}");
+                    return Err(Refusal::of(field, message));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_choice(choice: &Choice, offers: &Offers) -> Result<(), Refusal> {
+    match choice {
+        Choice::Required if offers.is_empty() => {
+            Err(Refusal::of("tool_choice", "a call is required, and there are no tools"))
+        }
+        Choice::Named(name) if offers.spec(name).is_none() => {
+            Err(Refusal::of("tool_choice", format!("there is no tool named {name:?}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Texts with blank lines between them; empty ones count for nothing.
+pub fn join(texts: impl IntoIterator<Item = String>) -> String {
+    let texts: Vec<String> = texts.into_iter().filter(|text| !text.is_empty()).collect();
+    texts.join("\n\n")
+}
+
+/// A part of a tool's result: text, or the name of what it is.
+pub fn part(text: Option<&str>, kind: &str) -> Part {
+    text.map_or_else(|| Part::Other(kind.to_owned()), |text| Part::Text(text.to_owned()))
+}
+
+/// Refuses results whose calls nobody knows.
+///
+/// # Errors
+/// The first of them that `known` does not know either.
+pub fn check_orphans(
+    dialogue: &Dialogue,
+    known: impl Fn(&str) -> bool,
+    field: &str,
+) -> Result<(), Refusal> {
+    match dialogue.orphans.iter().find(|id| !known(id)) {
+        None => Ok(()),
+        Some(id) => {
+            let id: String = id.chars().take(80).collect();
+            let message = format!(
+                "{field}: there is a result for the call {id:?}, and no such call before it: send \
+                 the whole history"
+            );
+            let field = Some(field.to_owned());
+            Err(Refusal { reason: Reason::Invalid, message, field })
+        }
+    }
+}

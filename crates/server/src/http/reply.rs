@@ -1,0 +1,336 @@
+//! The way of one request: body, job, talk, answer.
+//!
+//! What takes time besides the model (parsing megabytes, cutting them into tokens) is done on
+//! threads that may wait. A streamed answer is written by a task of its own, which the client ends
+//! by going away; a whole answer ends with its connection in the same way, since dropping a talk
+//! cancels it.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use http_body::Frame;
+use serde_json::Value;
+use text::Reply;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::time::{interval_at, timeout};
+
+use super::listen::Peer;
+use crate::answer::talk::{Said, Talk};
+use crate::app::{App, Place, random};
+use crate::ask::What;
+use crate::body::BODY_BYTES_MAX;
+use crate::dialect::{Dialect, Job};
+use crate::log::Line;
+use crate::messages;
+use crate::refusal::{Reason, Refusal};
+use crate::said::{Answer, CallIds, Prob};
+
+/// Pieces of a stream that may wait for the client.
+const PIECES: usize = 16;
+
+/// Answers a request.
+pub async fn reply(app: Arc<App>, dialect: Dialect, peer: Peer, request: Request) -> Response {
+    let id = format!("req_{:032x}", random());
+    let mut line = Line::new(&id, request.uri().path(), peer);
+    let result = begin(&app, dialect, peer, request, &mut line).await;
+    let mut response = match result {
+        Err(refusal) => refused(&app, dialect, &refusal, &id, line),
+        Ok(begun) if begun.job.ask.stream => stream(app, dialect, begun, line),
+        Ok(begun) => match whole(&app, begun, &mut line).await {
+            Ok(value) => {
+                app.metrics.request(dialect, 200);
+                line.end(&app, 200, "");
+                json_response(&value)
+            }
+            Err(refusal) => refused(&app, dialect, &refusal, &id, line),
+        },
+    };
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert("x-request-id", id.clone());
+        response.headers_mut().insert("request-id", id);
+    }
+    response
+}
+
+fn refused(app: &App, dialect: Dialect, refusal: &Refusal, id: &str, line: Line) -> Response {
+    app.metrics.request(dialect, refusal.status());
+    line.end(app, refusal.status(), &refusal.message);
+    refusal_response(&dialect.refusal(refusal, id), refusal)
+}
+
+/// A request whose answers are under way.
+struct Begun {
+    job: Job,
+    talk: Talk,
+    answers: Vec<Answer>,
+    ids: Vec<CallIds>,
+    place: Place,
+}
+
+async fn begin(
+    app: &Arc<App>,
+    dialect: Dialect,
+    peer: Peer,
+    request: Request,
+    line: &mut Line,
+) -> Result<Begun, Refusal> {
+    let model = app.model()?;
+    let place = app.enter(peer.addresses.map(|(theirs, _)| theirs.ip()))?;
+    let body = read_body(app, request).await?;
+    line.body_bytes = body.len();
+    let (head, seed) = (app.head(), random() as u64 ^ (random() >> 64) as u64);
+    let nonce = head.nonce;
+    let (shared, known) = (app.clone(), model.clone());
+    let work = move || {
+        if let Some(trace) = &shared.settings.trace {
+            trace.say(&format!("<- {}", String::from_utf8_lossy(&body)));
+        }
+        let mut job = dialect.read(&body, head, shared.settings.read)?;
+        let mut restored = Vec::new();
+        if let What::Dialogue(dialogue) = &mut job.ask.what {
+            let replay = shared.replay.lock().unwrap_or_else(PoisonError::into_inner);
+            dialect.check(dialogue, |id| replay.knows(id))?;
+            restored = replay.restore(dialogue);
+        }
+        let id = |answer| CallIds::new(dialect.call_prefix(), nonce, answer);
+        let ids: Vec<CallIds> = (0..job.ask.answers).map(id).collect();
+        let replayed = restored.len();
+        let prepared = known.prepare(&job.ask, seed, ids.clone(), restored)?;
+        Ok::<_, Refusal>((job, prepared, ids, replayed))
+    };
+    let (job, prepared, ids, replayed) = blocking(work).await?;
+    line.of(&job.ask, replayed);
+    let answers = job.ask.answers;
+    let talk = Talk::begin(model, prepared, answers)?;
+    let probs = job.ask.logprobs.map(|_| Vec::new());
+    let answer = || Answer { reply: Reply::default(), probs: probs.clone() };
+    Ok(Begun { job, talk, answers: (0..answers).map(|_| answer()).collect(), ids, place })
+}
+
+/// Work that takes more than a moment, elsewhere.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    let broke = |_| Err(Refusal::new(Reason::Failed, "the request could not be worked on"));
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(broke)
+}
+
+async fn read_body(app: &App, request: Request) -> Result<Bytes, Refusal> {
+    let encoding = request.headers().get(header::CONTENT_ENCODING);
+    if encoding.is_some_and(|encoding| encoding != "identity") {
+        let message = "compressed bodies are not read: send it as it is";
+        return Err(Refusal::new(Reason::Encoding, message));
+    }
+    let length = request.headers().get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let large = || {
+        let message = format!("a body of more than {BODY_BYTES_MAX} bytes");
+        Refusal::new(Reason::TooLarge, message)
+    };
+    if length.is_some_and(|length| length > BODY_BYTES_MAX as u64) {
+        return Err(large());
+    }
+    let body = axum::body::to_bytes(request.into_body(), BODY_BYTES_MAX + 1);
+    match timeout(app.settings.limits.body, body).await {
+        Err(_) => Err(Refusal::new(Reason::Timeout, "the body did not arrive in time")),
+        Ok(Ok(bytes)) if bytes.len() <= BODY_BYTES_MAX => Ok(bytes),
+        Ok(Ok(_)) => Err(large()),
+        Ok(Err(error)) if format!("{error:?}").contains("LengthLimit") => Err(large()),
+        Ok(Err(error)) => Err(Refusal::new(Reason::Invalid, format!("the body: {error}"))),
+    }
+}
+
+impl Begun {
+    /// Takes note of something that was said.
+    fn note(&mut self, answer: usize, event: &text::Event, probs: &[Prob]) {
+        let noted = &mut self.answers[answer];
+        noted.reply.add(event.clone());
+        noted.probs.iter_mut().for_each(|all| all.extend_from_slice(probs));
+    }
+
+    /// All answers are over: what was sampled is remembered before anybody can ask again.
+    fn remember(&self, app: &App) {
+        let mut replay = app.replay.lock().unwrap_or_else(PoisonError::into_inner);
+        for (answer, ids) in self.answers.iter().zip(&self.ids) {
+            replay.remember(&answer.reply, |index| ids.call(index));
+        }
+    }
+
+    fn close(&self, app: &App, line: &mut Line) {
+        self.remember(app);
+        app.metrics.course(&self.talk.course);
+        line.course(&self.talk.course, &self.answers);
+    }
+}
+
+/// An answer in one piece.
+async fn whole(app: &App, mut begun: Begun, line: &mut Line) -> Result<Value, Refusal> {
+    loop {
+        for said in begun.talk.next().await {
+            match said {
+                Said::Seen(_) => {}
+                Said::Event(answer, event, probs) => begun.note(answer, &event, &probs),
+                Said::Failed(refusal) => {
+                    line.course(&begun.talk.course, &begun.answers);
+                    return Err(refusal);
+                }
+                Said::Over(usage) => {
+                    begun.close(app, line);
+                    let value = (begun.job.whole)(&begun.answers, &usage);
+                    drop(begun.place);
+                    if let Some(trace) = &app.settings.trace {
+                        trace.say(&format!("-> {value}"));
+                    }
+                    return Ok(value);
+                }
+            }
+        }
+    }
+}
+
+/// An answer in pieces: the headers at once, the rest from a task.
+fn stream(app: Arc<App>, dialect: Dialect, begun: Begun, line: Line) -> Response {
+    let (out, pieces) = channel(PIECES);
+    tokio::spawn(write(app, dialect, begun, line, Out(out)));
+    let mut response = Response::new(Body::new(Pieces(pieces)));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+async fn write(app: Arc<App>, dialect: Dialect, mut begun: Begun, mut line: Line, out: Out) {
+    let every = app.settings.limits.keep_alive;
+    let mut clock = interval_at(tokio::time::Instant::now() + every, every);
+    let mut last = Instant::now();
+    let mut open = out.send(&app, begun.job.writer.open()).await;
+    while open {
+        let said = tokio::select! {
+            said = begun.talk.next() => said,
+            _ = clock.tick() => {
+                if last.elapsed() >= every / 2 {
+                    open = out.send(&app, begun.job.writer.keep_alive()).await;
+                }
+                continue;
+            }
+            () = out.0.closed() => break,
+        };
+        let (mut bytes, mut over) = (String::new(), false);
+        for said in said {
+            match said {
+                Said::Seen(seen) => bytes += &begun.job.writer.start(seen),
+                Said::Event(answer, event, probs) => {
+                    begun.note(answer, &event, &probs);
+                    bytes += &begun.job.writer.event(answer, &event, &probs);
+                }
+                Said::Failed(refusal) => {
+                    bytes += &begun.job.writer.fail(&refusal);
+                    line.error = refusal.message;
+                    over = true;
+                }
+                Said::Over(usage) => {
+                    begun.close(&app, &mut line);
+                    bytes += &begun.job.writer.end(&usage);
+                    over = true;
+                }
+            }
+        }
+        if !bytes.is_empty() {
+            last = Instant::now();
+            open = out.send(&app, bytes).await;
+        }
+        if over {
+            app.metrics.request(dialect, if line.error.is_empty() { 200 } else { 500 });
+            let error = std::mem::take(&mut line.error);
+            return line.end(&app, 200, &error);
+        }
+    }
+    app.metrics.request(dialect, 499);
+    line.course(&begun.talk.course, &begun.answers);
+    line.end(&app, 499, "the client went away");
+}
+
+/// Where pieces go.
+struct Out(Sender<Bytes>);
+
+impl Out {
+    /// Waits until the client has room. `false`: it is gone.
+    async fn send(&self, app: &App, bytes: String) -> bool {
+        if bytes.is_empty() {
+            return true;
+        }
+        if let Some(trace) = &app.settings.trace {
+            trace.say(&format!("-> {}", bytes.trim_end()));
+        }
+        self.0.send(bytes.into()).await.is_ok()
+    }
+}
+
+/// The body of a stream.
+struct Pieces(Receiver<Bytes>);
+
+impl http_body::Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(context).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+    }
+}
+
+/// The number of tokens of a messages request.
+pub async fn count(app: &App, request: Request) -> Result<usize, Refusal> {
+    let model = app.model()?;
+    let body = read_body(app, request).await?;
+    let options = app.settings.read;
+    blocking(move || {
+        let read = messages::read(&body, messages::Purpose::Count, options)?;
+        Ok(model.tokens(&read.ask)?.0.len())
+    })
+    .await
+}
+
+/// A refusal in the words of the family that the path belongs to, or that the headers speak.
+pub fn refuse(path: &str, headers: &HeaderMap, refusal: &Refusal) -> Response {
+    let anthropic = path.contains("/messages") || headers.contains_key("anthropic-version");
+    let body = match anthropic {
+        true => refusal.anthropic(&format!("req_{:032x}", random())),
+        false => refusal.openai(),
+    };
+    refusal_response(&body, refusal)
+}
+
+fn refusal_response(body: &Value, refusal: &Refusal) -> Response {
+    let status = StatusCode::from_u16(refusal.status());
+    let mut response =
+        with_status(json_response(body), status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
+    if refusal.is_temporary() {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+/// JSON as a response.
+pub fn json_response(value: &Value) -> Response {
+    let mut response = Response::new(Body::from(value.to_string()));
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}
+
+/// The same with another status.
+pub fn with_status(mut response: Response, status: StatusCode) -> Response {
+    *response.status_mut() = status;
+    response
+}

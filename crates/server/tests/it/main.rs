@@ -1,0 +1,10 @@
+//! The server from outside: what is read, what is written, and what goes over the wire.
+
+mod captures;
+mod hostile;
+mod requests;
+mod serve;
+mod sockets;
+mod support;
+mod turns;
+mod writers;
