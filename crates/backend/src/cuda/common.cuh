@@ -152,9 +152,16 @@ struct Rounded {
     float2 *halves;
 };
 
-// Rounds the four values that stand at 4 `at`, and those of the seven lanes beside: all eight lanes of
-// a block call this together.
-DEVICE void round_four(float4 v, u64 at, const Rounded &to) {
+// Four rounded values: their codes, and what is one number for their block: the step, and the step times
+// the sum of codes of each half, the first of which lanes 0 to 3 of the block's eight have.
+struct RoundedFour {
+    u32 codes;
+    float step;
+    float2 halves;
+};
+
+// Rounds four values, and those of the seven lanes beside: all eight lanes of a block call this together.
+DEVICE RoundedFour rounded(float4 v) {
     u32 lane = threadIdx.x % WARP, lanes = 0xffu << (lane & ~7u);
     float largest = fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w)));
     bool finite = fabsf(v.x) < INFINITE && fabsf(v.y) < INFINITE && fabsf(v.z) < INFINITE
@@ -168,13 +175,20 @@ DEVICE void round_four(float4 v, u64 at, const Rounded &to) {
     float inverse = none ? 0.0f : 127.0f / largest;
     int x = none ? 0 : __float2int_rn(v.x * inverse), y = none ? 0 : __float2int_rn(v.y * inverse);
     int z = none ? 0 : __float2int_rn(v.z * inverse), w = none ? 0 : __float2int_rn(v.w * inverse);
-    ((u32 *)to.codes)[at] = (x & 0xff) | (y & 0xff) << 8 | (z & 0xff) << 16 | (u32)w << 24;
     int sum = x + y + z + w;
     sum += __shfl_xor_sync(lanes, sum, 1);
     sum += __shfl_xor_sync(lanes, sum, 2);
     int other = __shfl_xor_sync(lanes, sum, 4);
+    u32 codes = (x & 0xff) | (y & 0xff) << 8 | (z & 0xff) << 16 | (u32)w << 24;
+    return {codes, step, make_float2(step * sum, step * other)};
+}
+
+// Rounds the four values that stand at 4 `at`, and stores them.
+DEVICE void round_four(float4 v, u64 at, const Rounded &to) {
+    RoundedFour four = rounded(v);
+    ((u32 *)to.codes)[at] = four.codes;
     if (at % 8 == 0) {
-        to.steps[at / 8] = step;
-        to.halves[at / 8] = make_float2(step * sum, step * other);
+        to.steps[at / 8] = four.step;
+        to.halves[at / 8] = four.halves;
     }
 }

@@ -29,6 +29,9 @@ unsafe impl Send for Function {}
 // SAFETY: as above.
 unsafe impl Sync for Function {}
 
+/// Most words that a kernel is called with: eight weights of five, and numbers.
+pub const WORDS_MAX: usize = 56;
+
 /// One launch: what a kernel is called with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Launch {
@@ -46,8 +49,8 @@ pub struct Launch {
     pub shared: u32,
     /// Words that are the first argument together; 0 if there is no such.
     pub list: usize,
-    /// All other arguments after them, each as the low bytes of a word.
-    pub args: Vec<u64>,
+    /// They, and after them all other arguments, each as the low bytes of a word; then zeros.
+    pub args: [u64; WORDS_MAX],
     /// Bytes of weights that it reads, for people.
     pub weights: u64,
 }

@@ -5,9 +5,10 @@
 //! shape stands in our code. Code is kept under the hash of everything that it depends on: source,
 //! parameters, architecture, and version of the compiler.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
+
+use rustc_hash::FxHashMap;
 
 use super::COMMON;
 use super::driver::{Address, Function, Gpu};
@@ -49,7 +50,7 @@ pub struct Kernels {
     cache: Option<Box<dyn CodeCache>>,
     library: Option<PathBuf>,
     compiler: Option<Nvrtc>,
-    loaded: HashMap<(&'static str, Values), Vec<Function>>,
+    loaded: FxHashMap<(&'static str, Values), Vec<Function>>,
 }
 
 /// The architecture that code is compiled for: Hopper and newer have instructions of their own.
@@ -101,7 +102,7 @@ fn levels() -> String {
 impl Kernels {
     /// Nothing loaded.
     pub fn new(cache: Option<Box<dyn CodeCache>>, library: Option<PathBuf>) -> Kernels {
-        Kernels { stamps: None, cache, library, compiler: None, loaded: HashMap::new() }
+        Kernels { stamps: None, cache, library, compiler: None, loaded: FxHashMap::default() }
     }
 
     /// From now on kernels stamp the time when they begin, in memory at `stamps`. All are loaded

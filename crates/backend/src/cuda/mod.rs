@@ -16,11 +16,12 @@ mod transfer;
 pub mod units;
 pub mod weights;
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use driver::{Address, Function, Gpu, Graph, Growing, Launch, Memory};
+use rustc_hash::FxHashMap;
+
+use driver::{Address, Function, Gpu, Graph, Growing, Launch, Memory, WORDS_MAX};
 use kernels::{CodeCache, Kernels, Unit, Values};
 use trace::Trace;
 use weights::Stored;
@@ -66,10 +67,10 @@ pub struct Cuda {
     pools: Vec<PagePool>,
     pub(crate) rounded: Rounded,
     /// Memory that operations compute in, by what for.
-    scratch: HashMap<&'static str, Memory>,
+    scratch: FxHashMap<&'static str, Memory>,
     kernels: Kernels,
     /// Dynamic shared memory that kernels may have, in bytes.
-    allowed: HashMap<Function, usize>,
+    allowed: FxHashMap<Function, usize>,
     failed: Option<Error>,
     /// Times of kernels, if they are wanted.
     trace: Option<Trace>,
@@ -151,9 +152,9 @@ impl Cuda {
             weights: Vec::new(),
             pools: Vec::new(),
             rounded: Rounded::default(),
-            scratch: HashMap::new(),
+            scratch: FxHashMap::default(),
             kernels: Kernels::new(options.cache, options.compiler),
-            allowed: HashMap::new(),
+            allowed: FxHashMap::default(),
             failed: None,
             trace: None,
             reading: 0,
@@ -274,6 +275,9 @@ impl Cuda {
         (list, args): (&[u64], &[u64]),
     ) {
         let weights = std::mem::take(&mut self.reading);
+        let mut words = [0; WORDS_MAX];
+        words[..list.len()].copy_from_slice(list);
+        words[list.len()..list.len() + args.len()].copy_from_slice(args);
         if self.failed.is_some() || grid.contains(&0) {
             return;
         }
@@ -291,7 +295,7 @@ impl Cuda {
                 block,
                 shared: shared as u32,
                 list: list.len(),
-                args: [list, args].concat(),
+                args: words,
                 weights,
             }),
             Err(error) => self.fail(error),

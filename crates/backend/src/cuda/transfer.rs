@@ -18,7 +18,7 @@ use crate::Error;
 pub const PIECE_BYTES: usize = 32 << 20;
 /// Pieces: one is filled, two travel, and one ends.
 const PIECES: usize = 4;
-/// Bytes that are downloaded through such memory at most: the logits of a few tokens.
+/// Bytes that are downloaded at once: the logits of a few tokens.
 const DOWNLOAD_BYTES: usize = 4 << 20;
 
 /// Host memory that is never paged out.
@@ -99,20 +99,18 @@ impl Gpu {
             return Ok(());
         }
         self.bind()?;
-        if out.len() > DOWNLOAD_BYTES {
-            // SAFETY: callers stay within their memory; the stream is waited for below.
-            unsafe { result::memcpy_dtoh_async(out, address, self.stream.cu_stream()) }
+        let mut at = address;
+        for out in out.chunks_mut(DOWNLOAD_BYTES) {
+            // SAFETY: the staging memory is large enough and has no other user: `Gpu` is not shared
+            // between threads, and this call waits for what it started.
+            let staging = unsafe { from_raw_parts_mut(self.staging.download.0, out.len()) };
+            // SAFETY: as above, and callers stay within their memory.
+            unsafe { result::memcpy_dtoh_async(staging, at, self.stream.cu_stream()) }
                 .map_err(failed("copying from the device"))?;
-            return self.wait();
+            self.wait()?;
+            out.copy_from_slice(staging);
+            at += out.len() as Address;
         }
-        // SAFETY: the staging memory is large enough and has no other user: `Gpu` is not shared
-        // between threads, and this call waits for what it started.
-        let staging = unsafe { from_raw_parts_mut(self.staging.download.0, out.len()) };
-        // SAFETY: as above.
-        unsafe { result::memcpy_dtoh_async(staging, address, self.stream.cu_stream()) }
-            .map_err(failed("copying from the device"))?;
-        self.wait()?;
-        out.copy_from_slice(staging);
         Ok(())
     }
 

@@ -57,8 +57,8 @@ pub fn units() -> Vec<(&'static Unit, Values)> {
     for [format, other] in [[8, 1], [8, 30], [12, 0], [16, 1], [39, 1]] {
         all.push((&ops::linear::cuda::PAIR, values(&[format, other])));
     }
-    for [held, wide] in [[4, 0], [4, 1], [7, 0], [7, 1]] {
-        let values = values(&[super::weights::IQ2_XXS, held, wide]);
+    for [held, wide, inner] in [[4, 0, 2048], [4, 1, 2048], [7, 0, 3072], [7, 1, 3072]] {
+        let values = values(&[super::weights::IQ2_XXS, held, wide, inner]);
         all.push((&ops::experts::cuda::LATTICE, values));
     }
     for layout in LAYOUTS {

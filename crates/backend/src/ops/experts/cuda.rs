@@ -41,7 +41,7 @@ pub static LATTICE: Unit = Unit {
     family: "experts",
     name: "lattice",
     source: &[COMMON, EXPERTS, units::WEIGHTS, include_str!("lattice.cu")],
-    parameters: &["FORMAT", "HELD", "WIDE"],
+    parameters: &["FORMAT", "HELD", "WIDE", "INNER"],
     kernels: &["lattice_inner"],
 };
 /// Bytes of one of its two tables, narrow and wide; they begin at a multiple of that. And the most
@@ -134,12 +134,11 @@ impl Cuda {
         self.reading(gate, pairs);
         self.reading(up, pairs);
         if code == IQ2_XXS && d.is_multiple_of(1024) && held <= LATTICE_HELD_MAX {
-            let args = words![
-                ga, gb, gc, ua, ub, uc, codes, steps, picks, shares, inner_at, inner, used, clamp
-            ];
+            let args =
+                words![ga, gb, gc, ua, ub, uc, codes, steps, picks, shares, inner_at, used, clamp];
             let wide = usize::from(3 * LATTICE_BYTES[1] + SHARED_KEPT <= self.shared_bytes());
-            let unit = (&LATTICE, values(&[code, held, wide]), "lattice_inner");
-            let grid = [self.processors().div_ceil(rows), rows, 1];
+            let unit = (&LATTICE, values(&[code, held, wide, inner]), "lattice_inner");
+            let grid = [(self.processors() / rows).max(1), rows, 1];
             self.record_shared(unit, grid, (512, 3 * LATTICE_BYTES[wide]), args);
         } else {
             let args = words![
@@ -156,7 +155,7 @@ impl Cuda {
         let args = words![a, b, c, inner_at, picks, y, d, inner, used];
         let unit = (&DOWN, values(&[code]), "expert_down");
         self.reading(down, pairs);
-        let blocks = self.processors().min(d.div_ceil(DOWN_THREADS / 32));
+        let blocks = (self.processors() / rows).clamp(1, d.div_ceil(DOWN_THREADS / 32));
         let grid = [blocks, rows, 1];
         self.record_shared(unit, grid, (DOWN_THREADS as u32, shared), args);
     }

@@ -7,7 +7,7 @@
 // the address; else they are 128 bytes apart.
 //
 // Blocks: some (x) for each token (y); warps take rows in turn. HELD chunks of a row are one lane's;
-// a row has 32 HELD chunks of 32 columns.
+// a row has 32 HELD chunks of 32 columns, and an expert INNER rows.
 
 #define THREADS 512
 #define APART (WIDE ? 256 : 128)
@@ -67,7 +67,9 @@ DEVICE float dot_line(const Line &line, const int4 (&x)[HELD][2], const float (&
             all = __dp4a(four_values(of), v[2 * k], all);
             all = __dp4a(four_values(of >> 16), v[2 * k + 1], all);
         }
-        sum += lattice_scale(line.of[i]) * steps[i] * (float)all;
+        // The scale is d times (2 bits + 1) / 8: steps have the eighth, and the rest is a whole number.
+        u32 bits = (w.y >> 7 & 0x01010101u) * 0x01020408u >> 24 & 15;
+        sum += half_to_float(line.of[i].d) * steps[i] * (float)(all * (int)(2 * bits + 1));
     }
     return sum;
 }
@@ -75,12 +77,12 @@ DEVICE float dot_line(const Line &line, const int4 (&x)[HELD][2], const float (&
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     lattice_inner(const u8 *ga, const u8 *gb, const u8 *gc, const u8 *ua, const u8 *ub, const u8 *uc,
                   const i8 *codes, const float *steps, const u32 *picks, const float *shares,
-                  float *out, u32 inner, u32 used, float clamp) {
+                  float *out, u32 used, float clamp) {
     let_next_begin();
     fill_tables();
     __syncthreads();
     wait_for_inputs();
-    u32 lane = threadIdx.x % WARP, t = blockIdx.y, rows = used * inner;
+    u32 lane = threadIdx.x % WARP, t = blockIdx.y, rows = used * INNER;
     u32 tables = tables_at(lane);
     Token all = token_at({codes, steps, 0, 0}, t, HELD * 1024);
     int4 x[HELD][2];
@@ -90,7 +92,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
         u32 c = i * WARP + lane;
         x[i][0] = ((const int4 *)all.codes)[2 * c];
         x[i][1] = ((const int4 *)all.codes)[2 * c + 1];
-        own[i] = all.steps[c];
+        own[i] = all.steps[c] * 0.125f;
     }
     picks += (u64)t * used;
     shares += (u64)t * used;
@@ -98,20 +100,20 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     u32 step = gridDim.x * (THREADS / WARP), i = blockIdx.x * (THREADS / WARP) + threadIdx.x / WARP;
     if (i >= rows) return;
     Planes gates = {ga, gb, gc}, ups = {ua, ub, uc};
-    u64 row = (u64)picks[i / inner] * inner + i % inner;
+    u64 row = (u64)picks[i / INNER] * INNER + i % INNER;
     Line gate, up;
     load_line(gate, gates, row, lane);
     load_line(up, ups, row, lane);
     while (true) {
         // The next row is on its way while this one is computed.
         u32 after = i + step, next = after < rows ? after : i;
-        row = (u64)picks[next / inner] * inner + next % inner;
+        row = (u64)picks[next / INNER] * INNER + next % INNER;
         Line next_gate, next_up;
         load_line(next_gate, gates, row, lane);
         load_line(next_up, ups, row, lane);
         float a = warp_sum(dot_line(gate, x, own, tables));
         float b = warp_sum(dot_line(up, x, own, tables));
-        if (lane == 0) out[i] = shares[i / inner] * activate(a, b, clamp);
+        if (lane == 0) out[i] = shares[i / INNER] * activate(a, b, clamp);
         if (after >= rows) return;
         gate = next_gate;
         up = next_up;

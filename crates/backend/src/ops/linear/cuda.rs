@@ -3,9 +3,8 @@
 //! The arithmetic is that of `panel.rs`, so the two fast backends differ by the order of sums only.
 //! Few tokens read the weights once per eight of them; many go through tensor cores, tile by tile.
 
-use std::collections::HashMap;
-
 use gguf::Format;
+use rustc_hash::FxHashMap;
 
 use super::Linear;
 use crate::cuda::driver::{Address, Memory};
@@ -113,7 +112,7 @@ pub(crate) fn tile_bytes(format: Format, tokens: usize) -> usize {
 /// fill its copy as well ([`Cuda::edit_rounded`]).
 #[derive(Default)]
 pub struct Rounded {
-    copies: HashMap<usize, RoundedCopy>,
+    copies: FxHashMap<usize, RoundedCopy>,
 }
 
 struct RoundedCopy {

@@ -89,25 +89,14 @@ impl<'a> Course<'a> {
     /// Feeds tokens one by one after `context` others, to some sessions together, each of which has
     /// tokens of its own. `None`: Ctrl+C.
     pub fn decode(&mut self, context: usize, sessions: usize) -> Result<Option<Decode>> {
-        let mut open = Vec::new();
-        for number in 0..sessions {
-            let mut session = self.engine.open_session()?;
-            let first = self.ids_of(number, 0..context);
-            if context > 0 && !self.feed(&mut session, &first)? {
-                return Ok(None);
-            }
-            open.push(session);
-        }
+        let Some(mut open) = self.sessions(sessions, context)? else { return Ok(None) };
         let mut rates = Vec::new();
         let mut logits_hash = String::new();
         for time in 0..=self.repeat {
             let first = context + time * self.decode;
             let start = Instant::now();
             for position in first..first + self.decode {
-                let next = |number| self.ids_of(number, position..position + 1)[0];
-                let mut steps: Vec<_> =
-                    open.iter_mut().enumerate().map(|(i, session)| (session, next(i))).collect();
-                self.engine.step_each(&mut steps)?;
+                self.write(&mut open, position)?;
                 self.progress.add(sessions as u64);
                 if interrupt::requested() {
                     return Ok(None);
@@ -158,7 +147,42 @@ impl<'a> Course<'a> {
         }
         let writing = self.engine.profile();
         let writing_what = format!("writing {PROFILE_TOKENS} tokens behind it");
-        Ok(Some(vec![("reading the longest prompt".to_owned(), reading), (writing_what, writing)]))
+        let mut all =
+            vec![("reading the longest prompt".to_owned(), reading), (writing_what, writing)];
+        drop(session);
+        let sessions = meant.sessions.iter().copied().max().unwrap_or(1);
+        if let (true, Some(&context)) = (sessions > 1, meant.contexts.first()) {
+            let Some(mut open) = self.sessions(sessions, context)? else { return Ok(None) };
+            self.engine.profile();
+            for position in context..context + PROFILE_TOKENS {
+                self.write(&mut open, position)?;
+            }
+            let what = format!("writing {PROFILE_TOKENS} tokens in {sessions} sessions together");
+            all.push((what, self.engine.profile()));
+        }
+        Ok(Some(all))
+    }
+
+    /// So many sessions with a context, each of tokens of its own. `None`: Ctrl+C.
+    fn sessions(&mut self, count: usize, context: usize) -> Result<Option<Vec<Session>>> {
+        let mut open = Vec::new();
+        for number in 0..count {
+            let mut session = self.engine.open_session()?;
+            let first = self.ids_of(number, 0..context);
+            if context > 0 && !self.feed(&mut session, &first)? {
+                return Ok(None);
+            }
+            open.push(session);
+        }
+        Ok(Some(open))
+    }
+
+    /// Writes the token at a position in every session.
+    fn write(&mut self, sessions: &mut [Session], position: usize) -> Result<()> {
+        let next = |number| self.ids_of(number, position..position + 1)[0];
+        let mut steps: Vec<_> =
+            sessions.iter_mut().enumerate().map(|(i, session)| (session, next(i))).collect();
+        Ok(self.engine.step_each(&mut steps)?)
     }
 
     /// Reads the first `tokens` tokens; `false` if Ctrl+C ended it early.

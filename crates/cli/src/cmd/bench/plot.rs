@@ -60,24 +60,39 @@ fn fields(report: &Report) -> Vec<(&'static str, Vec<Line>)> {
     fields.filter(|(_, lines)| lines.iter().any(|line| !line.points.is_empty())).collect()
 }
 
+/// The tokens that stand at a place of the axis, if that is a power of two.
+fn tokens(power: f64) -> String {
+    match power.exp2() {
+        _ if power.fract().abs() > 1e-6 => String::new(),
+        few if few < 1024.0 => format!("{few:.0}"),
+        many => format!("{:.0}k", many / 1024.0),
+    }
+}
+
 fn field<'a>(
     area: &DrawingArea<SVGBackend<'a>, Shift>,
     title: &str,
     lines: &[Line],
 ) -> Result<(), Box<dyn std::error::Error + 'a>> {
     let all = || lines.iter().flat_map(|line| &line.points);
-    // A context of nothing stands beside one of a token.
-    let at = |tokens: usize| tokens.max(1) as f64;
+    // Powers of two are equally far apart. A context of nothing stands where one of a token would.
+    let at = |tokens: usize| (tokens.max(1) as f64).log2();
     let first = all().map(|(tokens, _)| at(*tokens)).fold(f64::INFINITY, f64::min);
-    let last = all().map(|(tokens, _)| at(*tokens)).fold(1.0, f64::max);
+    let last = all().map(|(tokens, _)| at(*tokens)).fold(0.0, f64::max);
     let top = all().map(|(_, spread)| spread.max).fold(0.0, f64::max) * 1.1;
     let mut chart = ChartBuilder::on(area)
         .caption(title, ("sans-serif", 14))
         .margin(12)
         .x_label_area_size(28)
         .y_label_area_size(56)
-        .build_cartesian_2d((first / 1.2..last * 1.2).log_scale(), 0.0..top)?;
-    chart.configure_mesh().light_line_style(WHITE).draw()?;
+        .build_cartesian_2d(first - 0.5..last + 0.5, 0.0..top)?;
+    chart
+        .configure_mesh()
+        .light_line_style(WHITE)
+        .x_labels((last - first) as usize + 2)
+        .x_label_formatter(&|power| tokens(*power))
+        .y_label_formatter(&|rate| format!("{rate:.0}"))
+        .draw()?;
     for (line, color) in lines.iter().zip([&BLUE, &RED, &GREEN, &MAGENTA, &BLACK].iter().cycle()) {
         let medians = line.points.iter().map(|(tokens, spread)| (at(*tokens), spread.median));
         let drawn = chart.draw_series(LineSeries::new(medians.clone(), color))?;
