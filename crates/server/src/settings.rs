@@ -92,6 +92,8 @@ pub struct Settings {
     pub replay_calls: usize,
     /// One line per request, without anything that was said.
     pub log: Lines,
+    /// What whoever runs the server should know although no request fails of it, line by line.
+    pub notices: Lines,
     /// Requests and answers in full, if somebody wants that.
     pub trace: Option<Lines>,
 }

@@ -1,7 +1,8 @@
 // KV rows as kv/layout.rs lays them out, for kernels that read or write them.
 //
 // A unit that includes this is compiled for one layout: KIND (0 attention, 1 indexer), PACKED (0
-// floats, 1 codes), ROUNDED (0 only with floats: no rounding), PLAIN and ROTARY channels.
+// floats, 1 codes), ROUNDED (0 no channel, 1 all but the rotary ones, 2 all; codes are always 2),
+// PLAIN and ROTARY channels.
 
 #define WIDTH (PLAIN + ROTARY)
 
@@ -151,11 +152,11 @@ DEVICE void round_row(float *row, u8 *block, u32 rows, u32 index) {
 #endif
         }
     }
-#if PACKED && KIND == 0
+#if ROUNDED == 2 && KIND == 0
     for (u32 i = threadIdx.x; i < ROTARY; i += blockDim.x) {
         u16 bits = float_to_bf16(row[PLAIN + i]);
         row[PLAIN + i] = bf16_to_float(bits);
-        if (block) ((u16 *)place.second)[i] = bits;
+        if (PACKED && block) ((u16 *)place.second)[i] = bits;
     }
 #endif
 #endif

@@ -18,6 +18,7 @@ use crate::cmd::prompt;
 use crate::cmd::run::NANO_ANSWERS;
 use crate::compute::{self, Computer};
 use crate::exit::{Exit, say};
+use crate::human;
 use crate::interrupt;
 use crate::meant::serve::Serve;
 use crate::open::{self, Model};
@@ -74,11 +75,8 @@ pub fn serve(meant: Serve, terminal: &Terminal) -> Result<Exit> {
     };
     let settings = Settings {
         trace: meant.trace.as_deref().map(trace).transpose()?,
-        log: Lines::new(move |line| {
-            if !quiet {
-                say(line)
-            }
-        }),
+        log: if quiet { Lines::new(|_| {}) } else { Lines::new(say) },
+        notices: Lines::new(|line| say(&human::safe(line))),
         listen: meant.listen,
         tls: meant.tls,
         keys: meant.keys,

@@ -12,6 +12,7 @@ mod kv;
 mod logits;
 mod quantize;
 mod run;
+mod serve;
 mod signals;
 mod support;
 mod synth;

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Ended, Parts, refuses, tiny, works};
+use crate::support::{Ended, Parts, ended_as, on_a_full_disk, refuses, tiny, works};
 
 fn run(args: &[&str]) -> Ended {
     works(&[&["run", "-m", &tiny()], args].concat())
@@ -205,4 +205,38 @@ fn conversations_are_kept_in_a_folder() {
     refuses(&["run", "-p", "x", "--kv-disk-space", "3"], 2, &["--kv-dir"]);
     let none = ["run", "-p", "x", "--kv-dir", &kept, "--kv-disk-space", "0"];
     refuses(&none, 2, &["--kv-disk-space", "at least 1"]);
+}
+
+/// A checkpoint that cannot be read or written costs one line, also in quiet runs, and no word of
+/// the answer.
+#[test]
+fn trouble_with_the_folder_is_told_in_one_line() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let kept = folder.path().join("kept").display().to_string();
+    let text = "The night train crosses the plain. ".repeat(400);
+    let flags = ["run", "-q", "--raw-prompt", "-p", &text, "-n", "8", "--temp", "0"];
+    let flags = [&flags[..], &["--kv-dir", &kept]].concat();
+
+    let failed = ended_as(on_a_full_disk(&flags).output().expect("the program starts"));
+    let Ended { code: 0, stderr: told, .. } = &failed else { panic!("{failed:?}") };
+    assert!(told.starts_with("a conversation was not saved: ") && told.contains(&kept), "{told}");
+    assert_eq!(told.lines().count(), 1, "{told}");
+
+    let saved = works(&flags);
+    assert_eq!((saved.text(), saved.stderr.as_str()), (failed.text(), ""));
+    let files = std::fs::read_dir(&kept).expect("the folder").map(|file| file.unwrap().path());
+    let packs = files.filter(|path| path.extension().is_some_and(|end| end == "pack"));
+    for pack in packs {
+        let mut bytes = std::fs::read(&pack).expect("a pack");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&pack, bytes).expect("a damaged pack");
+    }
+
+    let damaged = works(&flags);
+    assert_eq!(damaged.text(), saved.text());
+    let told = &damaged.stderr;
+    assert!(told.starts_with("a saved conversation could not be used"), "{told}");
+    assert!(told.contains(&kept) && told.contains(".pack"), "{told}");
+    assert_eq!(told.lines().count(), 1, "{told}");
 }

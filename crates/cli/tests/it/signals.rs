@@ -16,7 +16,7 @@ pub fn endless(folder: &Path) -> String {
 }
 
 /// SIGINT to a process that a test has started.
-fn interrupt(child: &Child) {
+pub fn interrupt(child: &Child) {
     let status = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
     assert!(status.expect("kill is there").success());
 }

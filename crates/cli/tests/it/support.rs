@@ -57,6 +57,16 @@ pub fn dwarfstar<S: AsRef<OsStr>>(args: &[S]) -> Ended {
     ended_as(command(args).output().expect("the program starts"))
 }
 
+/// The program on a disk that takes no file of more than a few kilobytes: writing fails, for every
+/// user, as it does when the disk is full.
+pub fn on_a_full_disk<S: AsRef<OsStr>>(args: &[S]) -> Command {
+    let program = env!("CARGO_BIN_EXE_dwarfstar");
+    let mut command = Command::new("sh");
+    command.args(["-c", r#"trap "" XFSZ; ulimit -f 8; exec "$0" "$@""#, program]).args(args);
+    command.stdin(Stdio::null()).env_remove("COLUMNS").env_remove("NO_COLOR");
+    command
+}
+
 /// What is left of a run.
 pub fn ended_as(output: std::process::Output) -> Ended {
     let stderr = String::from_utf8(output.stderr).expect("messages are UTF-8");

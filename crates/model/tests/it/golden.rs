@@ -70,6 +70,25 @@ fn master_logits_with_packed_rows() {
     }
 }
 
+/// The golden model once more: packed rows and the floats they stand for give the same bits.
+/// `steps.rs` asks the same of the model with quantized weights, in pieces of all sizes.
+#[test]
+fn master_logits_of_packed_and_unpacked_rows() {
+    same_unpacked([RowFormat::Packed, RowFormat::UnpackedF32].map(|r| Rig::new(&master(), r)));
+    same_unpacked([RowFormat::Packed, RowFormat::UnpackedF32].map(|r| fast(&master(), r)));
+}
+
+fn same_unpacked<B: Backend>([mut packed, mut unpacked]: [Rig<B>; 2]) {
+    let bits = |logits: Vec<f32>| logits.into_iter().map(f32::to_bits).collect::<Vec<u32>>();
+    for (name, tokens) in prompts() {
+        for chunk in [1024, 37] {
+            let [got, want] =
+                [&mut packed, &mut unpacked].map(|rig| bits(rig.feed(&tokens, chunk)));
+            assert!(got == want, "{name} by {chunk}");
+        }
+    }
+}
+
 /// The file in the published layout: Q8_0, F16, F32, I32, IQ2_XXS and Q2_K tensors.
 #[test]
 fn tiny_logits() {
@@ -123,6 +142,9 @@ fn odd_shapes() {
             let whole = rig.feed(&tokens, 1024);
             assert_eq!(rig.feed(&tokens, 33), whole, "{name} in chunks, {rows:?}");
         }
+        let [packed, unpacked] = [RowFormat::Packed, RowFormat::UnpackedF32]
+            .map(|rows| Rig::new(&file, rows).feed(&tokens, 1024));
+        assert_eq!(packed, unpacked, "{name}: packing lost something");
         let mut rig = fast(&file, RowFormat::ExactF32);
         close(&format!("{name}, fast"), difference(&rig.feed(&tokens, 1024), &want), 1e-4);
         count += 1;

@@ -8,12 +8,12 @@ mod listen;
 mod reply;
 mod routes;
 
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use engine::Engine;
 use engine::serve::{ServeOptions, Service};
+use engine::{Engine, Notice};
 use tokio::sync::watch;
 
 use crate::answer::prepare::{Choosing, Model};
@@ -72,11 +72,14 @@ pub fn serve(
     let thread = std::thread::Builder::new().name("load".to_owned());
     let work = move || drop(loaded.send(load()));
     let thread = thread.spawn(work).map_err(Error::Start)?;
-    let mut service = None;
+    let (mut service, mut notices) = (None, None);
     while !stop() {
         if let Ok(done) = hear.try_recv() {
-            service = Some(done?);
+            let done: Service = done?;
+            notices = done.notices();
+            service = Some(done);
         }
+        tell(&app, notices.as_ref());
         std::thread::sleep(LOOK);
     }
     // A model that is still being loaded is waited for: its thread holds the device.
@@ -87,9 +90,19 @@ pub fn serve(
     }
     let _ = end.send(true);
     let _ = thread.join();
-    drop(service.or_else(|| hear.try_recv().ok()?.ok()));
+    // What conversations hold is saved as the service ends, and that may fail too.
+    let service = service.or_else(|| hear.try_recv().ok()?.ok());
+    let notices = notices.or_else(|| service.as_ref()?.notices());
+    drop(service);
+    tell(&app, notices.as_ref());
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(())
+}
+
+/// Tells what has come meanwhile.
+fn tell(app: &App, notices: Option<&Receiver<Notice>>) {
+    let notices = notices.into_iter().flat_map(Receiver::try_iter);
+    notices.for_each(|notice| app.settings.notices.say(&notice.to_string()));
 }
 
 /// Opens the model: what was kept with its conversations is known when the first request comes.

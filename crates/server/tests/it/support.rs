@@ -44,6 +44,7 @@ pub fn settings() -> Settings {
         limits: Limits { grace: Duration::from_millis(200), ..Limits::default() },
         replay_calls: 1000,
         log: Lines::new(|_| {}),
+        notices: Lines::new(|_| {}),
         trace: None,
     }
 }

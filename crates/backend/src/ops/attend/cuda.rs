@@ -193,6 +193,7 @@ impl Cuda {
 
     /// Attention, and what is after it, if it is said and there are parts to join: `true` if that
     /// was done.
+    #[allow(clippy::too_many_arguments)]
     pub(crate) fn attend_then(
         &mut self,
         q: &Buffer<f32>,

@@ -3,7 +3,8 @@
 use crate::RowFormat;
 use crate::conformance::{Case, Kit, Session};
 
-const FORMATS: [RowFormat; 3] = [RowFormat::Packed, RowFormat::RoundedF32, RowFormat::ExactF32];
+const FORMATS: [RowFormat; 4] =
+    [RowFormat::Packed, RowFormat::UnpackedF32, RowFormat::RoundedF32, RowFormat::ExactF32];
 
 /// The bytes of every ring after two sessions were fed in uneven pieces, one longer than the
 /// window, one a single row.

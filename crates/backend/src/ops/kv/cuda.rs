@@ -20,7 +20,8 @@ pub const LAYOUT: &[&str] = &["KIND", "PACKED", "ROUNDED", "PLAIN", "ROTARY"];
 /// A layout as values of [`LAYOUT`].
 pub(crate) fn layout_values(layout: RowLayout) -> Values {
     let (packed, rounded) = match layout.format {
-        RowFormat::Packed => (1, 1),
+        RowFormat::Packed => (1, 2),
+        RowFormat::UnpackedF32 => (0, 2),
         RowFormat::RoundedF32 => (0, 1),
         RowFormat::ExactF32 => (0, 0),
     };

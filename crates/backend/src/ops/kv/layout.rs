@@ -11,8 +11,9 @@
 //! either, in F32:  [N][width]
 //! ```
 //!
-//! A block is padded to a multiple of 16 bytes. Nothing is lost by packing: an FP8-rounded row *is*
-//! its codes and scales, and the rotary channels are BF16 in the published numerics.
+//! A block is padded to a multiple of 16 bytes. An FP8-rounded row *is* its codes and scales, and
+//! the rotary channels are BF16 in the published numerics. So packing loses nothing more than these
+//! roundings do: [`RowFormat::UnpackedF32`] gives the same logits, and a test compares their bits.
 
 use half::bf16;
 
@@ -26,7 +27,10 @@ use super::round::{
 pub enum RowFormat {
     /// The trained rounding, stored as packed codes; rotary channels in BF16. What engines run.
     Packed,
-    /// The trained rounding, stored as floats; rotary channels unrounded.
+    /// Exactly the values of packed rows, stored as floats: what shows that packing loses nothing.
+    UnpackedF32,
+    /// The trained rounding, stored as floats; rotary channels unrounded. What implementations that
+    /// simulate the trained rounding compute.
     RoundedF32,
     /// No rounding: the exact-arithmetic model. A diagnostic.
     ExactF32,
@@ -111,7 +115,7 @@ impl RowLayout {
             RowKind::Attention { plain, .. } => {
                 let (plain, rotary) = row.split_at_mut(plain);
                 fp8_round(plain);
-                if self.format == RowFormat::Packed {
+                if self.format != RowFormat::RoundedF32 {
                     rotary.iter_mut().for_each(|v| *v = bf16::from_f32(*v).to_f32());
                 }
             }
