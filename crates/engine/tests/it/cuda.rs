@@ -8,8 +8,8 @@ use text::special;
 
 use crate::nano::nano;
 
-/// Questions whose answers are clear: at every token the second best is [`CLEAR`] behind. Between any
-/// two orders of summation, rounding activations to 8 bits leaves some tenths, so where a model
+/// Questions whose answers are clear: at every token the second best is [`CLEAR`] behind. Between
+/// any two orders of summation, rounding activations to 8 bits leaves some tenths, so where a model
 /// hesitates more than that, two devices may choose differently and both be right. Each question is
 /// asked again where its answer ends, so that texts are long.
 const QUESTIONS: [&str; 5] = [
