@@ -24,9 +24,10 @@ fn every_kernel_compiles_for_every_architecture() {
         Ok(compiler) => compiler,
         Err(error) => return println!("skipped: {error}"),
     };
-    // And as they are when they are timed.
-    let variants = ARCHITECTURES.map(|a| (a, false)).into_iter().chain([("sm_90a", true)]);
-    let work: Vec<_> = variants.flat_map(|v| units().into_iter().map(move |u| (v, u))).collect();
+    let plain = ARCHITECTURES.iter().flat_map(|a| units().into_iter().map(|u| ((*a, false), u)));
+    // How they are timed is the same code in all of them.
+    let timed = units().into_iter().take(1).map(|u| (("sm_90a", true), u));
+    let work: Vec<_> = plain.chain(timed).collect();
     let failures: Vec<String> = work
         .par_iter()
         .filter_map(|((architecture, stamped), (unit, values))| {
