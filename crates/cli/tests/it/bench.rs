@@ -39,6 +39,13 @@ fn every_figure_is_there() {
         );
         assert_eq!(figure["repeatable"], true);
     }
+    let together = measured(&["--prompt", "0", "--decode", "2", "--sessions", "3,1"]);
+    let sessions: Vec<_> = together["decode"].as_array().unwrap().iter().collect();
+    assert_eq!((&sessions[0]["sessions"], &sessions[1]["sessions"]), (&1.into(), &3.into()));
+    assert_eq!(sessions[0]["logits_hash"], sessions[1]["logits_hash"], "the first of three");
+    assert!(
+        sessions[1]["share_of_bound"].is_null() && is_spread(&sessions[1]["tokens_per_second"])
+    );
     let decode = json["decode"].as_array().unwrap();
     let contexts: Vec<_> =
         decode.iter().map(|figure| figure["context"].as_u64().unwrap()).collect();
@@ -100,7 +107,8 @@ fn people_get_text_and_tables() {
     let csv = text(&folder.path().join("figures.csv"));
     let model = tiny();
     let args = ["bench", "-m", &model, "--prompt", "3", "--decode", "1", "--repeat", "1"];
-    let ended = works(&[&args[..], &["--csv", &csv]].concat());
+    let svg = text(&folder.path().join("figures.svg"));
+    let ended = works(&[&args[..], &["--csv", &csv, "--plot", &svg]].concat());
     for piece in
         ["memory: ", "bound: a token reads ", "\nPrefill\n", "\nDecode, 1 token at a time\n"]
     {
@@ -110,9 +118,14 @@ fn people_get_text_and_tables() {
     let rows = std::fs::read_to_string(&csv).unwrap();
     let rows: Vec<_> = rows.lines().collect();
     assert_eq!(rows.len(), 3);
-    assert!(rows[0].starts_with("figure,context,tokens,"), "{}", rows[0]);
-    assert!(rows[1].starts_with("prefill,0,3,") && rows[2].starts_with("decode,0,1,"), "{rows:?}");
-    assert_eq!(folder.path().read_dir().unwrap().count(), 1, "no temporary file is left");
+    assert!(rows[0].starts_with("figure,sessions,context,tokens,"), "{}", rows[0]);
+    assert!(
+        rows[1].starts_with("prefill,1,0,3,") && rows[2].starts_with("decode,1,0,1,"),
+        "{rows:?}"
+    );
+    let drawing = std::fs::read_to_string(&svg).unwrap();
+    assert!(drawing.starts_with("<svg") && drawing.contains("decode, t/s over context tokens"));
+    assert_eq!(folder.path().read_dir().unwrap().count(), 2, "no temporary file is left");
 }
 
 /// A file without a tokenizer can be measured as well, and Nano is measured if nothing is named.
@@ -132,11 +145,12 @@ fn any_model_will_do() {
 fn wrong_flags() {
     let (model, folder) = (tiny(), tempfile::tempdir().unwrap());
     let csv = text(&folder.path().join("no/such/figures.csv"));
-    let cases: [(&[&str], i32, &[&str]); 10] = [
+    let cases: [(&[&str], i32, &[&str]); 11] = [
         (&["--prompt", "0", "--decode", "0"], 2, &["nothing to measure", "--prompt or --decode"]),
         (&["--prompt", "a"], 2, &["--prompt", "invalid digit"]),
         (&["--contexts", "0,-1"], 2, &["--contexts"]),
         (&["--repeat", "0"], 2, &["--repeat 0: expected 1 to 10000"]),
+        (&["--sessions", "0"], 2, &["--sessions 0: expected 1 to 1024"]),
         (&["--threads", "0"], 2, &["--threads 0: expected at least 1"]),
         (&["--threads", "5000"], 2, &["--threads 5000: expected at most 4096"]),
         (
