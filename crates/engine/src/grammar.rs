@@ -104,6 +104,13 @@ impl Grammars {
     }
 }
 
+impl Grammar {
+    /// The same, for another answer that is where this one is; neither waits for the other.
+    pub fn fork(&self) -> Grammar {
+        Grammar(self.0.deep_clone())
+    }
+}
+
 impl Constraint for Grammar {
     fn allow(&mut self, allowed: &mut TokenSet) -> Result<(), String> {
         let mask = self.0.compute_mask_or_eos().map_err(|error| error.to_string())?;

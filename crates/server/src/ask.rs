@@ -126,6 +126,18 @@ pub struct Controls<'a> {
     pub effort: Option<(&'a str, &'a str)>,
 }
 
+impl Choice {
+    /// The words that OpenAI's dialects have for a choice without a name.
+    pub fn of_word(word: &str) -> Option<Choice> {
+        match word {
+            "auto" => Some(Choice::Auto),
+            "none" => Some(Choice::Never),
+            "required" => Some(Choice::Required),
+            _ => None,
+        }
+    }
+}
+
 impl Thinking {
     /// What `controls` come to. A model's name may say it where nothing else does.
     ///

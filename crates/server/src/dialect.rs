@@ -10,7 +10,7 @@ use crate::body::ReadOptions;
 use crate::dialogue::{Dialogue, check_orphans};
 use crate::offers::Offers;
 use crate::refusal::Refusal;
-use crate::said::{Answer, Head, Usage, Writer};
+use crate::said::{ANTHROPIC_CALL, Answer, Head, OPENAI_CALL, Usage, Writer};
 use crate::{What, chat, completions, messages, responses};
 
 /// How a client speaks.
@@ -43,8 +43,8 @@ impl Dialect {
     /// What ids of calls begin with.
     pub fn call_prefix(self) -> &'static str {
         match self {
-            Dialect::Messages => "toolu_",
-            _ => "call_",
+            Dialect::Messages => ANTHROPIC_CALL,
+            _ => OPENAI_CALL,
         }
     }
 

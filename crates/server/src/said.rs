@@ -4,7 +4,7 @@
 //! no random numbers: ids and times come with the [`Head`]. [`Writer`] is how streams are written;
 //! a whole answer is a function of [`Answer`]s in each dialect.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use text::{DropCause, Event, FinishReason, Reply};
 
 use crate::refusal::{Reason, Refusal};
@@ -82,6 +82,11 @@ pub trait Writer: Send {
     /// There is no answer, or no more of it. Ends the stream.
     fn fail(&mut self, refusal: &Refusal) -> String;
 }
+
+/// What ids of calls begin with where OpenAI's dialects are spoken.
+pub const OPENAI_CALL: &str = "call_";
+/// The same for Anthropic's.
+pub const ANTHROPIC_CALL: &str = "toolu_";
 
 /// The ids of the calls of one answer: 32 hexadecimal digits that nobody can guess.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,6 +185,21 @@ pub fn openai_finish(finish: &FinishReason) -> &'static str {
 pub fn logprob(value: f32) -> Value {
     // What can practically not happen is said as -9999, as elsewhere in the field.
     Value::from(if value.is_finite() { f64::from(value) } else { -9999.0 })
+}
+
+/// Log-probabilities of tokens, as OpenAI's newer dialects list them.
+pub fn token_logprobs(probs: &[Prob]) -> Value {
+    let one = |bytes: &[u8], value: f32| {
+        let (token, value) = (spelled(bytes), logprob(value));
+        json!({"token": token, "logprob": value, "bytes": bytes})
+    };
+    let token = |prob: &Prob| {
+        let mut token = one(&prob.bytes, prob.logprob);
+        let top = prob.top.iter().map(|(bytes, value)| one(bytes, *value)).collect::<Vec<_>>();
+        token["top_logprobs"] = top.into();
+        token
+    };
+    probs.iter().map(token).collect()
 }
 
 /// What a token spells, for people.

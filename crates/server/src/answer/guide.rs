@@ -51,6 +51,14 @@ pub struct Grammars {
     pub calls: Option<Grammar>,
 }
 
+impl Grammars {
+    /// The same, for another answer.
+    pub fn fork(&self) -> Grammars {
+        let fork = |grammar: &Option<Grammar>| grammar.as_ref().map(Grammar::fork);
+        Grammars { answer: fork(&self.answer), calls: fork(&self.calls) }
+    }
+}
+
 impl Guide {
     /// Guides an answer that `ear` hears.
     pub fn new(

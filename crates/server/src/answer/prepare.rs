@@ -55,8 +55,8 @@ pub struct Prepared {
     seed: u64,
     tokens_max: usize,
     logprobs: Option<usize>,
-    answer_form: Option<String>,
-    calls_form: Option<String>,
+    /// Grammars, as they are where an answer begins.
+    grammars: guide::Grammars,
     /// The ids of calls, by answer.
     ids: Vec<CallIds>,
     /// Turns with calls in the history, as they were sampled.
@@ -136,12 +136,11 @@ impl Model {
             adjustments,
             seed: ask.wishes.seed.unwrap_or(seed),
             logprobs: ask.logprobs,
-            answer_form: None,
-            calls_form: None,
+            grammars: guide::Grammars::default(),
             ids,
             turns,
         };
-        self.demand(ask, offers, &mut prepared)?;
+        prepared.grammars = self.demand(ask, offers)?;
         Ok(prepared)
     }
 
@@ -167,8 +166,8 @@ impl Model {
         (sampling, adjustments)
     }
 
-    /// The grammars of the form that is demanded, tried once so that what is wrong is told now.
-    fn demand(&self, ask: &Ask, offers: &Offers, to: &mut Prepared) -> Result<(), Refusal> {
+    /// The grammars of the form that is demanded; what is wrong with them is told now.
+    fn demand(&self, ask: &Ask, offers: &Offers) -> Result<guide::Grammars, Refusal> {
         let rules = |begin| {
             let named = match &ask.choice {
                 Choice::Named(name) => Some(name.as_str()),
@@ -181,7 +180,7 @@ impl Model {
             Format::Json(schema) => Some(form::json(schema)),
         };
         let must_call = matches!(ask.choice, Choice::Required | Choice::Named(_));
-        to.answer_form = match (must_call, schema) {
+        let answer = match (must_call, schema) {
             (true, _) => {
                 let rules = rules(Begin::Answer);
                 let none = || Refusal::of("tool_choice", "cannot be demanded of these tools");
@@ -193,17 +192,14 @@ impl Model {
             }),
             (false, None) => None,
         };
-        if to.answer_form.is_none() && !offers.is_empty() {
-            to.calls_form =
-                rules(Begin::AfterMarker).map(|calls| form::start(&["calls"], &[calls]));
-        }
-        if let Some(form) = &to.answer_form {
-            let field = if must_call { "tools" } else { "response_format" };
-            self.compile(form).map_err(|error| Refusal::of(field, error))?;
-        }
+        let field = if must_call { "tools" } else { "response_format" };
+        let refused = |error| Refusal::of(field, error);
+        let answer = answer.map(|form| self.compile(&form).map_err(refused)).transpose()?;
+        let helps = answer.is_none() && !offers.is_empty();
+        let calls = helps.then(|| rules(Begin::AfterMarker)).flatten();
         // What is only a help is left out where it does not work.
-        to.calls_form = to.calls_form.take().filter(|form| self.compile(form).is_ok());
-        Ok(())
+        let calls = calls.and_then(|calls| self.compile(&form::start(&["calls"], &[calls])).ok());
+        Ok(guide::Grammars { answer, calls })
     }
 
     fn compile(&self, form: &str) -> Result<engine::Grammar, String> {
@@ -232,13 +228,8 @@ impl Model {
         request.notes = notes(prepared.turns.iter().map(Arc::as_ref));
         let options = &prepared.options;
         let guided = options.tools_offered || !options.stop.is_empty();
-        if guided || prepared.answer_form.is_some() {
-            let compiled =
-                |form: &Option<String>| form.as_ref().and_then(|form| self.compile(form).ok());
-            let grammars = guide::Grammars {
-                answer: compiled(&prepared.answer_form),
-                calls: compiled(&prepared.calls_form),
-            };
+        if guided || prepared.grammars.answer.is_some() {
+            let grammars = prepared.grammars.fork();
             let (turns, ids) = (prepared.turns.clone(), prepared.ids[answer]);
             let keep = Keep { turns, ids, reply: text::Reply::default() };
             let marks = (self.marker, self.end);

@@ -132,12 +132,9 @@ pub fn thinking(body: &Object<'_>, model: &str) -> Result<Thinking, Refusal> {
 fn choice(body: &Object<'_>) -> Result<Choice, Refusal> {
     match body.get("tool_choice") {
         None => Ok(Choice::Auto),
-        Some(Value::String(choice)) => match choice.as_str() {
-            "auto" => Ok(Choice::Auto),
-            "none" => Ok(Choice::Never),
-            "required" => Ok(Choice::Required),
-            _ => Err(body.refuse("tool_choice", "expected auto, none, required or a function")),
-        },
+        Some(Value::String(word)) => Choice::of_word(word).ok_or_else(|| {
+            body.refuse("tool_choice", "expected auto, none, required or a function")
+        }),
         Some(value) => {
             let choice = Object::new(value, "tool_choice".to_owned())?;
             if choice.need_text("type")? != "function" {

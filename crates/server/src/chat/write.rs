@@ -8,12 +8,9 @@ use text::Event;
 
 use crate::refusal::Refusal;
 use crate::said::{
-    Answer, CallIds, DONE, Head, Prob, Seen, Sent, Usage, Writer, data, logprob, openai_finish,
-    spelled, void_calls,
+    Answer, CallIds, DONE, Head, OPENAI_CALL, Prob, Seen, Sent, Usage, Writer, data, openai_finish,
+    token_logprobs, void_calls,
 };
-
-/// What ids of calls begin with.
-const CALL: &str = "call_";
 
 /// A whole completion.
 pub fn whole(head: &Head, answers: &[Answer], usage: &Usage) -> Value {
@@ -30,7 +27,7 @@ pub fn whole(head: &Head, answers: &[Answer], usage: &Usage) -> Value {
 }
 
 fn choice(head: &Head, index: usize, answer: &Answer) -> Value {
-    let ids = CallIds::new(CALL, head.nonce, index);
+    let ids = CallIds::new(OPENAI_CALL, head.nonce, index);
     let reply = &answer.reply;
     let mut message = Map::new();
     message.insert("role".to_owned(), "assistant".into());
@@ -72,17 +69,7 @@ pub fn usage_of(usage: &Usage) -> Value {
 }
 
 fn logprobs(probs: &[Prob]) -> Value {
-    let one = |bytes: &[u8], value: f32| {
-        let (token, value) = (spelled(bytes), logprob(value));
-        json!({"token": token, "logprob": value, "bytes": bytes})
-    };
-    let token = |prob: &Prob| {
-        let mut token = one(&prob.bytes, prob.logprob);
-        let top = prob.top.iter().map(|(bytes, value)| one(bytes, *value)).collect::<Vec<_>>();
-        token["top_logprobs"] = top.into();
-        token
-    };
-    json!({"content": probs.iter().map(token).collect::<Vec<_>>(), "refusal": null})
+    json!({"content": token_logprobs(probs), "refusal": null})
 }
 
 /// A completion in chunks.
@@ -144,7 +131,7 @@ impl Writer for Stream {
                 data(&chunk)
             }
             Event::CallBegin { index, name } => {
-                let id = CallIds::new(CALL, self.head.nonce, answer).call(*index);
+                let id = CallIds::new(OPENAI_CALL, self.head.nonce, answer).call(*index);
                 let function = json!({"name": name, "arguments": ""});
                 let call = json!({
                     "index": index, "id": id, "type": "function", "function": function

@@ -7,11 +7,10 @@ use serde_json::{Value, json};
 use text::{Event, FinishReason, Reply};
 
 use crate::refusal::Refusal;
-use crate::said::{Answer, CallIds, Head, Prob, Seen, Sent, Usage, Writer, named, void_calls};
+use crate::said::{
+    ANTHROPIC_CALL, Answer, CallIds, Head, Prob, Seen, Sent, Usage, Writer, named, void_calls,
+};
 use crate::seal;
-
-/// What ids of calls begin with.
-const CALL: &str = "toolu_";
 
 /// A whole message.
 pub fn whole(head: &Head, answer: &Answer, usage: &Usage) -> Value {
@@ -49,7 +48,7 @@ fn usage_of(usage: &Usage) -> Value {
 
 /// Never empty, and never reasoning alone.
 fn content(head: &Head, reply: &Reply) -> Vec<Value> {
-    let ids = CallIds::new(CALL, head.nonce, 0);
+    let ids = CallIds::new(ANTHROPIC_CALL, head.nonce, 0);
     let mut content = Vec::new();
     if !reply.reasoning.is_empty() {
         let signature = seal::signature(&reply.reasoning);
@@ -179,7 +178,7 @@ impl Writer for Stream {
             Event::Reasoning(text) => self.reasoning(text),
             Event::Text(text) => self.text(text),
             Event::CallBegin { index, name } => {
-                let id = CallIds::new(CALL, self.head.nonce, 0).call(*index);
+                let id = CallIds::new(ANTHROPIC_CALL, self.head.nonce, 0).call(*index);
                 let block = json!({"type": "tool_use", "id": id, "name": name, "input": {}});
                 self.begin(Open::Call, block)
             }

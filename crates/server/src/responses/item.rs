@@ -8,7 +8,7 @@ use text::json;
 
 use super::read::Summary;
 use crate::offers::Kind;
-use crate::said::{Prob, logprob, spelled};
+use crate::said::{Prob, token_logprobs};
 use crate::seal;
 
 /// Reasoning. `None` if nobody is to see it.
@@ -45,22 +45,8 @@ pub fn message(id: &str, text: &str, probs: &[Prob], status: &str) -> Value {
 
 /// A part of the visible answer.
 pub fn text_part(text: &str, probs: &[Prob]) -> Value {
-    json!({"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs(probs)})
-}
-
-/// Log-probabilities of tokens.
-pub fn logprobs(probs: &[Prob]) -> Value {
-    let one = |bytes: &[u8], value: f32| {
-        let (token, value) = (spelled(bytes), logprob(value));
-        json!({"token": token, "logprob": value, "bytes": bytes})
-    };
-    let token = |prob: &Prob| {
-        let mut token = one(&prob.bytes, prob.logprob);
-        let top = prob.top.iter().map(|(bytes, value)| one(bytes, *value)).collect::<Vec<_>>();
-        token["top_logprobs"] = top.into();
-        token
-    };
-    probs.iter().map(token).collect()
+    let logprobs = token_logprobs(probs);
+    json!({"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs})
 }
 
 /// A call, as the client knows it.

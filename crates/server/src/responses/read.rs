@@ -203,12 +203,8 @@ fn format(body: &Object<'_>, options: ReadOptions) -> Result<Format, Refusal> {
 fn choice(body: &Object<'_>, offers: &Offers) -> Result<Choice, Refusal> {
     match body.get("tool_choice") {
         None => Ok(Choice::Auto),
-        Some(Value::String(choice)) => match choice.as_str() {
-            "auto" => Ok(Choice::Auto),
-            "none" => Ok(Choice::Never),
-            "required" => Ok(Choice::Required),
-            _ => Err(body.refuse("tool_choice", "expected auto, none, required or a tool")),
-        },
+        Some(Value::String(word)) => Choice::of_word(word)
+            .ok_or_else(|| body.refuse("tool_choice", "expected auto, none, required or a tool")),
         Some(value) => {
             let choice = Object::new(value, "tool_choice".to_owned())?;
             match choice.need_text("type")? {

@@ -10,10 +10,10 @@ use super::item::{self, Call};
 use super::read::Summary;
 use crate::offers::{Kind, Offers};
 use crate::refusal::Refusal;
-use crate::said::{Answer, CallIds, Head, Prob, Seen, Sent, Usage, Writer, named, void_calls};
-
-/// What ids of calls begin with.
-const CALL: &str = "call_";
+use crate::said::{
+    Answer, CallIds, Head, OPENAI_CALL, Prob, Seen, Sent, Usage, Writer, named, token_logprobs,
+    void_calls,
+};
 
 /// A whole response.
 pub fn whole(
@@ -44,7 +44,7 @@ fn call_of(head: &Head, offers: &Offers, index: usize, name: &str, place: usize)
     let kind = offers.kind(name).clone();
     Call {
         id: head.id(Call::prefix(&kind), place),
-        call_id: CallIds::new(CALL, head.nonce, 0).call(index),
+        call_id: CallIds::new(OPENAI_CALL, head.nonce, 0).call(index),
         name: name.to_owned(),
         kind,
         arguments: String::new(),
@@ -233,7 +233,7 @@ impl Stream {
         all.push_str(text);
         kept.extend_from_slice(probs);
         let (id, index) = (id.clone(), self.output.len());
-        let logprobs = item::logprobs(probs);
+        let logprobs = token_logprobs(probs);
         out + &self.say(
             "response.output_text.delta",
             json!({
@@ -274,7 +274,7 @@ impl Stream {
                 let place = json!({"item_id": id, "output_index": index, "content_index": 0});
                 let mut done = place.clone();
                 done["text"] = text.as_str().into();
-                done["logprobs"] = item::logprobs(&probs);
+                done["logprobs"] = token_logprobs(&probs);
                 let mut whole = place;
                 whole["part"] = part;
                 let status = if complete { "completed" } else { "incomplete" };
