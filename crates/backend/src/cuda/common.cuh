@@ -25,7 +25,7 @@ struct Segment {
 // of it have begun. So every kernel begins with `begin`; or, if there are weights to load first, which
 // depend on nothing, with `let_next_begin`, and `wait_for_inputs` before anything else is read or
 // written. The wait is over when all kernels in front have ended and what they wrote can be seen.
-#if STAMPED
+#if STAMPS
 // A count, and then the times in nanoseconds at which kernels had what they read; see trace.rs.
 __device__ u64 *stamps;
 DEVICE void stamp_time() {
@@ -33,7 +33,7 @@ DEVICE void stamp_time() {
     u64 now;
     asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));
     u64 at = atomicAdd(stamps, 1ull);
-    if (at < 1 << 17) stamps[1 + at] = now;
+    if (at < STAMPS) stamps[1 + at] = now;
 }
 #else
 DEVICE void stamp_time() {}
@@ -190,5 +190,18 @@ DEVICE void round_four(float4 v, u64 at, const Rounded &to) {
     if (at % 8 == 0) {
         to.steps[at / 8] = four.step;
         to.halves[at / 8] = four.halves;
+    }
+}
+
+// A row of `fours` groups of four values, normed and weighed, to row `row` of `out` and of its rounded
+// copy, if it has one. By one block of threads.
+DEVICE void norm_row(const float4 *x, const float4 *weight, float4 *out, const Rounded &to, u32 fours,
+                     u64 row, float eps) {
+    u64 first = row * fours;
+    float scale = rms_scale(x + first, fours, eps);
+    for (u32 i = threadIdx.x; i < fours; i += blockDim.x) {
+        float4 v = scaled(x[first + i], scale, fixed(weight + i));
+        out[first + i] = v;
+        if (to.codes) round_four(v, first + i, to);
     }
 }

@@ -13,6 +13,7 @@ use rustc_hash::FxHashMap;
 use super::COMMON;
 use super::driver::{Address, Function, Gpu};
 use super::nvrtc::Nvrtc;
+use super::trace::STAMPS_MAX;
 use super::weights::IQ2_XXS;
 use crate::Error;
 
@@ -66,7 +67,7 @@ pub fn translation(
     architecture: &str,
     stamped: bool,
 ) -> (String, Vec<String>) {
-    let mut source = format!("#define STAMPED {}\n", u32::from(stamped));
+    let mut source = format!("#define STAMPS {}\n", if stamped { STAMPS_MAX } else { 0 });
     for (name, value) in unit.parameters.iter().zip(values) {
         writeln!(source, "#define {name} {value}").expect("writing to a string");
     }

@@ -88,6 +88,9 @@ struct PagePool {
 /// A kernel: its unit, what that is compiled for, and its name.
 pub(crate) type Kernel = (&'static Unit, Values, &'static str);
 
+/// Shared memory that the device takes for itself from every block.
+const SHARED_TAKEN: usize = 1 << 10;
+
 /// Graphs that are kept; the oldest goes first.
 const GRAPHS_MAX: usize = 16;
 
@@ -180,9 +183,9 @@ impl Cuda {
         self.gpu.capability >= 90
     }
 
-    /// Bytes of shared memory of a multiprocessor that its blocks may divide among them.
-    pub(crate) fn shared_bytes(&self) -> usize {
-        self.gpu.shared_bytes
+    /// Whether a multiprocessor has shared memory for so many blocks at once, `bytes` bytes each.
+    pub(crate) fn has_shared(&self, blocks: usize, bytes: usize) -> bool {
+        blocks * (bytes + SHARED_TAKEN) <= self.gpu.shared_bytes
     }
 
     /// Where a buffer is, to be read.

@@ -22,7 +22,7 @@ pub static STAMP: Unit = Unit {
 };
 
 /// Most stamps between two reports; launches beyond them are not counted.
-const STAMPS_MAX: usize = 1 << 17;
+pub const STAMPS_MAX: usize = 1 << 17;
 
 /// Stamps, and whose they are.
 pub struct Trace {

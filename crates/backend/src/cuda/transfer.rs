@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::slice::from_raw_parts_mut;
 
 use cudarc::driver::{CudaEvent, result, sys};
@@ -48,20 +49,15 @@ impl Drop for Pinned {
 /// What a device has of such memory.
 pub struct Staging {
     download: Pinned,
-    upload: RefCell<Pieces>,
-}
-
-/// Pieces in turn; they are reserved when the first is needed.
-#[derive(Default)]
-struct Pieces {
-    all: Vec<Piece>,
-    next: usize,
+    /// In the order in which they were sent, which is that of their arrival. There are as many as
+    /// have been needed at once.
+    upload: RefCell<VecDeque<Piece>>,
 }
 
 struct Piece {
     memory: Pinned,
-    /// When it has arrived; `None` before it was sent.
-    arrived: Option<CudaEvent>,
+    /// When it has arrived.
+    arrived: CudaEvent,
 }
 
 impl Staging {
@@ -131,24 +127,29 @@ impl Gpu {
         }
         self.bind()?;
         let doing = failed("copying to the device");
-        let pieces = &mut *self.staging.upload.borrow_mut();
-        while pieces.all.len() < PIECES {
-            pieces.all.push(Piece { memory: Pinned::new(PIECE_BYTES)?, arrived: None });
-        }
-        let piece = &mut pieces.all[pieces.next];
-        pieces.next = (pieces.next + 1) % PIECES;
-        if let Some(arrived) = piece.arrived.take() {
-            arrived.synchronize().map_err(&doing)?;
-        }
+        let mut pieces = self.staging.upload.borrow_mut();
+        let all_travel = pieces.front().is_none_or(|piece| !piece.arrived.is_complete());
+        let memory = if all_travel && pieces.len() < PIECES {
+            Pinned::new(PIECE_BYTES)?
+        } else {
+            let oldest = pieces.pop_front().expect("some travel");
+            oldest.arrived.synchronize().map_err(&doing)?;
+            oldest.memory
+        };
         // SAFETY: the piece is large enough, and nobody reads it: what was sent from it has
         // arrived.
-        let memory = unsafe { from_raw_parts_mut(piece.memory.0, bytes) };
-        fill(memory);
+        let piece = unsafe { from_raw_parts_mut(memory.0, bytes) };
+        fill(piece);
         // SAFETY: callers stay within their memory; the piece is not written before it has arrived.
-        unsafe { result::memcpy_htod_async(address, memory, self.stream.cu_stream()) }
+        unsafe { result::memcpy_htod_async(address, piece, self.stream.cu_stream()) }
             .map_err(&doing)?;
         let flags = Some(sys::CUevent_flags::CU_EVENT_BLOCKING_SYNC);
-        piece.arrived = Some(self.stream.record_event(flags).map_err(&doing)?);
+        let arrived = self.stream.record_event(flags).map_err(|error| {
+            // Nobody will know when the piece may go; so it goes when nothing travels any more.
+            drop(self.wait());
+            doing(error)
+        })?;
+        pieces.push_back(Piece { memory, arrived });
         Ok(())
     }
 }

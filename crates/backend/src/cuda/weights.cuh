@@ -189,9 +189,12 @@ DEVICE u32 sign_selectors(u32 byte) {
 }
 // The four values of the low selectors, as signed bytes.
 DEVICE int four_values(u32 selectors) { return __byte_perm(0x002b1908, 0x00d5e7f8, selectors); }
+// The scale is d times (2 `scale_bits` + 1) / 8.
+DEVICE u32 scale_bits(const Chunk &k) {
+    return (k.w.y >> 7 & 0x01010101u) * 0x01020408u >> 24 & 15;
+}
 DEVICE float lattice_scale(const Chunk &k) {
-    u32 bits = (k.w.y >> 7 & 0x01010101u) * 0x01020408u >> 24;
-    return half_to_float(k.d) * (0.5f + (float)(bits & 15)) * 0.25f;
+    return half_to_float(k.d) * (0.5f + (float)scale_bits(k)) * 0.25f;
 }
 DEVICE float dot(const Chunk &k, const Token &x, u32 c) {
     const int4 *codes = (const int4 *)(x.codes + c * CHUNK);

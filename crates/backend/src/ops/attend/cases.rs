@@ -20,6 +20,16 @@ pub enum Reach {
     Picked,
 }
 
+impl Reach {
+    fn beyond(self, paged: PagedRows, picks: &Buffer<u32>) -> Beyond<'_> {
+        match self {
+            Reach::Window => Beyond::Nothing,
+            Reach::All => Beyond::All(paged),
+            Reach::Picked => Beyond::Picked(paged, picks),
+        }
+    }
+}
+
 /// Sizes of a case.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
@@ -83,12 +93,7 @@ impl Scene {
 
     /// Attends.
     pub fn attend(&mut self, kit: &mut Kit) {
-        let paged = self.session.rows.rows;
-        let beyond = match self.reach {
-            Reach::Window => Beyond::Nothing,
-            Reach::All => Beyond::All(paged),
-            Reach::Picked => Beyond::Picked(paged, &self.picks),
-        };
+        let beyond = self.reach.beyond(self.session.rows.rows, &self.picks);
         let visible = Visible { fresh: &self.fresh, ring: self.session.ring, beyond };
         let (q, kv) = (&self.q, &self.session.kv);
         kit.b.attend(q, &self.sinks, &visible, &self.step, kv, &mut self.out);
@@ -98,12 +103,7 @@ impl Scene {
 impl Scene {
     /// Attends, keeps the rows of the step, and rotates heads back.
     pub fn attend_keep(&mut self, kit: &mut Kit, angles: &Buffer<f32>) {
-        let paged = self.session.rows.rows;
-        let beyond = match self.reach {
-            Reach::Window => Beyond::Nothing,
-            Reach::All => Beyond::All(paged),
-            Reach::Picked => Beyond::Picked(paged, &self.picks),
-        };
+        let beyond = self.reach.beyond(self.session.rows.rows, &self.picks);
         let visible = Visible { fresh: &self.fresh, ring: self.session.ring, beyond };
         let (q, kv, out) = (&self.q, &mut self.session.kv, &mut self.out);
         kit.b.attend_keep(q, &self.sinks, &visible, angles, &self.step, kv, out);

@@ -47,8 +47,6 @@ const PLAIN_HEADS: usize = 8;
 const KEYS_MIN: usize = 32;
 /// Parts of a token at most.
 const PARTS_MAX: usize = 256;
-/// Shared memory that the device takes for itself from every block.
-const SHARED_TAKEN: usize = 1 << 10;
 /// Blocks that each multiprocessor should have.
 const BLOCKS: usize = 2;
 
@@ -91,7 +89,7 @@ impl Cuda {
     fn cut(&self, layout: RowLayout, rows: usize, heads: usize, keys: usize) -> Cut {
         let wanted = BLOCKS * self.processors();
         let (blocks, most) = (|of: usize| rows * heads.div_ceil(of), keys.div_ceil(KEYS_MIN));
-        let fits = BLOCKS * (tile_bytes(32, layout.width()) + SHARED_TAKEN) <= self.shared_bytes();
+        let fits = self.has_shared(BLOCKS, tile_bytes(32, layout.width()));
         let of = match layout.format {
             RowFormat::Packed if heads > 16 && fits && blocks(16) * most > wanted => 32,
             RowFormat::Packed => 16,

@@ -48,8 +48,6 @@ pub static LATTICE: Unit = Unit {
 /// chunks that a lane may hold.
 const LATTICE_BYTES: [usize; 2] = [256 * 128, 256 * 256];
 const LATTICE_HELD_MAX: usize = 8;
-/// Shared memory of a multiprocessor that no block can have.
-const SHARED_KEPT: usize = 1 << 10;
 
 /// Threads of a block of [`DOWN`]; see down.cu.
 const DOWN_THREADS: usize = 512;
@@ -136,7 +134,7 @@ impl Cuda {
         if code == IQ2_XXS && d.is_multiple_of(1024) && held <= LATTICE_HELD_MAX {
             let args =
                 words![ga, gb, gc, ua, ub, uc, codes, steps, picks, shares, inner_at, used, clamp];
-            let wide = usize::from(3 * LATTICE_BYTES[1] + SHARED_KEPT <= self.shared_bytes());
+            let wide = usize::from(self.has_shared(1, 3 * LATTICE_BYTES[1]));
             let unit = (&LATTICE, values(&[code, held, wide, inner]), "lattice_inner");
             let grid = [(self.processors() / rows).max(1), rows, 1];
             self.record_shared(unit, grid, (512, 3 * LATTICE_BYTES[wide]), args);

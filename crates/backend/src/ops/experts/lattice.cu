@@ -67,9 +67,9 @@ DEVICE float dot_line(const Line &line, const int4 (&x)[HELD][2], const float (&
             all = __dp4a(four_values(of), v[2 * k], all);
             all = __dp4a(four_values(of >> 16), v[2 * k + 1], all);
         }
-        // The scale is d times (2 bits + 1) / 8: steps have the eighth, and the rest is a whole number.
-        u32 bits = (w.y >> 7 & 0x01010101u) * 0x01020408u >> 24 & 15;
-        sum += half_to_float(line.of[i].d) * steps[i] * (float)(all * (int)(2 * bits + 1));
+        // Steps have the eighth of the scale, and the rest of it is a whole number.
+        int scale = 2 * scale_bits(line.of[i]) + 1;
+        sum += half_to_float(line.of[i].d) * steps[i] * (float)(all * scale);
     }
     return sum;
 }

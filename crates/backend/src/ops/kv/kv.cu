@@ -44,13 +44,7 @@ extern "C" __global__ void latents(const float *row, const float *row_weight, fl
     begin();
     if (blockIdx.y == 0)
         return store_normed({row, row_weight, row_out, row_eps}, angles, fresh, capacity, pairs);
-    u64 first = (u64)blockIdx.x * fours;
-    float scale = rms_scale(query + first, fours, query_eps);
-    for (u32 i = threadIdx.x; i < fours; i += blockDim.x) {
-        float4 v = scaled(query[first + i], scale, fixed(query_weight + i));
-        query_out[first + i] = v;
-        if (codes) round_four(v, first + i, {codes, steps, halves});
-    }
+    norm_row(query, query_weight, query_out, {codes, steps, halves}, fours, blockIdx.x, query_eps);
 }
 
 // The last min(len, ring) rows of segment blockIdx.y, as they are, to the ring of its session.

@@ -5,13 +5,7 @@
 extern "C" __global__ void rms_norm(const float4 *x, const float4 *weight, float4 *out, i8 *codes,
                                     float *steps, float2 *halves, u32 fours, float eps) {
     begin();
-    u64 first = (u64)blockIdx.x * fours;
-    float scale = rms_scale(x + first, fours, eps);
-    for (u32 i = threadIdx.x; i < fours; i += blockDim.x) {
-        float4 v = scaled(x[first + i], scale, fixed(weight + i));
-        out[first + i] = v;
-        if (codes) round_four(v, first + i, {codes, steps, halves});
-    }
+    norm_row(x, weight, out, {codes, steps, halves}, fours, blockIdx.x, eps);
 }
 
 // One block per head, in place. x [rows * heads, dim].
