@@ -110,7 +110,7 @@ impl Gpu {
         Ok(())
     }
 
-    /// Copies what `fill` writes, at most [`PIECE_BYTES`], to the device. Returns while it is on
+    /// Copies what `fill` writes, at most `PIECE_BYTES`, to the device. Returns while it is on
     /// its way; what is sent or launched later finds it there.
     ///
     /// # Errors
