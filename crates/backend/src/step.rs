@@ -62,13 +62,52 @@ pub struct Step {
 }
 
 /// The tables on the host, before they are uploaded; memory that is used again and again.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Staging {
     tokens: Vec<u32>,
     positions: Vec<u32>,
     owners: Vec<u32>,
     table: Vec<SegmentRow>,
     outputs: Vec<u32>,
+    sent: Sent,
+}
+
+/// What the buffers hold. Most of it is the same from one decoding step to the next, and is not
+/// sent again: a copy to the device, however short, keeps it waiting.
+#[derive(Debug)]
+struct Sent {
+    tokens: Vec<u32>,
+    positions: Vec<u32>,
+    owners: Vec<u32>,
+    table: Vec<u32>,
+    outputs: Vec<u32>,
+    /// One per segment.
+    pages: Vec<Vec<u32>>,
+}
+
+impl Sent {
+    fn reserve(limits: StepLimits) -> Sent {
+        let StepLimits { rows, segments, outputs, context } = limits;
+        let pages = || Vec::with_capacity(context.div_ceil(PAGE_TOKENS));
+        Sent {
+            tokens: Vec::with_capacity(rows),
+            positions: Vec::with_capacity(rows),
+            owners: Vec::with_capacity(rows),
+            table: Vec::with_capacity(4 * segments),
+            outputs: Vec::with_capacity(outputs),
+            pages: (0..segments).map(|_| pages()).collect(),
+        }
+    }
+}
+
+/// Writes `data` from row `row` of a buffer on, where `there` says that it is not there yet.
+fn send(b: &mut dyn Device, to: &mut Buffer<u32>, row: usize, data: &[u32], there: &mut Vec<u32>) {
+    if there.starts_with(data) {
+        return;
+    }
+    b.upload(to, row, data);
+    there.clear();
+    there.extend_from_slice(data);
 }
 
 impl Staging {
@@ -80,11 +119,12 @@ impl Staging {
             owners: Vec::with_capacity(rows),
             table: Vec::with_capacity(segments),
             outputs: Vec::with_capacity(outputs),
+            sent: Sent::reserve(limits),
         }
     }
 
     fn clear(&mut self) {
-        let Staging { tokens, positions, owners, table, outputs } = self;
+        let Staging { tokens, positions, owners, table, outputs, .. } = self;
         tokens.clear();
         positions.clear();
         owners.clear();
@@ -135,7 +175,7 @@ impl Step {
         segments: impl IntoIterator<Item = Segment<'a>>,
     ) {
         self.staging.clear();
-        let Staging { tokens, positions, owners, table, outputs } = &mut self.staging;
+        let Staging { tokens, positions, owners, table, outputs, sent } = &mut self.staging;
         for (i, segment) in segments.into_iter().enumerate() {
             let (first_row, len) = (tokens.len(), segment.tokens.len());
             let end = segment.start + len;
@@ -151,13 +191,14 @@ impl Step {
                 first_row: first_row as u32,
                 len: len as u32,
             });
-            b.upload(&mut self.page_table, i, segment.pages);
+            send(b, &mut self.page_table, i, segment.pages, &mut sent.pages[i]);
         }
         (self.rows, self.segments, self.outputs) = (tokens.len(), table.len(), outputs.len());
-        b.upload(&mut self.tokens, 0, tokens);
-        b.upload(&mut self.positions, 0, positions);
-        b.upload(&mut self.owners, 0, owners);
-        b.upload(&mut self.segment_table, 0, bytemuck::cast_slice(table));
-        b.upload(&mut self.output_rows, 0, outputs);
+        send(b, &mut self.tokens, 0, tokens, &mut sent.tokens);
+        send(b, &mut self.positions, 0, positions, &mut sent.positions);
+        send(b, &mut self.owners, 0, owners, &mut sent.owners);
+        let table = bytemuck::cast_slice(table);
+        send(b, &mut self.segment_table, 0, table, &mut sent.table);
+        send(b, &mut self.output_rows, 0, outputs, &mut sent.outputs);
     }
 }

@@ -120,14 +120,14 @@ impl OpenOptions {
 pub struct Engine {
     pub(crate) backend: Box<dyn Backend>,
     pub(crate) model: Model,
-    file: File,
+    pub(crate) file: File,
     pub(crate) tokenizer: Option<Arc<Tokenizer>>,
     options: OpenOptions,
     /// States to go on from.
     pub(crate) tree: Tree<Page>,
     /// The same on disk.
     pub(crate) checkpoints: Option<Checkpoints>,
-    /// Logits of the last step, `[R, V]`.
+    /// Logits of the last step of those that wanted several rows, `[R, V]`.
     pub(crate) rows: Vec<f32>,
 }
 

@@ -155,8 +155,8 @@ impl Engine {
         Ok(Synced { plan, fed, complete: true })
     }
 
-    /// Appends tokens, at most one step of them, and reads the logits of the last `outputs` ones
-    /// into `self.rows`.
+    /// Appends tokens, at most one step of them, and reads the logits of the last `outputs` ones,
+    /// as [`Engine::advance`] does.
     fn feed(
         &mut self,
         session: &mut Session,
@@ -167,8 +167,9 @@ impl Engine {
         damaged.pop().map_or(Ok(()), |(_, error)| Err(error))
     }
 
-    /// Appends tokens to several sessions in one step, and reads the logits that are wanted into
-    /// `self.rows`, `[R, V]`, session after session.
+    /// Appends tokens to several sessions in one step, and reads the logits that are wanted. The
+    /// last row of each feed goes to its session; all rows of those that want several to
+    /// `self.rows` as well, `[R, V]`, session after session.
     ///
     /// Those whose logits are not numbers are returned, by their place in the list, and are empty.
     ///
@@ -188,26 +189,36 @@ impl Engine {
                 outputs: *outputs,
             })
             .collect();
-        let Engine { model, backend, rows, .. } = self;
+        let Engine { model, backend, rows, file, .. } = self;
         if let Err(error) = model.forward(&mut **backend, &mut steps) {
             if matches!(error, model::Error::Step { .. }) {
                 feeds.iter_mut().for_each(|feed| feed.session.clear());
             }
             return Err(error.into());
         }
-        model.logits_into(&mut **backend, rows);
-        let (file, vocab) = (self.file().name(), self.shape().vocab);
-        let mut rest = self.rows.as_slice();
+        let (file, vocab) = (file.name(), model.shape().vocab);
+        let several = |feed: &Advance| if feed.outputs > 1 { feed.outputs } else { 0 };
+        rows.resize(feeds.iter().map(several).sum::<usize>() * vocab, 0.0);
+        let (mut first, mut rest) = (0, rows.as_mut_slice());
         let mut damaged = Vec::new();
-        for (i, Advance { session, tokens, outputs }) in feeds.iter_mut().enumerate() {
-            let (rows, after) = rest.split_at(*outputs * vocab);
+        for (i, feed) in feeds.iter_mut().enumerate() {
+            let (own, after) = rest.split_at_mut(several(feed) * vocab);
             rest = after;
+            let Advance { session, tokens, outputs } = feed;
             session.tokens.extend_from_slice(tokens);
             session.visible.clear();
-            session.logits.clear();
-            session.logits.extend_from_slice(&rows[rows.len().saturating_sub(vocab)..]);
-            if !all_finite(rows) {
-                let bad = rows.iter().position(|v| !v.is_finite()).expect("one that is not");
+            session.logits.resize((*outputs).min(1) * vocab, 0.0);
+            let wanted = if own.is_empty() {
+                model.logits_into(&mut **backend, first, &mut session.logits);
+                &session.logits
+            } else {
+                model.logits_into(&mut **backend, first, own);
+                session.logits.copy_from_slice(&own[own.len() - vocab..]);
+                &*own
+            };
+            first += *outputs;
+            if !all_finite(wanted) {
+                let bad = wanted.iter().position(|v| !v.is_finite()).expect("one that is not");
                 let position = session.tokens.len() - *outputs + bad / vocab;
                 session.clear();
                 damaged.push((i, Error::NotFinite { file: file.to_owned(), position }));
@@ -264,13 +275,13 @@ impl Engine {
         for chunk in prompt.chunks(self.options().step_tokens) {
             fed += chunk.len();
             let outputs = fed.saturating_sub(first_wanted).min(chunk.len());
-            match self.feed(&mut session, chunk, outputs) {
-                Ok(()) if sink(fed, &self.rows) == Flow::Continue => {}
-                Ok(()) => break,
-                Err(error) => {
-                    result = Err(error);
-                    break;
-                }
+            if let Err(error) = self.feed(&mut session, chunk, outputs) {
+                result = Err(error);
+                break;
+            }
+            let rows = if outputs > 1 { &self.rows } else { &session.logits };
+            if sink(fed, rows) == Flow::Stop {
+                break;
             }
         }
         result

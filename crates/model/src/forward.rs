@@ -200,16 +200,15 @@ impl Model {
 
     /// The logits of the last step, `[R, V]`, row after row in the order of the feeds.
     pub fn logits(&self, device: &mut dyn Device) -> Vec<f32> {
-        let mut out = Vec::new();
-        self.logits_into(device, &mut out);
+        let mut out = vec![0.0; self.run.step.outputs * self.shape.vocab];
+        self.logits_into(device, 0, &mut out);
         out
     }
 
-    /// [`Model::logits`], replacing what `out` holds.
-    pub fn logits_into(&self, device: &mut dyn Device, out: &mut Vec<f32>) {
-        let rows = self.run.step.outputs;
-        out.resize(rows * self.shape.vocab, 0.0);
-        device.download_into(&self.run.scratch.logits, 0, out);
+    /// As many of those rows as `out` holds, from row `first` on.
+    pub fn logits_into(&self, device: &mut dyn Device, first: usize, out: &mut [f32]) {
+        assert!(first * self.shape.vocab + out.len() <= self.run.step.outputs * self.shape.vocab);
+        device.download_into(&self.run.scratch.logits, first, out);
     }
 
     /// A session's whole state, as the bytes of its slot page and of its row pages.

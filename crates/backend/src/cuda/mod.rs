@@ -4,7 +4,8 @@
 //! Operations append launches to a list. [`Device::submit`] runs it: a list that was seen before,
 //! equal in every argument, is replayed as one graph, which costs the host a single call. That
 //! works because everything that changes from step to step lies in device buffers, so a decoding
-//! session repeats its list token after token.
+//! session repeats its list token after token. The first launches of a step are a list of their
+//! own, so that the device computes them while the others are recorded.
 //!
 //! An error inside a step is kept and reported by `submit`; what follows it is not launched.
 
@@ -16,6 +17,7 @@ mod transfer;
 pub mod units;
 pub mod weights;
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -59,9 +61,11 @@ pub struct CudaOptions {
 /// A CUDA device. Fields are dropped in order: graphs before the memory that they name.
 pub struct Cuda {
     recorded: Vec<Launch>,
+    /// Whether a part of what will be submitted is running already.
+    begun: bool,
     graphs: Vec<(Vec<Launch>, Graph)>,
-    /// The last list that ran without a graph.
-    last: Vec<Launch>,
+    /// The last lists that ran without a graph, the newest last.
+    seen: VecDeque<Vec<Launch>>,
     buffers: Vec<Memory>,
     weights: Vec<Stored>,
     pools: Vec<PagePool>,
@@ -92,7 +96,12 @@ pub(crate) type Kernel = (&'static Unit, Values, &'static str);
 const SHARED_TAKEN: usize = 1 << 10;
 
 /// Graphs that are kept; the oldest goes first.
-const GRAPHS_MAX: usize = 16;
+const GRAPHS_MAX: usize = 32;
+/// Lists that are remembered, to know one that comes again: those of two steps.
+const SEEN_MAX: usize = 4;
+/// Launches that the device is given at once when a step begins: it is busy with them until the
+/// rest is recorded.
+const HEAD: usize = 64;
 
 /// An argument of a kernel, as the low bytes of a word.
 pub(crate) trait Word {
@@ -149,8 +158,9 @@ impl Cuda {
         let gpu = Gpu::open(options.ordinal)?;
         Ok(Cuda {
             recorded: Vec::new(),
+            begun: false,
             graphs: Vec::new(),
-            last: Vec::new(),
+            seen: VecDeque::new(),
             buffers: Vec::new(),
             weights: Vec::new(),
             pools: Vec::new(),
@@ -224,8 +234,7 @@ impl Cuda {
         }
         // Launches that name the old memory must be done before it goes.
         let done = self.submit();
-        self.graphs.clear();
-        self.last.clear();
+        self.forget_lists();
         self.scratch.remove(purpose);
         // A little more than is needed now, so that what grows slowly is not replaced every time.
         let bytes = bytes.next_multiple_of((bytes / 8).next_power_of_two().max(256));
@@ -301,7 +310,13 @@ impl Cuda {
                 args: words,
                 weights,
             }),
-            Err(error) => self.fail(error),
+            Err(error) => return self.fail(error),
+        }
+        if self.recorded.len() == HEAD
+            && !self.begun
+            && let Err(error) = self.flush()
+        {
+            self.fail(error);
         }
     }
 
@@ -324,14 +339,15 @@ impl Cuda {
         if self.recorded.is_empty() {
             return Ok(());
         }
+        self.begun = true;
         self.trace();
         let launches = std::mem::take(&mut self.recorded);
         if let Some((_, graph)) = self.graphs.iter().find(|(known, _)| *known == launches) {
             return self.gpu.replay(graph);
         }
-        // A list that comes twice in a row will come again. One that is timed must not wait for the
-        // host between its kernels.
-        if launches.len() > 1 && (launches == self.last || self.trace.is_some()) {
+        // A list that comes twice within a few will come again. One that is timed must not wait for
+        // the host between its kernels.
+        if launches.len() > 1 && (self.seen.contains(&launches) || self.trace.is_some()) {
             let graph = self.gpu.graph(&launches)?;
             self.gpu.replay(&graph)?;
             if self.graphs.len() == GRAPHS_MAX {
@@ -341,8 +357,17 @@ impl Cuda {
             return Ok(());
         }
         launches.iter().try_for_each(|launch| self.gpu.launch(launch))?;
-        self.last = launches;
+        if self.seen.len() == SEEN_MAX {
+            self.seen.pop_front();
+        }
+        self.seen.push_back(launches);
         Ok(())
+    }
+
+    /// Lists that were seen will not come again as they were.
+    fn forget_lists(&mut self) {
+        self.graphs.clear();
+        self.seen.clear();
     }
 }
 
@@ -457,6 +482,7 @@ impl Device for Cuda {
 
     fn submit(&mut self) -> Result<(), Error> {
         self.flush()?;
+        self.begun = false;
         self.gpu.wait()
     }
 }

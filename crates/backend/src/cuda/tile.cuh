@@ -1,5 +1,5 @@
 // Products of a tile of weight rows with a tile of tokens, on tensor cores. A unit that includes this
-// comes after weights.cuh and shared.cuh, and is compiled for one quantized FORMAT.
+// comes after weights.cuh, shared.cuh and whole.cuh, and is compiled for one quantized FORMAT.
 //
 // A block of 256 threads takes 128 weight rows and TOKENS tokens, through the columns in stages of 128.
 // Every stage has its weights decoded to whole numbers of 8 bits in shared memory, once for all tokens,
@@ -21,8 +21,6 @@
 #define ROWS_APART (TILE_THREADS / ACROSS)
 #define HELD (TILE_ROWS / ROWS_APART)
 #define HAS_MINIMA (FORMAT == 10 || FORMAT == 12)
-// 1.5 * 2^23 as float bits: a whole number below 2^22 added to them is added to the float.
-#define SHIFTED 0x4b400000
 
 // What a stage has in shared memory.
 template <int TOKENS>
@@ -46,15 +44,6 @@ struct Stage {
         halves = (float2 *)(minima + 2 * BLOCKS * TILE_ROWS);
     }
 };
-
-// Sixteen rows times eight tokens over 32 columns, as floats that are larger by SHIFTED's.
-DEVICE void multiply(u32 (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
-    asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
-        "{%8, %9}, {%10, %10, %10, %10};"
-        : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "r"(SHIFTED));
-}
-DEVICE float unshifted(u32 bits) { return __uint_as_float(bits) - __uint_as_float(SHIFTED); }
 
 // `expand` writes chunk `c` of a row's stage, the block's `in_block`: codes, scales of blocks of 32
 // columns, minima. `scales` and `minima` are the row's, TILE_ROWS apart. Zeros if it is not `there`.

@@ -87,8 +87,7 @@ impl Cuda {
         }
         let trace = Trace::new(&self.gpu)?;
         self.kernels.stamp(trace.memory.address);
-        self.graphs.clear();
-        self.last.clear();
+        self.forget_lists();
         self.trace = Some(trace);
         Ok(Vec::new())
     }

@@ -11,6 +11,8 @@ pub const WEIGHTS: &str = include_str!("weights.cuh");
 pub const SHARED: &str = include_str!("shared.cuh");
 /// Products of BF16 on tensor cores.
 pub const MMA: &str = include_str!("mma.cuh");
+/// Products of whole numbers on tensor cores.
+pub const WHOLE: &str = include_str!("whole.cuh");
 /// Tiles on tensor cores, for a quantized `FORMAT`.
 pub const TILE: &str = include_str!("tile.cuh");
 
@@ -31,6 +33,7 @@ pub fn units() -> Vec<(&'static Unit, Values)> {
         &super::READ,
         &super::trace::STAMP,
         &ops::linear::cuda::ROUND,
+        &ops::linear::cuda::STRIP,
         &ops::norm::cuda::NORM,
         &ops::rope::cuda::ROPE,
         &ops::hyper::cuda::HYPER,

@@ -405,8 +405,9 @@ impl Worker {
         let mut first = 0;
         let mut damaged = damaged.into_iter().peekable();
         for (place, (i, part)) in parts.iter().enumerate() {
-            let rows = first * vocab..(first + part.outputs) * vocab;
-            first += part.outputs;
+            let several = if part.outputs > 1 { part.outputs } else { 0 };
+            let rows = first * vocab..(first + several) * vocab;
+            first += several;
             if let Some((_, error)) = damaged.next_if(|(damaged, _)| *damaged == place) {
                 ends.push((*i, Err(error)));
                 continue;
@@ -421,7 +422,11 @@ impl Worker {
                 continue;
             }
             let drafts = &part.tokens[1..];
-            match task.choose(&self.engine.rows[rows.clone()], drafts, context) {
+            let last = std::mem::take(&mut task.session.logits);
+            let wanted = if several > 0 { &self.engine.rows[rows.clone()] } else { &last };
+            let chosen = task.choose(wanted, drafts, context);
+            task.session.logits = last;
+            match chosen {
                 Ok((right, end)) => {
                     task.learn(drafts.len(), right);
                     let logits = rows.start + right * vocab;

@@ -127,11 +127,11 @@ fn a_decode_step_allocates_nothing() {
             let options = Options { rows: RowFormat::Packed, limits };
             let mut rig = Rig::on(cpu, &tiny(), options);
             let mut cache = rig.model.open(&mut rig.cpu).expect("a session");
-            let (tokens, mut logits) = (&prompts()["p300"], Vec::new());
+            let (tokens, mut logits) = (&prompts()["p300"], vec![0.0; rig.model.shape().vocab]);
             let mut feed = |tokens: &[_]| {
                 let feed = Feed { cache: &mut cache, tokens, outputs: 1 };
                 rig.model.forward(&mut rig.cpu, &mut [feed]).expect("a step");
-                rig.model.logits_into(&mut rig.cpu, &mut logits);
+                rig.model.logits_into(&mut rig.cpu, 0, &mut logits);
             };
             feed(&tokens[..200]);
             tokens[200..210].iter().for_each(|token| feed(&[*token]));

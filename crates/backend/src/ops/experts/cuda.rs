@@ -79,6 +79,7 @@ pub static GROUPED: Unit = Unit {
         EXPERTS,
         units::WEIGHTS,
         units::SHARED,
+        units::WHOLE,
         units::TILE,
         include_str!("grouped.cu"),
     ],

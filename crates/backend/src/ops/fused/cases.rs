@@ -20,7 +20,17 @@ const TOKENS: [usize; 4] = [1, 3, 9, 40];
 pub fn cases() -> Vec<Case> {
     let of = |t| {
         let turns = turns(t, Format::F16, 256);
-        [products(t), sums(t), latents(t), heads(t), queries(t), choices(t), mixes(t), turns]
+        [
+            products(t, 5),
+            products(t, 4),
+            sums(t),
+            latents(t),
+            heads(t),
+            queries(t),
+            choices(t),
+            mixes(t),
+            turns,
+        ]
     };
     let mut all: Vec<Case> = TOKENS.into_iter().flat_map(of).collect();
     // Channels that are no multiple of a block's threads; streams of another format.
@@ -34,18 +44,19 @@ pub fn cases() -> Vec<Case> {
     all
 }
 
-/// `linear_each` with weights of several formats and sizes.
-fn products(tokens: usize) -> Case {
-    Case::new(format!("fused: linear_each x{tokens}"), 1e-5, move |kit| {
+/// `linear_each` with so many weights of several sizes: the first four of two formats, the last of
+/// another.
+fn products(tokens: usize, count: usize) -> Case {
+    Case::new(format!("fused: linear_each x{tokens}, {count}"), 1e-5, move |kit| {
         let formats = [Format::Q8_0, Format::F16, Format::Q8_0, Format::F16, Format::Q2K];
         let rows = [96, 40, 33, 7, 64];
         let weights = [0, 1, 2, 3, 4].map(|i| kit.weight(formats[i], 1, rows[i], 512));
         let x = kit.whole(tokens, 512);
         let mut outs = rows.map(|rows| kit.empty(tokens, rows));
         let mut products = Vec::new();
-        products.extend(weights.iter().zip(&mut outs));
+        products.extend(weights.iter().zip(&mut outs).take(count));
         kit.b.linear_each(&x, &mut products, tokens);
-        outs.iter().flat_map(|out| kit.read(out, tokens)).collect()
+        outs.iter().take(count).flat_map(|out| kit.read(out, tokens)).collect()
     })
 }
 

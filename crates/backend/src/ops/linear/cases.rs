@@ -44,6 +44,7 @@ pub fn cases() -> Vec<Case> {
         }
     }
     cases.extend(many());
+    cases.extend(several());
     cases.push(Case::new("linear_grouped Q8_0, 8 groups", 1e-5, |kit| {
         let (weight, x) = (kit.weight(Format::Q8_0, 1, 8 * 24, 128), kit.whole(3, 8 * 128));
         let mut out = kit.empty(3, 8 * 24);
@@ -51,6 +52,30 @@ pub fn cases() -> Vec<Case> {
         kit.read(&out, 3)
     }));
     cases
+}
+
+/// More tokens than are multiplied one by one, and fewer than fill a tile: one to all stretches of
+/// columns for a warp, strips of rows and tiles of tokens that are not full, several tiles, groups.
+fn several() -> Vec<Case> {
+    let shapes = [
+        (5, 40, 1, 128),
+        (8, 300, 1, 1024),
+        (9, 75, 1, 2048),
+        (16, 33, 1, 8192),
+        (11, 8 * 48, 8, 1024),
+        (40, 70, 1, 4096),
+        (12, 3 * 20, 3, 512),
+    ];
+    let case = |(tokens, rows, groups, cols): (usize, usize, usize, usize)| {
+        let name = format!("linear Q8_0 x{tokens}, {rows} x {cols}, {groups}");
+        Case::new(name, 1e-5, move |kit| {
+            let weight = kit.weight(Format::Q8_0, 1, rows, cols);
+            let (x, mut out) = (kit.whole(tokens, groups * cols), kit.empty(tokens, rows));
+            kit.b.linear_grouped(&weight, groups, &x, &mut out, tokens);
+            kit.read(&out, tokens)
+        })
+    };
+    shapes.map(case).into()
 }
 
 /// As many results as tiles are made for: more tokens and rows than a tile has, and last tiles that

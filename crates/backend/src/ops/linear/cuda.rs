@@ -50,7 +50,16 @@ pub static PAIR: Unit = Unit {
     kernels: &["pair1", "pair2", "pair4", "pair8"],
 };
 
-/// What both share.
+/// The same on tensor cores for Q8_0, for more tokens.
+pub static STRIP: Unit = Unit {
+    family: "linear",
+    name: "strip",
+    source: &[COMMON, GIVEN, units::WHOLE, include_str!("strip.cu")],
+    parameters: &[],
+    kernels: &["strip8", "strip16"],
+};
+
+/// What they share.
 const GIVEN: &str = include_str!("given.cuh");
 const ROW: &str = include_str!("gemv.cuh");
 
@@ -58,7 +67,14 @@ const ROW: &str = include_str!("gemv.cuh");
 pub static GEMM: Unit = Unit {
     family: "linear",
     name: "gemm",
-    source: &[COMMON, units::WEIGHTS, units::SHARED, units::TILE, include_str!("gemm.cu")],
+    source: &[
+        COMMON,
+        units::WEIGHTS,
+        units::SHARED,
+        units::WHOLE,
+        units::TILE,
+        include_str!("gemm.cu"),
+    ],
     parameters: &["FORMAT"],
     kernels: &["gemm64", "gemm128"],
 };
@@ -82,6 +98,12 @@ const FEW_RESULTS: usize = 512;
 pub(crate) const MATRICES_MAX: usize = 8;
 const GEMV_THREADS: usize = 256;
 const GEMV_AHEAD: usize = 4;
+/// Tokens from which on strips are faster, where they fit; their rows, columns that a warp takes at
+/// a time, and warps of a block; see strip.cu.
+const STRIP_TOKENS: usize = 5;
+const STRIP_ROWS: usize = 16;
+const STRIP_COLS: usize = 128;
+const STRIP_WARPS: usize = GEMV_THREADS / 32;
 /// Weight rows of a tile on tensor cores, and of one in floats; see tile.cuh and sgemm.cu.
 pub(crate) const TILE_ROWS: usize = 128;
 const FLOAT_TILE: usize = 64;
@@ -307,7 +329,8 @@ impl Cuda {
     }
 
     /// Products of the same activations with weights of one format, at most [`MATRICES_MAX`], for a
-    /// few tokens: every weight is read once for eight of them. `onto` adds to what is there.
+    /// few tokens: every weight is read once for eight or sixteen of them. `onto` adds to what is
+    /// there.
     pub(crate) fn multiply_each(
         &mut self,
         products: &[(&Weight, Address)],
@@ -316,52 +339,78 @@ impl Cuda {
         tokens: usize,
         onto: bool,
     ) {
-        let (list, blocks, code) = self.listed(products);
         let cols = products[0].0.cols;
-        let (size, tile) = few(tokens);
+        let strips = tokens >= STRIP_TOKENS
+            && products.iter().all(|(weight, _)| self.fits_strips(weight, groups));
+        let (unit, rows_at_once, bits, tile) = if strips {
+            let split = (cols / STRIP_COLS / 2).clamp(1, STRIP_WARPS).ilog2();
+            let (size, tile) = if tokens > 8 { (1, 16) } else { (0, 8) };
+            let unit = (&STRIP, values(&[]), STRIP.kernels[size]);
+            (unit, (STRIP_WARPS >> split) * STRIP_ROWS, split, tile)
+        } else {
+            let code = self.stored(products[0].0).code();
+            let (share, (size, tile)) = (share_bits(cols, code), few(tokens));
+            ((&GEMV, values(&[code]), GEMV.kernels[size]), GEMV_THREADS >> share, share, tile)
+        };
+        let (list, blocks) = self.listed(products, rows_at_once);
         let Activations { codes, steps, halves, floats } = x;
-        let (share, onto) = (share_bits(cols, code), u32::from(onto));
-        let args = words![codes, steps, halves, floats, cols, groups, tokens, share, onto];
-        let unit = (&GEMV, values(&[code]), GEMV.kernels[size]);
+        let args =
+            words![codes, steps, halves, floats, cols, groups, tokens, bits, u32::from(onto)];
         let grid = [blocks, tokens.div_ceil(tile), 1];
         self.record_list(unit, grid, GEMV_THREADS as u32, &filled(list), args);
     }
 
+    /// Whether a weight can be multiplied in strips: no strip reaches into another group, and no
+    /// stretch beyond the last column.
+    fn fits_strips(&self, weight: &Weight, groups: usize) -> bool {
+        let whole = groups == 1 || (weight.rows / groups).is_multiple_of(STRIP_ROWS);
+        let format = self.stored(weight).format;
+        format == Format::Q8_0 && weight.cols.is_multiple_of(STRIP_COLS) && whole
+    }
+
     /// The same with weights of two formats, the second of float precision: `x` has activations for
-    /// both.
+    /// both. One launch, unless there are strips.
     pub(crate) fn multiply_pair(
         &mut self,
         products: [&[(&Weight, Address)]; 2],
         x: Activations,
         tokens: usize,
     ) {
-        let [(mut list, blocks, code), (others, more, other)] =
-            products.map(|products| self.listed(products));
+        let [quantized, floats] = products;
+        if tokens >= STRIP_TOKENS && quantized.iter().all(|(weight, _)| self.fits_strips(weight, 1))
+        {
+            self.multiply_each(quantized, 1, x, tokens, false);
+            return self.multiply_each(floats, 1, x, tokens, false);
+        }
+        let (which, cols) = (quantized.len(), quantized[0].0.cols);
+        let codes = products.map(|products| self.stored(products[0].0).code());
+        let shares = codes.map(|code| share_bits(cols, code));
+        let (mut list, blocks) = self.listed(quantized, GEMV_THREADS >> shares[0]);
+        let (others, more) = self.listed(floats, GEMV_THREADS >> shares[1]);
         list.extend(others);
-        let (which, cols) = (products[0].len(), products[0][0].0.cols);
         let (size, tile) = few(tokens);
+        let unit = (&PAIR, values(&codes), PAIR.kernels[size]);
         let Activations { codes, steps, halves, floats } = x;
-        let shares = [code, other].map(|code| share_bits(cols, code));
         let args =
             words![codes, steps, halves, floats, cols, tokens, shares[0], blocks, which, shares[1]];
-        let unit = (&PAIR, values(&[code, other]), PAIR.kernels[size]);
         let grid = [blocks + more, tokens.div_ceil(tile), 1];
         self.record_list(unit, grid, GEMV_THREADS as u32, &filled(list), args);
     }
 
-    /// Weights of one format as kernels take them, with the blocks that they need, and the number
-    /// of the format.
-    fn listed(&mut self, products: &[(&Weight, Address)]) -> (Vec<u64>, usize, usize) {
-        let (cols, code) = (products[0].0.cols, self.stored(products[0].0).code());
-        let rows_of_block = GEMV_THREADS >> share_bits(cols, code);
+    /// Weights as kernels take them, with the blocks that they need if one has so many rows at once.
+    fn listed(
+        &mut self,
+        products: &[(&Weight, Address)],
+        rows_at_once: usize,
+    ) -> (Vec<u64>, usize) {
         let (mut list, mut blocks) = (Vec::new(), 0);
         for &(weight, out) in products {
             self.reading(weight, 1);
             let [a, b, c] = self.stored(weight).planes;
             list.extend([a, b, c, out, weight.rows as u64]);
-            blocks += weight.rows.div_ceil(rows_of_block);
+            blocks += weight.rows.div_ceil(rows_at_once);
         }
-        (list, blocks, code)
+        (list, blocks)
     }
 }
 
