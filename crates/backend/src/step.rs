@@ -202,3 +202,49 @@ impl Step {
         send(b, &mut self.output_rows, 0, outputs, &mut sent.outputs);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Cpu;
+
+    fn tables(b: &mut dyn Device, step: &Step) -> [Vec<u32>; 5] {
+        let Step { rows, segments, outputs, .. } = *step;
+        [
+            b.download(&step.tokens, 0, rows),
+            b.download(&step.positions, 0, rows),
+            b.download(&step.owners, 0, rows),
+            b.download(&step.segment_table, 0, segments),
+            b.download(&step.output_rows, 0, outputs),
+        ]
+    }
+
+    /// Whatever came before, and was not sent again, the tables are those of the last step.
+    #[test]
+    fn tables_are_those_of_the_last_step() {
+        let limits = StepLimits { rows: 8, segments: 3, outputs: 4, context: 512 };
+        let mut cpu = Cpu::default();
+        let b: &mut dyn Device = &mut cpu;
+        let mut used = Step::reserve(b, limits).expect("memory");
+        let segment =
+            |slot, pages, start, tokens, outputs| Segment { slot, pages, start, tokens, outputs };
+        let steps = [
+            vec![segment(0, &[5][..], 0, &[1, 2, 3][..], 1)],
+            vec![segment(0, &[5], 3, &[4], 1)],
+            vec![segment(0, &[5], 4, &[4], 1)],
+            vec![segment(1, &[6, 7], 130, &[4, 9], 0), segment(0, &[5], 5, &[4], 1)],
+            vec![segment(1, &[6], 3, &[4], 1), segment(0, &[5], 5, &[4], 1)],
+            vec![segment(1, &[8], 3, &[4], 1)],
+        ];
+        for segments in steps {
+            used.fill(b, segments.iter().cloned());
+            let mut fresh = Step::reserve(b, limits).expect("memory");
+            fresh.fill(b, segments.iter().cloned());
+            assert_eq!(tables(b, &used), tables(b, &fresh), "{segments:?}");
+            for (i, segment) in segments.iter().enumerate() {
+                let pages = b.download(&used.page_table, i, 1);
+                assert_eq!(&pages[..segment.pages.len()], segment.pages);
+            }
+        }
+    }
+}
