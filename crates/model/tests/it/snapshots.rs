@@ -24,13 +24,15 @@ impl<B: Backend> Rig<B> {
     }
 }
 
-/// Where windows of either ratio are open, closed, and not begun.
+/// Where windows of either ratio are open, closed, and not begun; and a few of them for the
+/// reference, which takes its time.
 const PLACES: [usize; 9] = [1, 3, 4, 127, 128, 130, 255, 256, 301];
+const FEW: [usize; 2] = [3, 130];
 
 /// The state is kept, its owner goes on, another session goes on from it with other tokens.
 #[test]
 fn kept_states_are_those_of_their_time() {
-    kept(reference(), &[3, 130]); // The reference takes its time.
+    kept(reference(), &FEW);
     kept(fast(&tiny(), RowFormat::Packed), &PLACES);
 }
 
@@ -63,10 +65,14 @@ fn kept<B: Backend>(mut rig: Rig<B>, places: &[usize]) {
 /// A fork shares every full page, and nobody notices the other.
 #[test]
 fn forks_share_full_pages() {
-    let mut rig = reference();
+    forked(reference(), &FEW);
+    forked(fast(&tiny(), RowFormat::Packed), &PLACES);
+}
+
+fn forked<B: Backend>(mut rig: Rig<B>, places: &[usize]) {
     let prompts = prompts();
     let (ours, theirs) = (&prompts["p700"], &prompts["p300"][..200]);
-    for place in PLACES {
+    for &place in places {
         let mut parent = rig.open();
         rig.step(&mut parent, &ours[..place]);
         let before = rig.model.row_pages_left();
@@ -158,9 +164,14 @@ fn pages_are_counted() {
 /// Bytes go out and come back into another model: the same state. Bytes of another size do not.
 #[test]
 fn states_travel_as_bytes() {
-    let (mut here, mut there) = (reference(), reference());
+    travelled(reference(), reference(), &FEW);
+    let fast = || fast(&tiny(), RowFormat::Packed);
+    travelled(fast(), fast(), &PLACES);
+}
+
+fn travelled<B: Backend>(mut here: Rig<B>, mut there: Rig<B>, places: &[usize]) {
     let tokens = &prompts()["p700"];
-    for place in PLACES {
+    for &place in places {
         let mut cache = here.open();
         here.step(&mut cache, &tokens[..place]);
         let snapshot = here.model.snapshot(&mut here.cpu, &cache);

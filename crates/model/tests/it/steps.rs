@@ -22,17 +22,18 @@ fn same(got: &[f32], want: &[f32], what: &str) {
 #[test]
 fn whole_chunked_and_token_by_token() {
     for rows in [RowFormat::ExactF32, RowFormat::RoundedF32, RowFormat::Packed] {
-        chunked(Rig::new(&tiny(), rows), &format!("reference, {rows:?}"));
-        chunked(fast(&tiny(), rows), &format!("fast, {rows:?}"));
+        // The reference takes its time.
+        chunked(Rig::new(&tiny(), rows), &[37, 1], &format!("reference, {rows:?}"));
+        chunked(fast(&tiny(), rows), &[7, 37, 1], &format!("fast, {rows:?}"));
     }
 }
 
-fn chunked<B: Backend>(mut rig: Rig<B>, what: &str) {
+fn chunked<B: Backend>(mut rig: Rig<B>, chunks: &[usize], what: &str) {
     let prompts = prompts();
     for name in ["p7", "p130", "p300", "p700"] {
         let tokens = &prompts[name];
         let whole = rig.feed(tokens, 1024);
-        for chunk in [7, 37, 1] {
+        for &chunk in chunks {
             same(&rig.feed(tokens, chunk), &whole, &format!("{name}, {what}, by {chunk}"));
         }
     }
