@@ -98,6 +98,9 @@ pub enum Error {
         /// How many.
         requests: usize,
     },
+    /// The state that a request goes on from has given way to others.
+    #[error("the state to go on from is not in memory any more: send the whole prompt")]
+    StateGone,
     /// The worker has ended.
     #[error("the engine has stopped")]
     Stopped,
@@ -150,6 +153,14 @@ pub enum Error {
         /// The position whose logits are bad.
         position: usize,
     },
+}
+
+impl Error {
+    /// Whether the same request may be answered a moment later: others hold what it needs.
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Error::Busy { .. } | Error::Stopped)
+            || matches!(self, Error::Model(model::Error::Pages { .. }))
+    }
 }
 
 fn advice(needed: usize, native: usize) -> String {

@@ -278,7 +278,7 @@ impl Engine {
 
     /// A prompt must have a token, and leave room for `room` more.
     pub(crate) fn check_prompt(&self, prompt: usize, room: usize) -> Result<(), Error> {
-        let context = self.options().context;
+        let context = self.context();
         if prompt == 0 {
             return Err(Error::EmptyPrompt);
         }

@@ -164,6 +164,14 @@ impl Worker {
     }
 
     fn queue(&mut self, mut waiting: Waiting) {
+        if let Some(state) = waiting.request.after.take() {
+            // From here on its tokens are known, whatever becomes of the state while it waits.
+            let Some(mut before) = self.engine.tokens_at(state) else {
+                return self.refuse(waiting, Error::StateGone);
+            };
+            before.append(&mut waiting.request.prompt);
+            waiting.request.prompt = before;
+        }
         let ahead = self.waiting.len();
         if ahead > 0 || self.running.len() == self.engine.options().sessions {
             waiting.outbox.push(Event::Queued { ahead });
@@ -337,7 +345,7 @@ impl Worker {
     /// Who takes part in the next step, by the place in `running`.
     fn parts(&mut self) -> Vec<(usize, Part)> {
         let Worker { engine, running, .. } = self;
-        let options = engine.options();
+        let (options, context) = (engine.options(), engine.context());
         let demand = |task: &mut Task| {
             let held = task.session.tokens().len();
             task.demand(options.drafts_max, |left| engine.chunk(held, left))
@@ -348,7 +356,7 @@ impl Worker {
         let given = schedule(&demands, room, self.steps);
         let wanted = given.into_iter().enumerate().filter(|(_, given)| *given > 0);
         let wanted: Vec<_> =
-            wanted.map(|(i, given)| (i, running[i].part(given, options.context))).collect();
+            wanted.map(|(i, given)| (i, running[i].part(given, context))).collect();
         let asked = !wanted.is_empty();
         let mut pages = 0;
         let mut parts = Vec::new();
@@ -400,7 +408,7 @@ impl Worker {
     /// Hands the logits of a step to those who wanted them, and ends who is done.
     fn distribute(&mut self, parts: &[(usize, Part)], damaged: Vec<(usize, Error)>) {
         let vocab = self.engine.shape().vocab;
-        let context = self.engine.options().context;
+        let context = self.engine.context();
         let mut ends: Vec<(usize, Result<Finish, Error>)> = Vec::new();
         let mut first = 0;
         let mut damaged = damaged.into_iter().peekable();
@@ -438,7 +446,7 @@ impl Worker {
 
     /// The prompt was in the session already.
     fn begin(&mut self, i: usize) {
-        let context = self.engine.options().context;
+        let context = self.engine.context();
         if let Some(end) = self.running[i].begin(context).transpose() {
             self.end(i, end);
         }
