@@ -66,7 +66,7 @@ pub fn read(bytes: &[u8], options: ReadOptions) -> Result<Chat, Refusal> {
     let model = body.text("model")?.unwrap_or_default().to_owned();
     let thinking = thinking(&body, &model)?;
     let format = match body.object("response_format")? {
-        Some(format) => Format::read(&format, |format| {
+        Some(format) => Format::read(&format, "response_format.json_schema.schema", |format| {
             Ok(format.object("json_schema")?.and_then(|inner| inner.get("schema")))
         })?,
         None => Format::Text,

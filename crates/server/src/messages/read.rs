@@ -74,7 +74,10 @@ pub fn read(bytes: &[u8], purpose: Purpose, options: ReadOptions) -> Result<Mess
     }
     let thinking = thinking(&body, output.as_ref(), &model)?;
     let format = match output.map(|output| output.object("format")).transpose()?.flatten() {
-        Some(format) => Format::read(&format, |format| Ok(format.get("schema")))?,
+        Some(format) => {
+            let at = "output_config.format.schema";
+            Format::read(&format, at, |format| Ok(format.get("schema")))?
+        },
         None => Format::Text,
     };
     let choice = choice(&body)?;

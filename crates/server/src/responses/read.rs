@@ -195,7 +195,7 @@ fn format(body: &Object<'_>, options: ReadOptions) -> Result<Format, Refusal> {
     let Some(text) = body.object("text")? else { return Ok(Format::Text) };
     text.only(&["format"], &["verbosity"], options)?;
     match text.object("format")? {
-        Some(format) => Format::read(&format, |format| Ok(format.get("schema"))),
+        Some(format) => Format::read(&format, "text.format.schema", |format| Ok(format.get("schema"))),
         None => Ok(Format::Text),
     }
 }
