@@ -67,7 +67,7 @@ pub struct Prepared {
     tokens_max: usize,
     logprobs: Option<usize>,
     /// Grammars, as they are where an answer begins.
-    grammars: guide::Grammars,
+    pub grammars: guide::Grammars,
     /// The ids of calls, by answer.
     ids: Vec<CallIds>,
     /// Turns of the history that were restored.

@@ -450,3 +450,6 @@ fn refusal_of(error: &engine::Error) -> Refusal {
     };
     Refusal::new(reason, error.to_string())
 }
+
+#[cfg(test)]
+mod tests;

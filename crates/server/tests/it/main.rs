@@ -2,6 +2,7 @@
 
 mod captures;
 mod hostile;
+mod live;
 mod requests;
 mod serve;
 mod sockets;
