@@ -134,6 +134,18 @@ pub enum Error {
         /// The model's native context.
         native: usize,
     },
+    /// The prompt leaves no room for an answer in the memory for KV rows, which holds less than a
+    /// context.
+    #[error(
+        "the prompt has {prompt} tokens, and the memory for KV rows holds {rows}: shorten it, or \
+         reserve more bytes for rows"
+    )]
+    PromptBeyondRows {
+        /// Tokens of the prompt.
+        prompt: usize,
+        /// Tokens that all row pages hold.
+        rows: usize,
+    },
     /// The context asked for is larger than the model was trained for.
     #[error("a context of {context} tokens: this model has {native} at most")]
     ContextTooLarge {

@@ -282,6 +282,9 @@ impl Engine {
         if prompt == 0 {
             return Err(Error::EmptyPrompt);
         }
+        if prompt + room > context && context < self.options().context {
+            return Err(Error::PromptBeyondRows { prompt, rows: context });
+        }
         if prompt + room > context {
             let (needed, native) = (prompt + room, self.shape().context_max);
             return Err(Error::PromptTooLong { prompt, context, needed, native });

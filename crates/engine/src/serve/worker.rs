@@ -369,17 +369,29 @@ impl Worker {
         }
         // Pages that are held for a save only come back.
         if asked && parts.is_empty() && !self.engine.is_holding_pages() {
-            self.give_up();
+            self.give_way();
         }
         parts
     }
 
-    /// Nobody can go on for want of row pages: the request that came last must end.
-    fn give_up(&mut self) {
-        let last = self.running.len() - 1;
+    /// Nobody can go on for want of row pages: the request that came last lets its own go and waits
+    /// until another ends. Alone, it has all that its context needs.
+    fn give_way(&mut self) {
+        let mut holding = self.running.iter().enumerate().filter(|(_, task)| !task.is_paused());
+        let (_, last) = (holding.next(), holding.next_back().map(|(i, _)| i));
+        if let Some(last) = last {
+            return self.running[last].pause();
+        }
+        // One is left, and others cannot be: pages are lost.
+        let last = self.running.iter().position(|task| !task.is_paused()).expect("one that asked");
         let position = self.running[last].session.tokens().len();
         let error = self.engine.no_room(position);
         self.fail(last, Arc::new(error));
+    }
+
+    /// Somebody has left pages.
+    fn wake(&mut self) {
+        self.running.iter_mut().for_each(Task::go_on);
     }
 
     /// Makes room for so many row pages, if need be by closing idle sessions. `false`: not now.
@@ -423,7 +435,7 @@ impl Worker {
             if !task.is_read() {
                 task.fed(part.tokens.len());
                 self.keep_prompt(*i);
-                if self.running[*i].is_read() {
+                if self.running[*i].is_about_to_begin() {
                     ends.extend(self.running[*i].begin(context).transpose().map(|end| (*i, end)));
                 }
                 continue;
@@ -482,10 +494,12 @@ impl Worker {
         if !session.tokens().is_empty() {
             self.idle.push(session);
         }
+        self.wake();
     }
 
     fn fail(&mut self, i: usize, error: Arc<Error>) {
         let leaving = self.running.remove(i).fail(error);
         self.leave(leaving);
+        self.wake();
     }
 }
