@@ -290,7 +290,8 @@ mod tests {
         let read = |bytes: &[u8]| Some(bytes.iter().map(|&b| TokenId(b.into())).collect());
         let asked = |most| Asked { tokens: &prompt, spelling: b"abc", most, read: &read };
         // Ten tokens that stand for `ab`.
-        let hidden = State { len: 10, tokens: ids(&[B; 10]), ..state(AnchorId::numbered(0), &[], true) };
+        let hidden =
+            State { len: 10, tokens: ids(&[B; 10]), ..state(AnchorId::numbered(0), &[], true) };
         let hidden = [State { spelling: b"ab".to_vec(), ..hidden }];
         let live = || state((), &[], false);
         let Resume { plan: found, feed } = plan(&asked(11), &live(), &hidden, &[]);

@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 use text::{Effort, ThinkMode};
 
-use crate::body::{Object, kind};
+use crate::body::{Object, ReadOptions, kind};
 use crate::dialogue::Dialogue;
 use crate::refusal::Refusal;
 
@@ -231,6 +231,17 @@ pub fn stop(body: &Object<'_>, name: &str) -> Result<Vec<String>, Refusal> {
     }
 }
 
+/// Whether a stream ends with what it took.
+///
+/// # Errors
+/// Other options of streams than those that are known.
+pub fn include_usage(body: &Object<'_>, options: ReadOptions) -> Result<bool, Refusal> {
+    let Some(stream) = body.object("stream_options")? else { return Ok(false) };
+    // Padding against listeners on the network is for networks.
+    stream.only(&["include_usage"], &["include_obfuscation"], options)?;
+    Ok(stream.flag("include_usage")?.unwrap_or(false))
+}
+
 /// How many answers: `n`.
 ///
 /// # Errors
@@ -271,9 +282,7 @@ impl Format {
             "text" => Ok(Format::Text),
             "json_object" => Ok(Format::Json { schema: json!({"type": "object"}), at }),
             "json_schema" => match schema(format)? {
-                Some(schema @ Value::Object(_)) => {
-                    Ok(Format::Json { schema: schema.clone(), at })
-                }
+                Some(schema @ Value::Object(_)) => Ok(Format::Json { schema: schema.clone(), at }),
                 Some(other) => {
                     let found = kind(other);
                     Err(format.refuse("schema", format!("expected an object, found {found}")))

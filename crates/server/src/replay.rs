@@ -15,8 +15,8 @@ use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use serde_json::{Value, json};
 use engine::AnchorId;
+use serde_json::{Value, json};
 use text::{Assistant, Block, Conversation, Message, Part, Piece, Prompt, Reply};
 
 use crate::dialogue::Dialogue;
@@ -86,6 +86,11 @@ impl Replay {
 
     /// Remembers where a conversation can be gone on from; its last turn was remembered before.
     pub fn wait(&mut self, live: Live) {
+        // Earlier calls of the same conversation were answered. The results of the last ones may
+        // come again, if the answer to them was lost on its way.
+        for turn in live.turns.iter().rev().skip(2) {
+            self.live.remove(&turn.ids[0]);
+        }
         let id = live.turns.last().and_then(|turn| turn.ids.first());
         if let Some(id) = id.filter(|id| self.calls.contains_key(*id)) {
             self.live.insert(id.clone(), Arc::new(live));
@@ -162,7 +167,8 @@ impl Replay {
         for message in &mut dialogue.conversation.messages {
             seen.add(message);
             if let Message::Assistant(turn) = message {
-                turns.extend(self.restore_turn(turn).or_else(|| self.restore_thoughts(turn, &seen)));
+                turns
+                    .extend(self.restore_turn(turn).or_else(|| self.restore_thoughts(turn, &seen)));
             }
         }
         turns
@@ -509,7 +515,11 @@ mod tests {
         ] {
             assert_eq!(restored(other), None);
         }
-        let own = Assistant { reasoning: Some("own".to_owned()), text: "Yes.".to_owned(), ..Assistant::default() };
+        let own = Assistant {
+            reasoning: Some("own".to_owned()),
+            text: "Yes.".to_owned(),
+            ..Assistant::default()
+        };
         let mut sent = dialogue([asked(), vec![Message::Assistant(own)]].concat());
         replay.restore(&mut sent);
         let Message::Assistant(turn) = &sent.conversation.messages[2] else { panic!("a turn") };

@@ -183,8 +183,8 @@ impl Task {
         self.paused
     }
 
-    /// Lets its state go, so that others can go on: what was fed is to be fed again. Nothing that was
-    /// told changes, and on a CPU nothing that will be.
+    /// Lets its state go, so that others can go on: what was fed is to be fed again. Nothing that
+    /// was told changes, and on a CPU nothing that will be.
     pub fn pause(&mut self) {
         let again = self.session.tokens().iter().chain(&self.feed[self.fed..]);
         self.feed = again.copied().collect();

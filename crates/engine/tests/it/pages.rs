@@ -132,7 +132,8 @@ fn who_finds_no_page_waits_for_one() {
         (0, [120, 380, 100, 250]),
         (64 << 20, [250, 120, 500, 30]),
     ] {
-        let small = OpenOptions { row_bytes_max: Some(bytes), anchor_bytes_max: anchors, ..options() };
+        let small =
+            OpenOptions { row_bytes_max: Some(bytes), anchor_bytes_max: anchors, ..options() };
         let service = serve(small);
         let request = |kind: usize| {
             let prompt = conversation(kind as u32, lens[kind]);

@@ -1,17 +1,15 @@
 //! From what was asked to what the engine is asked.
 //!
 //! A prompt is rendered and made into tokens once per request, however many answers are wanted.
-//! What a prompt may not be (too long for the context) is told before the engine hears of it, and so
-//! is a form that cannot be kept: nobody who demands one gets an answer without it.
+//! What a prompt may not be (too long for the context) is told before the engine hears of it, and
+//! so is a form that cannot be kept: nobody who demands one gets an answer without it.
 
 use std::sync::Arc;
 
 use engine::serve::{Handle, Request};
 use engine::{Adjustments, AnchorId, Grammar, Grammars, Sampler, Sampling};
 use spec::TokenId;
-use text::{
-    ArgumentTypes, Broken, ParserOptions, Reply, Tokenizer, opens_thinking, special,
-};
+use text::{ArgumentTypes, Broken, ParserOptions, Reply, Tokenizer, opens_thinking, special};
 
 use crate::answer::ear::Ear;
 use crate::answer::form::{self, Begin, Depth};
@@ -81,8 +79,8 @@ pub enum Again {
     Never,
     /// Without a choice: the vocabulary cannot be constrained.
     Greedily,
-    /// As this grammar of calls says.
-    Formed(Grammar),
+    /// As this grammar of calls says, which is compiled when it is needed.
+    Formed(String),
 }
 
 /// One way to an answer, after `tries` that did not come to one.
@@ -228,7 +226,7 @@ impl Model {
             Format::Json { schema, at } => {
                 let answer = form::json(schema);
                 // Its own trouble is told apart from that of tools.
-                let alone = self.compile(&form::start(&["answer"], &[answer.clone()]));
+                let alone = self.compile(&form::start(&["answer"], std::slice::from_ref(&answer)));
                 alone.map_err(|error| Refusal::of(*at, format!("cannot be kept: {error}")))?;
                 Some(answer)
             }
@@ -236,7 +234,7 @@ impl Model {
         let calls = |begin| self.calls(offers, named, begin, answer.as_deref());
         if must_call || answer.is_some() {
             let answer = match (calls(Begin::Answer)?, answer) {
-                (Some(grammar), _) => grammar,
+                (Some((grammar, _)), _) => grammar,
                 (None, Some(answer)) if offers.is_empty() => {
                     let start = form::start(&["answer"], &[answer]);
                     self.compile(&start).map_err(|error| Refusal::new(Reason::Failed, error))?
@@ -246,20 +244,24 @@ impl Model {
             let grammars = guide::Grammars { answer: Some(answer), calls: None };
             return Ok((grammars, Again::Never));
         }
-        let again = calls(Begin::Answer)?.map_or(Again::Greedily, Again::Formed);
-        let calls = calls(Begin::AfterMarker)?;
-        Ok((guide::Grammars { answer: None, calls }, again))
+        let Some((calls, depth)) = calls(Begin::AfterMarker)? else {
+            return Ok((guide::Grammars::default(), Again::Greedily));
+        };
+        let form = self.form_of(offers, named, (Begin::Answer, depth), None);
+        let again = form.map_or(Again::Greedily, Again::Formed);
+        Ok((guide::Grammars { answer: None, calls: Some(calls) }, again))
     }
 
-    /// The grammar of calls, or of calls and another `answer`: as much of the schemas as the library
-    /// can keep, and all of those of strict tools. `None` if it keeps nothing and need not.
+    /// The grammar of calls, or of calls and another `answer`: as much of the schemas as the
+    /// library can keep, and all of those of strict tools; how much that is. `None` if it keeps
+    /// nothing and need not.
     fn calls(
         &self,
         offers: &Offers,
         named: Option<&str>,
         begin: Begin,
         answer: Option<&str>,
-    ) -> Result<Option<Grammar>, Refusal> {
+    ) -> Result<Option<(Grammar, Depth)>, Refusal> {
         if offers.is_empty() {
             return Ok(None);
         }
@@ -272,7 +274,7 @@ impl Model {
         let whole = whole.map(|_| Depth::Whole);
         for depth in whole.into_iter().chain([Depth::Types, Depth::Names]) {
             if let Ok(grammar) = self.calls_of(offers, named, (begin, depth), answer) {
-                return Ok(Some(grammar));
+                return Ok(Some((grammar, depth)));
             }
         }
         for (spec, at) in offers.strict() {
@@ -292,13 +294,22 @@ impl Model {
         manner: (Begin, Depth),
         answer: Option<&str>,
     ) -> Result<Grammar, String> {
+        self.compile(&self.form_of(offers, named, manner, answer)?)
+    }
+
+    fn form_of(
+        &self,
+        offers: &Offers,
+        named: Option<&str>,
+        manner: (Begin, Depth),
+        answer: Option<&str>,
+    ) -> Result<String, String> {
         let marker = self.marker.ok_or("this vocabulary has no marker of calls")?;
         let calls = form::calls(offers, named, manner, marker).ok_or("its schema is too large")?;
-        let form = match answer {
+        Ok(match answer {
             Some(answer) => form::start(&["calls", "answer"], &[calls, answer.to_owned()]),
             None => form::start(&["calls"], &[calls]),
-        };
-        self.compile(&form)
+        })
     }
 
     fn compile(&self, form: &str) -> Result<Grammar, String> {
@@ -306,8 +317,8 @@ impl Model {
         grammars.lark(form).map_err(|error| error.to_string())
     }
 
-    /// What the conversation will look like when it comes back after an answer that ended of itself,
-    /// if that is not what was sampled: its reasoning will not be shown.
+    /// What the conversation will look like when it comes back after an answer that ended of
+    /// itself, if that is not what was sampled: its reasoning will not be shown.
     pub fn visible(&self, prepared: &Prepared, reply: &Reply) -> Option<Vec<TokenId>> {
         let (think, prompt) = prepared.tokens.split_last()?;
         let begins = prepared.after.is_none() && prepared.hides_reasoning;
@@ -358,8 +369,8 @@ impl Model {
         let guided = options.tools_offered || !options.stop.is_empty();
         if guided || prepared.grammars.answer.is_some() {
             let grammars = match &prepared.again {
-                Again::Formed(calls) if tries > 0 => {
-                    guide::Grammars { answer: Some(calls.fork()), calls: None }
+                Again::Formed(form) if tries > 0 => {
+                    guide::Grammars { answer: self.compile(form).ok(), calls: None }
                 }
                 _ => prepared.grammars.fork(),
             };

@@ -445,6 +445,7 @@ fn refusal_of(error: &engine::Error) -> Refusal {
         PromptTooLong { prompt, context, .. } => {
             Reason::TooLong { tokens: *prompt, context: *context }
         }
+        PromptBeyondRows { prompt, rows } => Reason::TooLong { tokens: *prompt, context: *rows },
         EmptyPrompt | Sampling { .. } => Reason::Invalid,
         _ => Reason::Failed,
     };

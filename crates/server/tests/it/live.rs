@@ -41,7 +41,8 @@ fn call_items(got: &Value) -> Vec<Value> {
 
 fn results(calls: &[Value]) -> Vec<Value> {
     let result = |call: &Value| {
-        json!({"type": "function_call_output", "call_id": call["call_id"], "output": "a.txt\nb.txt"})
+        let (kind, id) = ("function_call_output", &call["call_id"]);
+        json!({"type": kind, "call_id": id, "output": "a.txt\nb.txt"})
     };
     calls.iter().map(result).collect()
 }
@@ -56,7 +57,8 @@ fn texts(value: &Value, path: &str) -> String {
 fn results_alone_go_on_from_their_call_in_responses() {
     let server = start(settings());
     let forced = json!({"tool_choice": "required"});
-    let first = server.ok("/v1/responses", &response(json!([{"role": "user", "content": TASK}]), forced));
+    let first =
+        server.ok("/v1/responses", &response(json!([{"role": "user", "content": TASK}]), forced));
     let calls = call_items(&first);
     assert!(!calls.is_empty(), "{first}");
     let alone = server.ok("/v1/responses", &response(results(&calls).into(), json!({})));
@@ -92,7 +94,8 @@ fn results_alone_go_on_from_their_call_in_messages() {
     let blocks = first["content"].as_array().expect("blocks");
     let uses: Vec<&Value> = blocks.iter().filter(|block| block["type"] == "tool_use").collect();
     let result = |block: &&Value| {
-        json!({"type": "tool_result", "tool_use_id": block["id"], "content": "a.txt"})
+        let id = &block["id"];
+        json!({"type": "tool_result", "tool_use_id": id, "content": "a.txt"})
     };
     let mut content: Vec<Value> = uses.iter().map(result).collect();
     content.push(json!({"type": "text", "text": "And now?"}));
