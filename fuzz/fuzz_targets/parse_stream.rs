@@ -7,7 +7,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use text::{End, Event, Fragment, Parser, ParserOptions, special};
+use text::{Broken, End, Event, Fragment, Parser, ParserOptions, special};
 
 /// Bytes of the input that choose options and cuts.
 const HEAD_BYTES: usize = 9;
@@ -21,6 +21,8 @@ fuzz_target!(|data: &[u8]| {
         thinking: flag(0),
         tools_offered: !flag(1),
         special_tokens: flag(2),
+        broken: if flag(6) { Broken::End } else { Broken::Text },
+        real_markers: flag(7),
         stop: if flag(3) { vec!["STOP".to_owned(), "\n\n<".to_owned()] } else { Vec::new() },
         ..ParserOptions::default()
     };

@@ -4,12 +4,16 @@ Starts the program that `cargo test` has built, with Nano on a free port of loop
 the clients' own types accept every answer: whole and streamed, with tools, errors, and counting.
 """
 
+import contextlib
 import json
 import os
 import pathlib
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.error
+import urllib.request
 
 import anthropic
 import openai
@@ -107,42 +111,104 @@ def messages(client):
     assert count.input_tokens > 50, count
 
 
-def errors(base, open_client, messages_client):
+def expect(status, kind, call):
+    """`call` has to raise exactly `kind`, the client's own type for `status`."""
+    try:
+        call()
+    except kind as error:
+        assert type(error) is kind and error.status_code == status, repr(error)
+        assert error.message and error.body, repr(error)
+        return error
+    raise AssertionError(f"no {kind.__name__} for {status}")
+
+
+def errors(base, client, other):
+    def ask(**more):
+        return client.chat.completions.create(model=MODEL, messages=QUESTION, max_tokens=5, **more)
+
+    def say(**more):
+        return other.messages.create(model=MODEL, messages=QUESTION, max_tokens=5, **more)
+
+    strict = {"type": "function", "name": "f", "strict": True, "parameters": {"type": "array"}}
+    many = {"metadata": {"user_id": [0] * 2_200_000}}
+    foreign = {"origin": "https://page.example"}
+    stranger = openai.OpenAI(base_url=f"{base}/v1", api_key="wrong", max_retries=0)
+    wrong = anthropic.Anthropic(base_url=base, api_key="wrong", max_retries=0)
+    long = [{"role": "user", "content": "word " * 9000}]
+    result = {"type": "tool_result", "tool_use_id": "toolu_x", "content": "y"}
     for status, kind, call in [
-        (400, openai.BadRequestError, lambda: open_client.chat.completions.create(
-            model=MODEL, messages=QUESTION, extra_body={"modalities": ["audio"]})),
-        (400, openai.BadRequestError, lambda: open_client.responses.create(
+        (400, openai.BadRequestError, lambda: ask(extra_body={"modalities": ["audio"]})),
+        (400, openai.BadRequestError, lambda: client.responses.create(
             model=MODEL, input="x", previous_response_id="resp_1")),
-        (401, openai.AuthenticationError, lambda: openai.OpenAI(
-            base_url=f"{base}/v1", api_key="wrong", max_retries=0).models.list()),
-        (404, openai.NotFoundError, lambda: open_client.embeddings.create(
-            model=MODEL, input="x")),
-        (400, anthropic.BadRequestError, lambda: messages_client.messages.create(
-            model=MODEL, messages=[{"role": "user", "content": "word " * 9000}], max_tokens=5)),
-        (401, anthropic.AuthenticationError, lambda: anthropic.Anthropic(
-            base_url=base, api_key="wrong", max_retries=0).messages.create(
+        (400, openai.BadRequestError, lambda: client.responses.create(
+            model=MODEL, input="x", tools=[strict])),
+        (401, openai.AuthenticationError, stranger.models.list),
+        (403, openai.PermissionDeniedError, lambda: ask(extra_headers=foreign)),
+        (404, openai.NotFoundError, lambda: client.embeddings.create(model=MODEL, input="x")),
+        (413, openai.APIStatusError, lambda: ask(extra_body=many)),
+        (400, anthropic.BadRequestError, lambda: other.messages.create(
+            model=MODEL, messages=long, max_tokens=5)),
+        (400, anthropic.BadRequestError, lambda: other.messages.create(
+            model=MODEL, messages=[{"role": "user", "content": [result]}], max_tokens=5)),
+        (401, anthropic.AuthenticationError, lambda: wrong.messages.create(
             model=MODEL, messages=QUESTION, max_tokens=5)),
+        (403, anthropic.PermissionDeniedError, lambda: say(extra_headers=foreign)),
+        (404, anthropic.NotFoundError, lambda: other.post(
+            "/v1/messages/nothing", cast_to=object, body={})),
+        (413, anthropic.RequestTooLargeError, lambda: say(extra_body=many)),
     ]:
-        try:
-            call()
-        except kind as error:
-            assert error.status_code == status, error
-        else:
-            raise AssertionError(f"no {kind.__name__}")
+        expect(status, kind, call)
+    error = expect(400, openai.BadRequestError, lambda: client.chat.completions.create(
+        model=MODEL, messages=long))
+    assert error.code == "context_length_exceeded", error
+    assert error.type == "invalid_request_error" and "maximum context length" in error.message
+    error = expect(400, openai.BadRequestError, lambda: ask(temperature=3))
+    assert error.param == "temperature", error
+
+
+def crowded(base, status, kinds):
+    """While one answer is under way, the next request is one too many."""
+    client = openai.OpenAI(base_url=f"{base}/v1", api_key="none", max_retries=0, timeout=120)
+    other = anthropic.Anthropic(base_url=base, api_key="none", max_retries=0, timeout=120)
+    with client.completions.create(
+        model=MODEL, prompt="One", max_tokens=3000, stream=True
+    ) as stream:
+        next(iter(stream))
+        error = expect(status, kinds[0], lambda: client.responses.create(model=MODEL, input="x"))
+        assert error.response.headers["retry-after"] == "1", error
+        expect(status, kinds[1], lambda: other.messages.create(
+            model=MODEL, messages=QUESTION, max_tokens=5))
+
+
+@contextlib.contextmanager
+def serving(*flags):
+    server = subprocess.Popen(
+        [PROGRAM, "serve", "--listen", "127.0.0.1:0", "--ctx", "4096", "--temp", "0",
+         "--device", "cpu", "--threads", "2", "--quiet", *flags],
+        stderr=subprocess.PIPE, text=True,
+    )
+    try:
+        base = server.stderr.readline().strip().removeprefix("listening on ")
+        assert base.startswith("http://127.0.0.1:"), base
+        for _ in range(600):
+            try:
+                with urllib.request.urlopen(f"{base}/health") as answer:
+                    assert answer.status == 200
+                break
+            except urllib.error.HTTPError:
+                time.sleep(0.1)
+        yield base
+    finally:
+        server.terminate()
+        code = server.wait(timeout=60)
+    assert code == 0, f"the server ended with {code}"
 
 
 def main():
     with tempfile.TemporaryDirectory() as folder:
         key = pathlib.Path(folder) / "keys"
         key.write_text("secret\n")
-        server = subprocess.Popen(
-            [PROGRAM, "serve", "--listen", "127.0.0.1:0", "--api-key-file", key, "--ctx", "4096",
-             "--temp", "0", "--device", "cpu", "--threads", "2", "--quiet"],
-            stderr=subprocess.PIPE, text=True,
-        )
-        try:
-            base = server.stderr.readline().strip().removeprefix("listening on ")
-            assert base.startswith("http://127.0.0.1:"), base
+        with serving("--api-key-file", key) as base:
             client = openai.OpenAI(base_url=f"{base}/v1", api_key="secret", timeout=120)
             other = anthropic.Anthropic(base_url=base, api_key="secret", timeout=120)
             assert [model.id for model in client.models.list()][0] == MODEL
@@ -153,10 +219,11 @@ def main():
             print("ok messages")
             errors(base, client, other)
             print("ok errors")
-        finally:
-            server.terminate()
-            code = server.wait(timeout=60)
-        assert code == 0, f"the server ended with {code}"
+    with serving("--client-requests", "1") as base:
+        crowded(base, 429, (openai.RateLimitError, anthropic.RateLimitError))
+    with serving("--sessions", "1", "--queue", "0") as base:
+        crowded(base, 503, (openai.InternalServerError, anthropic.ServiceUnavailableError))
+    print("ok crowded")
 
 
 if __name__ == "__main__":

@@ -203,6 +203,13 @@ impl Engine {
         self.options
     }
 
+    /// Tokens that a session can come to: what was asked for, or what all row pages hold if that is
+    /// less.
+    pub fn context(&self) -> usize {
+        let rows = self.model.limits().row_pages.saturating_mul(backend::PAGE_TOKENS);
+        self.options.context.min(rows)
+    }
+
     /// Bytes held on the device now.
     pub fn reserved(&self) -> backend::Reserved {
         self.backend.reserved()

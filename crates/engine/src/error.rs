@@ -98,6 +98,9 @@ pub enum Error {
         /// How many.
         requests: usize,
     },
+    /// The state that a request goes on from has given way to others.
+    #[error("the state to go on from is not in memory any more: send the whole prompt")]
+    StateGone,
     /// The worker has ended.
     #[error("the engine has stopped")]
     Stopped,
@@ -131,6 +134,18 @@ pub enum Error {
         /// The model's native context.
         native: usize,
     },
+    /// The prompt leaves no room for an answer in the memory for KV rows, which holds less than a
+    /// context.
+    #[error(
+        "the prompt has {prompt} tokens, and the memory for KV rows holds {rows}: shorten it, or \
+         reserve more bytes for rows"
+    )]
+    PromptBeyondRows {
+        /// Tokens of the prompt.
+        prompt: usize,
+        /// Tokens that all row pages hold.
+        rows: usize,
+    },
     /// The context asked for is larger than the model was trained for.
     #[error("a context of {context} tokens: this model has {native} at most")]
     ContextTooLarge {
@@ -150,6 +165,14 @@ pub enum Error {
         /// The position whose logits are bad.
         position: usize,
     },
+}
+
+impl Error {
+    /// Whether the same request may be answered a moment later: others hold what it needs.
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Error::Busy { .. } | Error::Stopped)
+            || matches!(self, Error::Model(model::Error::Pages { .. }))
+    }
 }
 
 fn advice(needed: usize, native: usize) -> String {

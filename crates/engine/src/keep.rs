@@ -108,9 +108,9 @@ impl Engine {
             }
             session.clear();
             let (resume, _) = self.planned(session, prompt, false);
-            return self.carry_out(session, resume);
+            return self.carry_out(session, resume, prompt);
         }
-        self.carry_out(session, resume)
+        self.carry_out(session, resume, prompt)
     }
 
     /// Whether `tokens` begin `prompt`, or the text that they stand for does.
@@ -120,11 +120,24 @@ impl Engine {
         prompt.starts_with(tokens) || known.is_some_and(spelled)
     }
 
-    fn carry_out(&mut self, session: &mut Session, resume: Resume) -> Result<Resume, Error> {
+    fn carry_out(
+        &mut self,
+        session: &mut Session,
+        resume: Resume,
+        prompt: &[TokenId],
+    ) -> Result<Resume, Error> {
         match resume.plan {
             Plan::Keep | Plan::Extend { .. } => {}
             Plan::Rewind { anchor, .. } | Plan::Fork { anchor, .. } => {
-                self.go_back(session, anchor)?;
+                match self.go_back(session, anchor) {
+                    // Others hold all pages, one of which would have to be copied. What a session
+                    // needs of its own is there, so the prompt is computed.
+                    Err(Error::Model(model::Error::Pages { .. })) => {
+                        session.clear();
+                        return Ok(Resume { plan: Plan::Cold, feed: prompt.to_vec() });
+                    }
+                    done => done?,
+                }
             }
             Plan::Load { .. } => unreachable!("no checkpoint was offered"),
             Plan::Cold => session.clear(),
@@ -144,18 +157,19 @@ impl Engine {
             text.as_ref().map_or(Vec::new(), |tokenizer| spell(tokenizer, tokens))
         };
         let read = |bytes: &[u8]| text.as_ref().and_then(|tokenizer| read(tokenizer, bytes));
+        let most = self.context().saturating_sub(1).max(prompt.len());
         let live = session.tokens.as_slice();
         let ready = !session.logits.is_empty();
         // The usual case: there is little left to feed, and nobody needs to look further.
         let agree = prompt.starts_with(live) && (ready || live.len() < prompt.len());
         if agree && prompt.len() - live.len() <= LOOK_TOKENS_MIN {
-            let asked = Asked { tokens: prompt, spelling: &[], read: &read };
+            let asked = Asked { tokens: prompt, spelling: &[], most, read: &read };
             let (len, tokens, spelling) = (live.len(), live.to_vec(), Vec::new());
             let live = State { id: (), len, tokens, spelling, ready };
             return (plan(&asked, &live, &[], &[]), Vec::new());
         }
         let spelled = spelling(prompt);
-        let asked = Asked { tokens: prompt, spelling: &spelled, read: &read };
+        let asked = Asked { tokens: prompt, spelling: &spelled, most, read: &read };
         let state = |(id, spelling): (AnchorId, &[u8])| {
             let tokens = self.tree.tokens(id);
             let (len, ready) = (tokens.len(), self.tree.is_ready(id));
@@ -184,9 +198,18 @@ impl Engine {
     fn go_back(&mut self, session: &mut Session, anchor: AnchorId) -> Result<(), Error> {
         let tokens = self.tree.tokens(anchor);
         let (pages, kept) = self.tree.resume(anchor);
+        let (state, logits) = (kept.state.clone(), kept.logits.clone());
+        // What the session held makes room first: its pages and the copy of one that is filled in
+        // part are never needed together.
+        session.clear();
+        self.make_room(1);
+        if self.model.row_pages_left() == 0 && self.tree.has(anchor) {
+            // Nothing need be copied of a page that nobody else holds.
+            self.tree.remove(anchor);
+        }
         let Engine { model, backend, .. } = self;
-        model.restore(&mut **backend, &mut session.cache, &kept.state, pages)?;
-        session.replace(tokens, &kept.logits);
+        model.restore(&mut **backend, &mut session.cache, &state, pages)?;
+        session.replace(tokens, &logits);
         Ok(())
     }
 

@@ -16,6 +16,9 @@ pub struct Asked<'a> {
     pub tokens: &'a [TokenId],
     /// What it spells; empty if there is no text to compare.
     pub spelling: &'a [u8],
+    /// Tokens that a session holds at most. A state may hide what the prompt does not show, and
+    /// then leave less room than the prompt needs.
+    pub most: usize,
     /// Cuts the rest of a spelling into tokens.
     pub read: &'a dyn Fn(&[u8]) -> Option<Vec<TokenId>>,
 }
@@ -142,7 +145,8 @@ fn rest<Id>(asked: &Asked, state: &State<Id>) -> Option<Vec<TokenId>> {
         None if state.spelling.is_empty() => return None,
         None => (asked.read)(asked.spelling.strip_prefix(state.spelling.as_slice())?)?,
     };
-    (state.ready || !rest.is_empty()).then_some(rest)
+    let fits = state.len + rest.len() <= asked.most;
+    (fits && (state.ready || !rest.is_empty())).then_some(rest)
 }
 
 #[cfg(test)]
@@ -177,7 +181,8 @@ mod tests {
         let read = |bytes: &[u8]| {
             (!bytes.contains(&b'!')).then(|| bytes.iter().map(|&b| TokenId(b.into())).collect())
         };
-        let asked = Asked { tokens: &tokens, spelling: &spelling(&tokens), read: &read };
+        let (spelling, read) = (&spelling(&tokens), &read);
+        let asked = Asked { tokens: &tokens, spelling, most: MOST, read };
         let anchors: Vec<_> = (0..)
             .zip(anchors)
             .map(|(i, (text, ready))| state(AnchorId::numbered(i), text, *ready))
@@ -188,6 +193,9 @@ mod tests {
         let Resume { plan, feed } = plan(&asked, &state((), live, true), &anchors, &disk);
         (plan, feed.iter().map(|id| id.0).collect())
     }
+
+    /// Tokens of a session in these tests.
+    const MOST: usize = 400;
 
     /// `a` and `b` as one token.
     const AB: u32 = 1098;
@@ -274,5 +282,22 @@ mod tests {
                 assert_eq!(feed, &prompt[kept..], "{what}");
             }
         }
+    }
+    /// A state with hidden tokens is gone on from only if the rest has room behind it.
+    #[test]
+    fn hidden_tokens_need_room() {
+        let prompt = ids(&[A, B, C]);
+        let read = |bytes: &[u8]| Some(bytes.iter().map(|&b| TokenId(b.into())).collect());
+        let asked = |most| Asked { tokens: &prompt, spelling: b"abc", most, read: &read };
+        // Ten tokens that stand for `ab`.
+        let hidden =
+            State { len: 10, tokens: ids(&[B; 10]), ..state(AnchorId::numbered(0), &[], true) };
+        let hidden = [State { spelling: b"ab".to_vec(), ..hidden }];
+        let live = || state((), &[], false);
+        let Resume { plan: found, feed } = plan(&asked(11), &live(), &hidden, &[]);
+        assert_eq!(found, Plan::Fork { from: 10, anchor: hidden[0].id });
+        assert_eq!(feed, ids(&[C]));
+        let Resume { plan: found, feed } = plan(&asked(10), &live(), &hidden, &[]);
+        assert_eq!((found, feed), (Plan::Extend { from: 0 }, prompt.clone()));
     }
 }

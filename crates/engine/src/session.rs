@@ -289,9 +289,12 @@ impl Engine {
 
     /// A prompt must have a token, and leave room for `room` more.
     pub(crate) fn check_prompt(&self, prompt: usize, room: usize) -> Result<(), Error> {
-        let context = self.options().context;
+        let context = self.context();
         if prompt == 0 {
             return Err(Error::EmptyPrompt);
+        }
+        if prompt + room > context && context < self.options().context {
+            return Err(Error::PromptBeyondRows { prompt, rows: context });
         }
         if prompt + room > context {
             let (needed, native) = (prompt + room, self.shape().context_max);

@@ -313,7 +313,8 @@ impl<P: Share> Tree<P> {
         self.upward(node).take_while(alone).filter_map(|at| self.nodes[at].page.as_ref())
     }
 
-    fn remove(&mut self, id: AnchorId) -> usize {
+    /// Removes an anchor. How many pages that freed.
+    pub fn remove(&mut self, id: AnchorId) -> usize {
         let (mut node, place) = self.locate(id);
         let anchor = self.nodes[node].anchors.swap_remove(place);
         self.bytes -= anchor.kept.bytes();

@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 use text::{Effort, ThinkMode};
 
-use crate::body::{Object, kind};
+use crate::body::{Object, ReadOptions, kind};
 use crate::dialogue::Dialogue;
 use crate::refusal::Refusal;
 
@@ -99,8 +99,13 @@ pub enum Format {
     /// Any.
     #[default]
     Text,
-    /// JSON that this schema describes.
-    Json(Value),
+    /// JSON.
+    Json {
+        /// Its schema.
+        schema: Value,
+        /// Where that stands in the request.
+        at: &'static str,
+    },
 }
 
 /// Whether tools are to be called.
@@ -226,6 +231,17 @@ pub fn stop(body: &Object<'_>, name: &str) -> Result<Vec<String>, Refusal> {
     }
 }
 
+/// Whether a stream ends with what it took.
+///
+/// # Errors
+/// Other options of streams than those that are known.
+pub fn include_usage(body: &Object<'_>, options: ReadOptions) -> Result<bool, Refusal> {
+    let Some(stream) = body.object("stream_options")? else { return Ok(false) };
+    // Padding against listeners on the network is for networks.
+    stream.only(&["include_usage"], &["include_obfuscation"], options)?;
+    Ok(stream.flag("include_usage")?.unwrap_or(false))
+}
+
 /// How many answers: `n`.
 ///
 /// # Errors
@@ -253,19 +269,20 @@ pub fn alternatives(body: &Object<'_>, name: &str) -> Result<Option<usize>, Refu
 }
 
 impl Format {
-    /// Reads a format: its `type`, and the schema where `schema` finds it.
+    /// Reads a format, which stands `at`: its `type`, and the schema where `schema` finds it.
     ///
     /// # Errors
     /// A type that is not known, or no schema.
     pub fn read<'a>(
         format: &Object<'a>,
+        at: &'static str,
         schema: impl Fn(&Object<'a>) -> Result<Option<&'a Value>, Refusal>,
     ) -> Result<Format, Refusal> {
         match format.need_text("type")? {
             "text" => Ok(Format::Text),
-            "json_object" => Ok(Format::Json(json!({"type": "object"}))),
+            "json_object" => Ok(Format::Json { schema: json!({"type": "object"}), at }),
             "json_schema" => match schema(format)? {
-                Some(schema @ Value::Object(_)) => Ok(Format::Json(schema.clone())),
+                Some(schema @ Value::Object(_)) => Ok(Format::Json { schema: schema.clone(), at }),
                 Some(other) => {
                     let found = kind(other);
                     Err(format.refuse("schema", format!("expected an object, found {found}")))
@@ -284,7 +301,7 @@ impl Format {
     pub fn schema(&self) -> Option<&Value> {
         match self {
             Format::Text => None,
-            Format::Json(schema) => Some(schema),
+            Format::Json { schema, .. } => Some(schema),
         }
     }
 }

@@ -3,6 +3,8 @@
 //! A [`Job`] is what is left when a body was read: what is asked, and the two ways in which its
 //! dialect writes the answer.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use crate::ask::Ask;
@@ -10,6 +12,7 @@ use crate::body::ReadOptions;
 use crate::dialogue::{Dialogue, check_orphans};
 use crate::offers::Offers;
 use crate::refusal::Refusal;
+use crate::replay::{Live, Replay};
 use crate::said::{ANTHROPIC_CALL, Answer, Head, OPENAI_CALL, Usage, Writer};
 use crate::{What, chat, completions, messages, responses};
 
@@ -108,6 +111,23 @@ impl Dialect {
                     Box::new(move |answers, usage| messages::whole(&head, first(answers), usage));
                 Ok(Job { ask, writer: Box::new(stream), whole })
             }
+        }
+    }
+
+    /// The live conversation that a dialogue of results alone goes on from, in the dialects that
+    /// know such.
+    ///
+    /// # Errors
+    /// It cannot be gone on from.
+    pub fn go_on(
+        self,
+        dialogue: &mut Dialogue,
+        replay: &Replay,
+    ) -> Result<Option<Arc<Live>>, Refusal> {
+        match self {
+            Dialect::Chat | Dialect::Completions => Ok(None),
+            Dialect::Responses => dialogue.go_on(replay, "input"),
+            Dialect::Messages => dialogue.go_on(replay, "messages"),
         }
     }
 

@@ -14,18 +14,22 @@
 //! Readers feed a [`Builder`] in order.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
-use text::{Assistant, Block, Conversation, Instructions, Message, Part, ToolResult, User};
+use text::{
+    Assistant, Block, Conversation, Instructions, Message, Part, ToolCall, ToolResult, User,
+};
 
 use crate::ask::{Choice, Format};
 use crate::offers::Offers;
 use crate::refusal::{Reason, Refusal};
+use crate::replay::{self, Live, Replay, Waiting};
 
 /// Messages of one request.
 pub const MESSAGES_MAX: usize = 100_000;
 
 /// A conversation, ready to be rendered.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Dialogue {
     /// The messages, with tools and format where the model expects them.
     pub conversation: Conversation,
@@ -35,6 +39,8 @@ pub struct Dialogue {
     pub keeps_reasoning: bool,
     /// Ids of results whose calls are not in the request.
     pub orphans: Vec<String>,
+    /// Leading messages that stand in a state of the engine, and only say what follows them.
+    pub rendered: usize,
 }
 
 /// Takes messages in order.
@@ -144,7 +150,7 @@ impl Builder {
             self.messages.insert(0, Message::System(system));
         }
         let conversation = Conversation { messages: self.messages };
-        Ok(Dialogue { conversation, offers, keeps_reasoning, orphans: self.orphans })
+        Ok(Dialogue { conversation, offers, keeps_reasoning, orphans: self.orphans, rendered: 0 })
     }
 
     /// What the model cannot see is refused in the turn it is to answer, and only named before.
@@ -186,6 +192,72 @@ pub fn join(texts: impl IntoIterator<Item = String>) -> String {
 pub fn part(text: Option<&str>, kind: &str) -> Part {
     text.map_or_else(|| Part::Other(kind.to_owned()), |text| Part::Text(text.to_owned()))
 }
+
+impl Dialogue {
+    /// Whether there are results, and no history that they belong to.
+    fn is_results_only(&self) -> bool {
+        let mut turns = self.conversation.messages.iter();
+        let told = |message: &&Message| matches!(message, Message::System(_));
+        let begins = match turns.clone().find(|message| !told(message)) {
+            Some(Message::Tool(_)) => true,
+            Some(Message::User(user)) => matches!(user.blocks.first(), Some(Block::ToolResult(_))),
+            _ => false,
+        };
+        begins
+            && !self.orphans.is_empty()
+            && turns.all(|message| !matches!(message, Message::Assistant(_)))
+    }
+
+    /// The live conversation that these results belong to, if they came without their history: from
+    /// then on only they are said, after the turn that waits for them.
+    ///
+    /// # Errors
+    /// The conversation is not in memory any more, waits for other results, or has another head.
+    pub fn go_on(&mut self, replay: &Replay, field: &str) -> Result<Option<Arc<Live>>, Refusal> {
+        if !self.is_results_only() {
+            return Ok(None);
+        }
+        let live = match replay.waiting(&self.orphans) {
+            Waiting::Unknown => return Ok(None),
+            Waiting::Live(live) => live,
+            Waiting::Gone => return Err(Refusal::new(Reason::Gone, GONE)),
+            Waiting::Others { calls } => {
+                let found = self.orphans.len();
+                let message = format!(
+                    "{found} results without their history, expected one for each of the {calls} \
+                     calls of one turn: send these, or the whole history"
+                );
+                return Err(Refusal::of(field, message));
+            }
+        };
+        let head = replay::head(&self.conversation);
+        if head.is_some() && head != live.head {
+            let message = "results without their history belong to a conversation with other \
+                           instructions or tools: leave both out, or send the whole history";
+            return Err(Refusal::of(field, message));
+        }
+        self.conversation.messages.retain(|message| !matches!(message, Message::System(_)));
+        let turn = live.turns.last().map(|turn| self.turn_of(turn)).unwrap_or_default();
+        self.conversation.messages.insert(0, Message::Assistant(turn));
+        self.rendered = 1;
+        Ok(Some(live))
+    }
+
+    /// The turn that waits, with its ids as the client spells them: its order is that of results.
+    fn turn_of(&self, turn: &replay::Turn) -> Assistant {
+        let spelled = |id: &str| self.orphans.iter().find(|own| replay::plain(own) == id).cloned();
+        let call = |(id, name): (&str, &str)| ToolCall {
+            id: spelled(id).unwrap_or_default(),
+            name: name.to_owned(),
+            arguments: String::new(),
+        };
+        Assistant { calls: turn.calls().map(call).collect(), ..Assistant::default() }
+    }
+}
+
+/// What is said where the state of a conversation has given way to others.
+pub const GONE: &str = "the conversation that waits for these results is not in memory any more: \
+    send its whole history";
 
 /// Refuses results whose calls nobody knows.
 ///

@@ -73,6 +73,9 @@ impl Line {
         let generated = usage.generated;
         let _ =
             write!(self.rest, " decode={decode:.3} decode_speed={:.1}", speed(generated, decode));
+        if course.tries > 0 {
+            let _ = write!(self.rest, " tried_again={}", course.tries);
+        }
         if let Some(first) = course.first_token {
             let _ = write!(self.rest, " first_token={first:.3}");
         }

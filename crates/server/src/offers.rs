@@ -33,6 +33,8 @@ struct Tool {
     kind: Kind,
     deferred: bool,
     strict: bool,
+    /// Where it stands in the request.
+    at: String,
 }
 
 /// What a tool is to the client.
@@ -82,7 +84,8 @@ impl Offers {
         if self.places.insert(name.clone(), self.tools.len()).is_some() {
             return Err(at.refuse("name", format!("two tools are named {name:?}")));
         }
-        self.tools.push(Tool { spec, kind, deferred, strict });
+        let at = at.at().to_owned();
+        self.tools.push(Tool { spec, kind, deferred, strict, at });
         Ok(())
     }
 
@@ -115,6 +118,17 @@ impl Offers {
     /// Whether arguments of that tool must follow its schema.
     pub fn is_strict(&self, name: &str) -> bool {
         self.places.get(name).is_some_and(|at| self.tools[*at].strict)
+    }
+
+    /// Whether there are tools whose arguments must.
+    pub fn has_strict(&self) -> bool {
+        self.strict().next().is_some()
+    }
+
+    /// Those tools, and where they stand in the request.
+    pub fn strict(&self) -> impl Iterator<Item = (&ToolSpec, &str)> {
+        let strict = self.tools.iter().filter(|tool| tool.strict);
+        strict.map(|tool| (&tool.spec, tool.at.as_str()))
     }
 
     /// The name by which the model knows a tool that the client names so.

@@ -42,8 +42,14 @@ pub fn prompt(ask: &Ask, form: Form) -> Result<Prompt, Refusal> {
         checkpoint: form.checkpoint,
         drop_thinking: !dialogue.keeps_reasoning,
         tools_place: form.tools_place,
+        context: dialogue.rendered,
         ..RenderOptions::default()
     };
     let failed = |error: text::Error| Refusal::new(Reason::Failed, error.to_string());
-    render(&dialogue.conversation, &options).map_err(failed)
+    let mut prompt = render(&dialogue.conversation, &options).map_err(failed)?;
+    if dialogue.rendered > 0 {
+        // The state ends with the last token of a turn, which this one ends.
+        prompt.pieces.insert(0, Piece::Special(special::EOS.into()));
+    }
+    Ok(prompt)
 }

@@ -27,6 +27,8 @@ pub enum Reason {
     NotFound,
     /// The path knows other methods.
     Method,
+    /// The conversation that is gone on from is not in memory any more.
+    Gone,
     /// The request did not arrive in time.
     Timeout,
     /// The body is too large.
@@ -74,6 +76,7 @@ impl Refusal {
             Reason::NotFound => 404,
             Reason::Method => 405,
             Reason::Timeout => 408,
+            Reason::Gone => 409,
             Reason::TooLarge => 413,
             Reason::Encoding => 415,
             Reason::TooMany => 429,
@@ -143,7 +146,9 @@ impl Refusal {
             Reason::TooMany => "rate_limit_error",
             Reason::Busy => "overloaded_error",
             Reason::Timeout | Reason::Failed => "api_error",
-            Reason::Invalid | Reason::TooLong { .. } | Reason::Encoding => "invalid_request_error",
+            Reason::Invalid | Reason::TooLong { .. } | Reason::Gone | Reason::Encoding => {
+                "invalid_request_error"
+            }
         };
         json!({ "type": kind, "message": self.anthropic_message() })
     }

@@ -27,7 +27,7 @@ pub use message::{
     Role, Task, ThinkMode, ToolCall, ToolResult, ToolSpec, ToolsPlace, User,
 };
 pub use parse::{
-    ArgumentTypes, DropCause, End, Event, FinishReason, Fragment, HELD_VALUE_BYTES_MAX,
+    ArgumentTypes, Broken, DropCause, End, Event, FinishReason, Fragment, HELD_VALUE_BYTES_MAX,
     JSON_DEPTH_MAX, NAME_BYTES_MAX, NESTING_MAX, Parser, ParserOptions, Region, Reply, ReplyCall,
     TAG_BYTES_MAX, ValueType,
 };

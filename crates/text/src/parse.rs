@@ -49,6 +49,23 @@ pub struct ParserOptions {
     pub stop: Vec<String>,
     /// Types of arguments: a string that reads as the type of its schema becomes that type.
     pub types: ArgumentTypes,
+    /// What a block becomes that breaks before anything of a call was told.
+    pub broken: Broken,
+    /// Only tags with the real marker token open a block; one in another spelling is broken.
+    /// Whoever constrains calls knows them by that token alone.
+    pub real_markers: bool,
+}
+
+/// What a block becomes that breaks its grammar before anything of a call was told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Broken {
+    /// Text of the answer, which goes on.
+    #[default]
+    Text,
+    /// The end of the reply: [`Event::CallsDropped`] tells what was sampled, and whoever samples
+    /// may go back to before it. Tags without any marker are text all the same, since prose has
+    /// them too.
+    End,
 }
 
 /// A piece of what was sampled.
@@ -170,6 +187,10 @@ impl Parser {
                     break end.into();
                 }
                 State::Block(block) if end == End::Stop && block.calls_begun == 0 => {
+                    if self.ends_broken(&block) {
+                        self.drop_block(&block);
+                        break FinishReason::Stop;
+                    }
                     self.take_back(block);
                     self.run();
                 }
@@ -206,7 +227,11 @@ impl Parser {
             State::Content => match self.content.byte(byte, &mut self.out) {
                 Some(Found::Opener(dialect)) => {
                     let block = Block::begin(dialect, self.content.opener());
+                    let known = !self.options.real_markers || block.has_real_markers();
                     self.state = State::Block(Box::new(block));
+                    if !known {
+                        self.refuse_block();
+                    }
                 }
                 Some(Found::Stop(place)) => {
                     let stop = self.options.stop[place].clone();
@@ -262,7 +287,7 @@ impl Parser {
         let State::Block(mut block) = std::mem::replace(&mut self.state, State::Content) else {
             return;
         };
-        if block.calls_begun == 0 {
+        if block.calls_begun == 0 && !self.ends_broken(&block) {
             return self.take_back(block);
         }
         // The byte that broke the block may be the first of a character.
@@ -270,9 +295,18 @@ impl Parser {
             block.raw.push(*rest);
             self.queue.pop_front();
         }
+        self.drop_block(&block);
+        self.state = State::Done(FinishReason::Stop);
+    }
+
+    /// Whether a broken block, of which nothing was told, ends the reply.
+    fn ends_broken(&self, block: &Block) -> bool {
+        self.options.broken == Broken::End && block.has_markers()
+    }
+
+    fn drop_block(&mut self, block: &Block) {
         let sampled = tape::text(&self.sampled(&block.raw));
         self.out.event(Event::CallsDropped { first: 0, sampled, cause: DropCause::Malformed });
-        self.state = State::Done(FinishReason::Stop);
     }
 
     /// Nothing of the block was sent: its opener is text, and what follows is looked at again.

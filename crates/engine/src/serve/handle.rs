@@ -46,6 +46,8 @@ pub struct Info {
     pub file: String,
     /// The device, for people.
     pub device: String,
+    /// Tokens that a conversation can come to.
+    pub context: usize,
     /// What the engine was opened with.
     pub options: OpenOptions,
     /// The file's tokenizer, if it has one.
@@ -176,6 +178,7 @@ impl Info {
             shape: engine.shape().clone(),
             file: engine.file().name().to_owned(),
             device: engine.device(),
+            context: engine.context(),
             options: engine.options(),
             tokenizer: engine.tokenizer().ok(),
         }

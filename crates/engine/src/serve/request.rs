@@ -16,8 +16,11 @@ use crate::{AnchorId, Error, Finish, Plan, Progress, Sampler};
 /// One answer that is wanted.
 #[derive(Debug)]
 pub struct Request {
-    /// The whole prompt.
+    /// The whole prompt, or what follows `after`.
     pub prompt: Vec<TokenId>,
+    /// A state in memory whose tokens come before the prompt, from the [`Usage::state`] of an
+    /// earlier answer: for a conversation whose tokens the caller does not have.
+    pub after: Option<AnchorId>,
     /// How to choose tokens.
     pub sampler: Sampler,
     /// What may be chosen, if not everything.
@@ -42,6 +45,7 @@ impl Request {
     pub fn new(prompt: Vec<TokenId>, sampler: Sampler, tokens_max: usize) -> Request {
         Request {
             prompt,
+            after: None,
             sampler,
             constraint: None,
             tokens_max,

@@ -31,8 +31,9 @@ pub(super) struct Task {
     cuts: Vec<usize>,
     /// Those at which it is to be saved.
     stops: Vec<(usize, Reason)>,
-    /// Tokens of the session before the answer.
+    /// Tokens of the session before the answer, and how many of them needed no work.
     prompt: usize,
+    cached: usize,
     /// Chosen, told, and not fed.
     next: Option<TokenId>,
     drafter: Drafter,
@@ -44,6 +45,8 @@ pub(super) struct Task {
     waited: Duration,
     began: Instant,
     answering: Option<Instant>,
+    /// Its state was let go for want of row pages, until somebody leaves some.
+    paused: bool,
     place: Place,
 }
 
@@ -89,12 +92,14 @@ impl Task {
         let mut task = Task {
             number,
             prompt,
+            cached: kept,
             stops,
             source: Source::of(&plan),
             allowed: TokenSet::new(if request.constraint.is_some() { vocab } else { 0 }),
             waited: began - arrived,
             began,
             answering: None,
+            paused: false,
             fed: 0,
             next: None,
             drafter: Drafter::default(),
@@ -124,10 +129,10 @@ impl Task {
     /// What it could take in the next step. `chunk` says how much of a prompt may be fed before its
     /// state is to be kept.
     pub fn demand(&mut self, drafts_max: usize, chunk: impl Fn(usize) -> usize) -> Demand {
-        if !self.outbox.flush() {
+        if !self.outbox.flush() || self.paused {
             return Demand::Rest;
         }
-        if self.answering.is_some() {
+        if self.is_answering() {
             return Demand::Answer { drafts: drafts_max };
         }
         let (at, left) = (self.session.tokens().len(), self.feed.len() - self.fed);
@@ -137,7 +142,7 @@ impl Task {
 
     /// Its part of a step in which it was given so many tokens.
     pub fn part(&mut self, given: usize, context: usize) -> Part {
-        let Some(next) = self.next else {
+        let Some(next) = self.next.filter(|_| self.is_read()) else {
             let tokens = self.feed[self.fed..self.fed + given].to_vec();
             let outputs = (self.fed + given == self.feed.len()) as usize;
             return Part { tokens, outputs };
@@ -158,7 +163,41 @@ impl Task {
     /// The prompt's part was fed.
     pub fn fed(&mut self, tokens: usize) {
         self.fed += tokens;
-        self.tell_progress();
+        if self.answering.is_none() {
+            self.tell_progress();
+        }
+    }
+
+    /// Whether the next token of the answer is to be fed.
+    fn is_answering(&self) -> bool {
+        self.answering.is_some() && self.is_read()
+    }
+
+    /// Whether the answer is still to begin, with the logits after the prompt.
+    pub fn is_about_to_begin(&self) -> bool {
+        self.answering.is_none() && self.is_read()
+    }
+
+    /// Whether it has let its state go, and waits for pages.
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// Lets its state go, so that others can go on: what was fed is to be fed again. Nothing that
+    /// was told changes, and on a CPU nothing that will be.
+    pub fn pause(&mut self) {
+        let again = self.session.tokens().iter().chain(&self.feed[self.fed..]);
+        self.feed = again.copied().collect();
+        self.fed = 0;
+        let notes = std::mem::take(&mut self.session.notes);
+        self.session.clear();
+        self.session.notes = notes;
+        self.paused = true;
+    }
+
+    /// There may be pages again.
+    pub fn go_on(&mut self) {
+        self.paused = false;
     }
 
     /// Whether the whole prompt is in.
@@ -169,7 +208,7 @@ impl Task {
     /// The prompt, while it is being read. Who waits for a client to read is no example to others.
     pub fn reading(&self) -> Option<Reading<'_>> {
         let (held, rest) = (self.session.tokens(), &self.feed[self.fed..]);
-        let moves = !self.is_read() && !self.outbox.is_stuck();
+        let moves = !self.is_read() && !self.outbox.is_stuck() && !self.paused;
         moves.then_some(Reading { task: self.number, held, rest })
     }
 
@@ -279,7 +318,7 @@ impl Task {
             finish,
             state,
             prompt: self.prompt,
-            cached: self.prompt - self.feed.len(),
+            cached: self.cached,
             source: self.source,
             generated: self.generated,
             drafted: self.drafted,

@@ -164,6 +164,14 @@ impl Worker {
     }
 
     fn queue(&mut self, mut waiting: Waiting) {
+        if let Some(state) = waiting.request.after.take() {
+            // From here on its tokens are known, whatever becomes of the state while it waits.
+            let Some(mut before) = self.engine.tokens_at(state) else {
+                return self.refuse(waiting, Error::StateGone);
+            };
+            before.append(&mut waiting.request.prompt);
+            waiting.request.prompt = before;
+        }
         let ahead = self.waiting.len();
         if ahead > 0 || self.running.len() == self.engine.options().sessions {
             waiting.outbox.push(Event::Queued { ahead });
@@ -337,7 +345,7 @@ impl Worker {
     /// Who takes part in the next step, by the place in `running`.
     fn parts(&mut self) -> Vec<(usize, Part)> {
         let Worker { engine, running, .. } = self;
-        let options = engine.options();
+        let (options, context) = (engine.options(), engine.context());
         let demand = |task: &mut Task| {
             let held = task.session.tokens().len();
             task.demand(options.drafts_max, |left| engine.chunk(held, left))
@@ -348,7 +356,7 @@ impl Worker {
         let given = schedule(&demands, room, self.steps);
         let wanted = given.into_iter().enumerate().filter(|(_, given)| *given > 0);
         let wanted: Vec<_> =
-            wanted.map(|(i, given)| (i, running[i].part(given, options.context))).collect();
+            wanted.map(|(i, given)| (i, running[i].part(given, context))).collect();
         let asked = !wanted.is_empty();
         let mut pages = 0;
         let mut parts = Vec::new();
@@ -361,17 +369,29 @@ impl Worker {
         }
         // Pages that are held for a save only come back.
         if asked && parts.is_empty() && !self.engine.is_holding_pages() {
-            self.give_up();
+            self.give_way();
         }
         parts
     }
 
-    /// Nobody can go on for want of row pages: the request that came last must end.
-    fn give_up(&mut self) {
-        let last = self.running.len() - 1;
+    /// Nobody can go on for want of row pages: the request that came last lets its own go and waits
+    /// until another ends. Alone, it has all that its context needs.
+    fn give_way(&mut self) {
+        let mut holding = self.running.iter().enumerate().filter(|(_, task)| !task.is_paused());
+        let (_, last) = (holding.next(), holding.next_back().map(|(i, _)| i));
+        if let Some(last) = last {
+            return self.running[last].pause();
+        }
+        // One is left, and others cannot be: pages are lost.
+        let last = self.running.iter().position(|task| !task.is_paused()).expect("one that asked");
         let position = self.running[last].session.tokens().len();
         let error = self.engine.no_room(position);
         self.fail(last, Arc::new(error));
+    }
+
+    /// Somebody has left pages.
+    fn wake(&mut self) {
+        self.running.iter_mut().for_each(Task::go_on);
     }
 
     /// Makes room for so many row pages, if need be by closing idle sessions. `false`: not now.
@@ -400,7 +420,7 @@ impl Worker {
     /// Hands the logits of a step to those who wanted them, and ends who is done.
     fn distribute(&mut self, parts: &[(usize, Part)], damaged: Vec<(usize, Error)>) {
         let vocab = self.engine.shape().vocab;
-        let context = self.engine.options().context;
+        let context = self.engine.context();
         let mut ends: Vec<(usize, Result<Finish, Error>)> = Vec::new();
         let mut first = 0;
         let mut damaged = damaged.into_iter().peekable();
@@ -416,7 +436,7 @@ impl Worker {
             if !task.is_read() {
                 task.fed(part.tokens.len());
                 self.keep_prompt(*i);
-                if self.running[*i].is_read() {
+                if self.running[*i].is_about_to_begin() {
                     ends.extend(self.running[*i].begin(context).transpose().map(|end| (*i, end)));
                 }
                 continue;
@@ -443,7 +463,7 @@ impl Worker {
 
     /// The prompt was in the session already.
     fn begin(&mut self, i: usize) {
-        let context = self.engine.options().context;
+        let context = self.engine.context();
         if let Some(end) = self.running[i].begin(context).transpose() {
             self.end(i, end);
         }
@@ -479,10 +499,12 @@ impl Worker {
         if !session.tokens().is_empty() {
             self.idle.push(session);
         }
+        self.wake();
     }
 
     fn fail(&mut self, i: usize, error: Arc<Error>) {
         let leaving = self.running.remove(i).fail(error);
         self.leave(leaving);
+        self.wake();
     }
 }

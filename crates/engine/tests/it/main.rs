@@ -7,6 +7,7 @@ mod constraint;
 mod cuda;
 mod disk;
 mod nano;
+mod pages;
 mod sampler;
 mod serve;
 mod session;

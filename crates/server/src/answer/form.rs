@@ -4,7 +4,7 @@
 //! token, which a grammar can only name by its id; a value of a string ends at the first `</` that
 //! this token follows. Names of tools and parameters are those on offer. The order of parameters is
 //! free where a tool is not strict, and that of the schema, with all that are required, where it
-//! is.
+//! is; `strict.rs` says which schemas that is possible for.
 //!
 //! ```text
 //! \n\n<D tool_calls>\n
@@ -18,9 +18,10 @@ use serde_json::{Map, Value, json};
 use spec::TokenId;
 use text::ToolSpec;
 
+use crate::answer::strict;
 use crate::offers::{self, Offers};
 
-/// Bytes of a grammar, beyond which an answer is left to the model.
+/// Bytes of a grammar that is tried.
 const GRAMMAR_BYTES_MAX: usize = 1 << 20;
 
 /// What a grammar describes.
@@ -32,12 +33,23 @@ pub enum Begin {
     AfterMarker,
 }
 
+/// How much of the schemas a grammar says. What a strict tool's schema says is always said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Everything.
+    Whole,
+    /// Names and types of parameters.
+    Types,
+    /// Nothing: a tool has parameters of any name.
+    Names,
+}
+
 /// The grammar of calls of the tools on offer, or of the one that is named. `None` if it would be
-/// too long.
+/// too long, or there is no such tool.
 pub fn calls(
     offers: &Offers,
     named: Option<&str>,
-    begin: Begin,
+    (begin, depth): (Begin, Depth),
     marker: TokenId,
 ) -> Option<String> {
     let specs: Vec<&ToolSpec> =
@@ -60,8 +72,7 @@ pub fn calls(
     rules.line("KEY: /[^\"<>\\n]{1,200}/");
     rules.line(&format!("any_json: {}", json_rule(&json!({}))));
     for (i, spec) in specs.iter().enumerate() {
-        // Whoever must call a tool must call it as its schema says.
-        rules.tool(i, spec, named.is_some() || offers.is_strict(&spec.name));
+        rules.tool(i, spec, if offers.is_strict(&spec.name) { Depth::Whole } else { depth });
     }
     (rules.text.len() <= GRAMMAR_BYTES_MAX).then_some(rules.text)
 }
@@ -101,11 +112,16 @@ impl Rules {
     }
 
     /// The rules of one tool: the rest of its opening tag, and its parameters.
-    fn tool(&mut self, tool: usize, spec: &ToolSpec, strict: bool) {
+    fn tool(&mut self, tool: usize, spec: &ToolSpec, depth: Depth) {
         let opening = literal(&format!("invoke name=\"{}\">\n", spec.name));
-        let Some(properties) = offers::properties(&spec.parameters) else {
-            self.line(&format!("tool_{tool}: {opening} (\"\\n\" | any_{tool}+)"));
-            return self.any_parameter(tool);
+        let (strict, none) = (depth == Depth::Whole, Map::new());
+        let properties = match offers::properties(&spec.parameters) {
+            Some(properties) if depth != Depth::Names => properties,
+            None if strict && strict::check(&spec.parameters).is_ok() => &none,
+            _ => {
+                self.line(&format!("tool_{tool}: {opening} (\"\\n\" | any_{tool}+)"));
+                return self.any_parameter(tool);
+            }
         };
         let known = properties.iter().filter(|(key, _)| !key.contains(['"', '<', '>', '\n']));
         let known: Vec<(&String, &Value)> = known.collect();
@@ -138,11 +154,14 @@ impl Rules {
         };
         self.line(&format!("tool_{tool}: {opening} {body}"));
         for (i, (key, schema)) in known.iter().enumerate() {
-            self.parameter(&name(i), key, schema, strict);
+            match strict {
+                true => self.strict_parameter(&name(i), key, schema, &spec.parameters),
+                false => self.parameter(&name(i), key, schema),
+            }
         }
     }
 
-    fn parameter(&mut self, rule: &str, key: &str, schema: &Value, strict: bool) {
+    fn parameter(&mut self, rule: &str, key: &str, schema: &Value) {
         let marker = self.marker.clone();
         let head =
             |string: bool| literal(&format!("parameter name=\"{key}\" string=\"{string}\">"));
@@ -150,16 +169,9 @@ impl Rules {
         let json = |values: &str| format!("{} {values} \"</\" {marker}", head(false));
         let mut own = None;
         let value = match schema.get("type").and_then(Value::as_str) {
-            Some("string") => match (strict, strings(schema)) {
-                (true, Some(words)) => {
-                    let words: Vec<String> = words.iter().map(|word| literal(word)).collect();
-                    format!("{} ({}) \"</\" {marker}", head(true), words.join(" | "))
-                }
-                _ => as_text,
-            },
+            Some("string") => as_text,
             Some(kind @ ("number" | "integer" | "boolean" | "array" | "object" | "null")) => {
-                let schema = if strict { schema.clone() } else { json!({ "type": kind }) };
-                own = Some(json_rule(&schema));
+                own = Some(json_rule(&json!({ "type": kind })));
                 json(&format!("{rule}_json"))
             }
             _ => format!("({as_text} | {})", json("any_json")),
@@ -167,6 +179,29 @@ impl Rules {
         self.line(&format!("{rule}: \"<\" {marker} {value} \"parameter>\\n\""));
         if let Some(own) = own {
             self.line(&format!("{rule}_json: {own}"));
+        }
+    }
+
+    /// A parameter that is exactly what its schema describes: text as it is, or one of a few words;
+    /// everything else as JSON, strings with a pattern or a length among it.
+    fn strict_parameter(&mut self, rule: &str, key: &str, schema: &Value, root: &Value) {
+        let marker = self.marker.clone();
+        let head =
+            |string: bool| literal(&format!("parameter name=\"{key}\" string=\"{string}\">"));
+        let as_text = format!("{} STRING {marker}", head(true));
+        let as_json = format!("{} {rule}_json \"</\" {marker}", head(false));
+        let (value, own) = match strict::value(schema, root) {
+            strict::Value::Text => (as_text, None),
+            strict::Value::Words(words) => {
+                let words: Vec<String> = words.iter().map(|word| literal(word)).collect();
+                (format!("{} ({}) \"</\" {marker}", head(true), words.join(" | ")), None)
+            }
+            strict::Value::TextOr(schema) => (format!("({as_text} | {as_json})"), Some(schema)),
+            strict::Value::Json(schema) => (as_json, Some(schema)),
+        };
+        self.line(&format!("{rule}: \"<\" {marker} {value} \"parameter>\\n\""));
+        if let Some(own) = own {
+            self.line(&format!("{rule}_json: {}", json_rule(&own)));
         }
     }
 
@@ -180,12 +215,6 @@ impl Rules {
              \"parameter>\\n\""
         ));
     }
-}
-
-/// The strings that a schema lists, if it does.
-fn strings(schema: &Value) -> Option<Vec<&str>> {
-    let words = schema.get("enum")?.as_array()?;
-    words.iter().map(Value::as_str).collect::<Option<Vec<_>>>().filter(|words| !words.is_empty())
 }
 
 /// A text as a literal of the grammar, whose strings are those of JSON.

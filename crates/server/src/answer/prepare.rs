@@ -1,23 +1,25 @@
 //! From what was asked to what the engine is asked.
 //!
 //! A prompt is rendered and made into tokens once per request, however many answers are wanted.
-//! What a prompt may not be (too long for the context) is told before the engine hears of it.
+//! What a prompt may not be (too long for the context) is told before the engine hears of it, and
+//! so is a form that cannot be kept: nobody who demands one gets an answer without it.
 
 use std::sync::Arc;
 
 use engine::serve::{Handle, Request};
-use engine::{Adjustments, Grammars, Sampler, Sampling};
+use engine::{Adjustments, AnchorId, Grammar, Grammars, Sampler, Sampling};
 use spec::TokenId;
-use text::{ArgumentTypes, ParserOptions, Tokenizer, opens_thinking, special};
+use text::{ArgumentTypes, Broken, ParserOptions, Reply, Tokenizer, opens_thinking, special};
 
 use crate::answer::ear::Ear;
-use crate::answer::form::{self, Begin};
+use crate::answer::form::{self, Begin, Depth};
 use crate::answer::guide::{self, Guide, Keep};
+use crate::answer::strict;
 use crate::ask::{Ask, Choice, Format, What};
 use crate::offers::Offers;
 use crate::prompt::{Form, prompt};
 use crate::refusal::{Reason, Refusal};
-use crate::replay::{Turn, notes};
+use crate::replay::{Live, Turn, notes};
 use crate::said::CallIds;
 
 /// How tokens are chosen, as far as requests do not decide it.
@@ -40,28 +42,60 @@ pub struct Model {
     form: Form,
     choosing: Choosing,
     end: TokenId,
+    think_end: Option<TokenId>,
     marker: Option<TokenId>,
 }
 
 /// A request, ready to be answered as often as is wanted.
 #[derive(Debug)]
 pub struct Prepared {
-    /// The prompt.
+    /// The prompt, or what follows `after`.
     pub tokens: Vec<TokenId>,
+    /// A state that the prompt goes on from, and its tokens.
+    pub after: Option<(AnchorId, usize)>,
     /// How answers are parsed.
     pub options: ParserOptions,
+    /// How calls are sampled again that broke.
+    pub again: Again,
+    /// Whether the next prompt of the conversation will not show this answer's reasoning.
+    hides_reasoning: bool,
     sampling: Sampling,
     adjustments: Adjustments,
     seed: u64,
     tokens_max: usize,
     logprobs: Option<usize>,
     /// Grammars, as they are where an answer begins.
-    grammars: guide::Grammars,
+    pub grammars: guide::Grammars,
     /// The ids of calls, by answer.
     ids: Vec<CallIds>,
-    /// Turns with calls in the history, as they were sampled.
-    turns: Vec<Arc<Turn>>,
+    /// Turns of the history that were restored.
+    pub turns: Vec<Arc<Turn>>,
 }
+
+/// How calls are sampled again that broke.
+#[derive(Debug)]
+pub enum Again {
+    /// Not at all: there are no calls, or the form of the whole answer is kept anyway.
+    Never,
+    /// Without a choice: the vocabulary cannot be constrained.
+    Greedily,
+    /// As this grammar of calls says, which is compiled when it is needed.
+    Formed(String),
+}
+
+/// One way to an answer, after `tries` that did not come to one.
+#[derive(Debug, Default)]
+pub struct Attempt {
+    /// How many broke.
+    pub tries: usize,
+    /// Tokens of the answer that stand.
+    pub before: Vec<TokenId>,
+    /// What they say.
+    pub reply: Reply,
+}
+
+/// Calls that broke are sampled again so often at most.
+pub const TRIES_MAX: usize = 2;
 
 impl Model {
     /// A model that answers at `handle`.
@@ -74,9 +108,10 @@ impl Model {
         let tokenizer = info.tokenizer.clone().ok_or_else(none)?;
         let end = tokenizer.special(special::EOS).ok_or_else(none)?;
         let marker = tokenizer.special(special::DSML);
+        let think_end = tokenizer.special(special::THINK_END);
         let grammars = Grammars::new(&tokenizer).ok();
-        let form = Form { context: info.options.context, ..form };
-        Ok(Model { handle, tokenizer, grammars, form, choosing, end, marker })
+        let form = Form { context: info.context, ..form };
+        Ok(Model { handle, tokenizer, grammars, form, choosing, end, think_end, marker })
     }
 
     /// Tokens of the context.
@@ -96,7 +131,8 @@ impl Model {
     }
 
     /// Makes a request ready. `seed` is random; it counts if the request has none of its own. `ids`
-    /// are those of the calls of each answer, `turns` those of the history that were restored.
+    /// are those of the calls of each answer, `turns` those of the history that were restored. If
+    /// the dialogue goes on from a live conversation, that is `live`.
     ///
     /// # Errors
     /// A prompt that is too long, or a form that cannot be demanded.
@@ -106,17 +142,20 @@ impl Model {
         seed: u64,
         ids: Vec<CallIds>,
         turns: Vec<Arc<Turn>>,
+        live: Option<&Live>,
     ) -> Result<Prepared, Refusal> {
         let (tokens, thinking) = self.tokens(ask)?;
         let context = self.context();
-        if tokens.len() >= context {
-            let reason = Reason::TooLong { tokens: tokens.len(), context };
+        let after = live.map(|live| (live.state, live.tokens));
+        let all = tokens.len() + after.map_or(0, |(_, before)| before);
+        if all >= context {
+            let reason = Reason::TooLong { tokens: all, context };
             return Err(Refusal::new(reason, "the prompt is too long"));
         }
         let none = Offers::default();
-        let offers = match &ask.what {
-            What::Dialogue(dialogue) => &dialogue.offers,
-            What::Raw(_) => &none,
+        let (offers, keeps_reasoning) = match &ask.what {
+            What::Dialogue(dialogue) => (&dialogue.offers, dialogue.keeps_reasoning),
+            What::Raw(_) => (&none, true),
         };
         let specs: Vec<_> = offers.specs().cloned().collect();
         let options = ParserOptions {
@@ -125,23 +164,27 @@ impl Model {
             special_tokens: true,
             stop: ask.stop.clone(),
             types: ArgumentTypes::of(&specs),
+            broken: Broken::Text,
+            real_markers: offers.has_strict(),
         };
         let (sampling, adjustments) = self.choosing(ask, thinking);
-        let room = context - tokens.len();
-        let mut prepared = Prepared {
+        let room = context - all;
+        let (grammars, again) = self.demand(ask, offers)?;
+        Ok(Prepared {
             tokens_max: ask.tokens_max.unwrap_or(room).min(room),
             tokens,
+            after,
+            hides_reasoning: thinking && !keeps_reasoning,
             options,
+            again,
             sampling,
             adjustments,
             seed: ask.wishes.seed.unwrap_or(seed),
             logprobs: ask.logprobs,
-            grammars: guide::Grammars::default(),
+            grammars,
             ids,
             turns,
-        };
-        prepared.grammars = self.demand(ask, offers)?;
-        Ok(prepared)
+        })
     }
 
     /// What the request wishes, unless the model reasons and was trained with one setting.
@@ -166,76 +209,204 @@ impl Model {
         (sampling, adjustments)
     }
 
-    /// The grammars of the form that is demanded; what is wrong with them is told now.
-    fn demand(&self, ask: &Ask, offers: &Offers) -> Result<guide::Grammars, Refusal> {
-        let rules = |begin| {
-            let named = match &ask.choice {
-                Choice::Named(name) => Some(name.as_str()),
-                _ => None,
-            };
-            self.marker.and_then(|marker| form::calls(offers, named, begin, marker))
-        };
-        let schema = match &ask.format {
-            Format::Text => None,
-            Format::Json(schema) => Some(form::json(schema)),
-        };
+    /// The grammars of the form that is demanded, and how broken calls are sampled again; what
+    /// cannot be kept is told now.
+    fn demand(&self, ask: &Ask, offers: &Offers) -> Result<(guide::Grammars, Again), Refusal> {
         let must_call = matches!(ask.choice, Choice::Required | Choice::Named(_));
-        let answer = match (must_call, schema) {
-            (true, _) => {
-                let rules = rules(Begin::Answer);
-                let none = || Refusal::of("tool_choice", "cannot be demanded of these tools");
-                Some(form::start(&["calls"], &[rules.ok_or_else(none)?]))
-            }
-            (false, Some(answer)) => Some(match rules(Begin::Answer) {
-                Some(calls) => form::start(&["calls", "answer"], &[calls, answer]),
-                None => form::start(&["answer"], &[answer]),
-            }),
-            (false, None) => None,
+        if !must_call && offers.is_empty() && ask.format == Format::Text {
+            return Ok((guide::Grammars::default(), Again::Never));
+        }
+        let named = match &ask.choice {
+            Choice::Named(name) => Some(name.as_str()),
+            _ => None,
         };
-        let field = if must_call { "tools" } else { "response_format" };
-        let refused = |error| Refusal::of(field, error);
-        let answer = answer.map(|form| self.compile(&form).map_err(refused)).transpose()?;
-        let helps = answer.is_none() && !offers.is_empty();
-        let calls = helps.then(|| rules(Begin::AfterMarker)).flatten();
-        // What is only a help is left out where it does not work.
-        let calls = calls.and_then(|calls| self.compile(&form::start(&["calls"], &[calls])).ok());
-        Ok(guide::Grammars { answer, calls })
+        let answer = match &ask.format {
+            _ if must_call => None,
+            Format::Text => None,
+            Format::Json { schema, at } => {
+                let answer = form::json(schema);
+                // Its own trouble is told apart from that of tools.
+                let alone = self.compile(&form::start(&["answer"], std::slice::from_ref(&answer)));
+                alone.map_err(|error| Refusal::of(*at, format!("cannot be kept: {error}")))?;
+                Some(answer)
+            }
+        };
+        let calls = |begin| self.calls(offers, named, begin, answer.as_deref());
+        if must_call || answer.is_some() {
+            let answer = match (calls(Begin::Answer)?, answer) {
+                (Some((grammar, _)), _) => grammar,
+                (None, Some(answer)) if offers.is_empty() => {
+                    let start = form::start(&["answer"], &[answer]);
+                    self.compile(&start).map_err(|error| Refusal::new(Reason::Failed, error))?
+                }
+                _ => return Err(Refusal::of("tool_choice", "cannot be demanded of these tools")),
+            };
+            let grammars = guide::Grammars { answer: Some(answer), calls: None };
+            return Ok((grammars, Again::Never));
+        }
+        let Some((calls, depth)) = calls(Begin::AfterMarker)? else {
+            return Ok((guide::Grammars::default(), Again::Greedily));
+        };
+        let form = self.form_of(offers, named, (Begin::Answer, depth), None);
+        let again = form.map_or(Again::Greedily, Again::Formed);
+        Ok((guide::Grammars { answer: None, calls: Some(calls) }, again))
     }
 
-    fn compile(&self, form: &str) -> Result<engine::Grammar, String> {
+    /// The grammar of calls, or of calls and another `answer`: as much of the schemas as the
+    /// library can keep, and all of those of strict tools; how much that is. `None` if it keeps
+    /// nothing and need not.
+    fn calls(
+        &self,
+        offers: &Offers,
+        named: Option<&str>,
+        begin: Begin,
+        answer: Option<&str>,
+    ) -> Result<Option<(Grammar, Depth)>, Refusal> {
+        if offers.is_empty() {
+            return Ok(None);
+        }
+        for (spec, at) in offers.strict() {
+            strict::check(&spec.parameters).map_err(|why| not_kept(at, &why))?;
+        }
+        // Whoever must call a tool should call it as its schema says.
+        let named_spec = named.and_then(|name| offers.spec(name));
+        let whole = named_spec.filter(|spec| strict::check(&spec.parameters).is_ok());
+        let whole = whole.map(|_| Depth::Whole);
+        for depth in whole.into_iter().chain([Depth::Types, Depth::Names]) {
+            if let Ok(grammar) = self.calls_of(offers, named, (begin, depth), answer) {
+                return Ok(Some((grammar, depth)));
+            }
+        }
+        for (spec, at) in offers.strict() {
+            let one = self.calls_of(offers, Some(&spec.name), (begin, Depth::Whole), None);
+            one.map_err(|why| not_kept(at, &why))?;
+        }
+        match offers.strict().next() {
+            None => Ok(None),
+            Some((_, at)) => Err(not_kept(at, "together with the others its schema is too large")),
+        }
+    }
+
+    fn calls_of(
+        &self,
+        offers: &Offers,
+        named: Option<&str>,
+        manner: (Begin, Depth),
+        answer: Option<&str>,
+    ) -> Result<Grammar, String> {
+        self.compile(&self.form_of(offers, named, manner, answer)?)
+    }
+
+    fn form_of(
+        &self,
+        offers: &Offers,
+        named: Option<&str>,
+        manner: (Begin, Depth),
+        answer: Option<&str>,
+    ) -> Result<String, String> {
+        let marker = self.marker.ok_or("this vocabulary has no marker of calls")?;
+        let calls = form::calls(offers, named, manner, marker).ok_or("its schema is too large")?;
+        Ok(match answer {
+            Some(answer) => form::start(&["calls", "answer"], &[calls, answer.to_owned()]),
+            None => form::start(&["calls"], &[calls]),
+        })
+    }
+
+    fn compile(&self, form: &str) -> Result<Grammar, String> {
         let grammars = self.grammars.as_ref().ok_or("this vocabulary cannot be constrained")?;
         grammars.lark(form).map_err(|error| error.to_string())
     }
 
-    /// An ear for an answer.
-    pub fn ear(&self, prepared: &Prepared) -> Ear {
-        Ear::new(self.tokenizer.clone(), prepared.options.clone())
+    /// What the conversation will look like when it comes back after an answer that ended of
+    /// itself, if that is not what was sampled: its reasoning will not be shown.
+    pub fn visible(&self, prepared: &Prepared, reply: &Reply) -> Option<Vec<TokenId>> {
+        let (think, prompt) = prepared.tokens.split_last()?;
+        let begins = prepared.after.is_none() && prepared.hides_reasoning;
+        let opened = self.tokenizer.special(special::THINK) == Some(*think);
+        let think_end = self.think_end.filter(|_| begins && opened && reply.reasoning_closed)?;
+        let mut visible = [prompt, &[think_end]].concat();
+        visible.extend(self.tokenizer.encode_text(&reply.text));
+        Some(visible)
     }
 
-    /// What the engine is asked for one of the answers.
+    /// An ear for an attempt at an answer: the last one makes text of what breaks.
+    pub fn ear(&self, prepared: &Prepared, attempt: &Attempt) -> Ear {
+        let mut options = prepared.options.clone();
+        options.thinking &= attempt.tries == 0;
+        if prepared.tries_max() > attempt.tries {
+            options.broken = Broken::End;
+        }
+        Ear::new(self.tokenizer.clone(), options)
+    }
+
+    /// What the engine is asked for an attempt at one of the answers.
     ///
     /// # Errors
     /// A setting that means nothing.
-    pub fn request(&self, prepared: &Prepared, answer: usize) -> Result<Request, Refusal> {
+    pub fn request(
+        &self,
+        prepared: &Prepared,
+        answer: usize,
+        attempt: &Attempt,
+    ) -> Result<Request, Refusal> {
         let invalid = |error: engine::Error| Refusal::new(Reason::Invalid, error.to_string());
-        let seed = prepared.seed.wrapping_add(answer as u64);
-        let sampler = Sampler::new(prepared.sampling, seed).map_err(invalid)?;
+        let tries = attempt.tries as u64;
+        let seed = prepared.seed.wrapping_add(answer as u64).wrapping_add(tries << 32);
+        let mut sampling = prepared.sampling;
+        if tries > 0 && matches!(prepared.again, Again::Greedily) {
+            sampling.temperature = 0.0;
+        }
+        let sampler = Sampler::new(sampling, seed).map_err(invalid)?;
         let sampler = sampler.adjusting(prepared.adjustments.clone()).map_err(invalid)?;
-        let (tokens, tokens_max) = (prepared.tokens.clone(), prepared.tokens_max);
+        let tokens = [prepared.tokens.as_slice(), &attempt.before].concat();
+        let tokens_max = prepared.tokens_max.saturating_sub(attempt.before.len());
         let mut request = Request::new(tokens, sampler, tokens_max);
+        request.after = prepared.after.map(|(state, _)| state);
         request.stop = vec![self.end];
         request.logprobs = prepared.logprobs;
         request.notes = notes(prepared.turns.iter().map(Arc::as_ref));
         let options = &prepared.options;
         let guided = options.tools_offered || !options.stop.is_empty();
         if guided || prepared.grammars.answer.is_some() {
-            let grammars = prepared.grammars.fork();
+            let grammars = match &prepared.again {
+                Again::Formed(form) if tries > 0 => {
+                    guide::Grammars { answer: self.compile(form).ok(), calls: None }
+                }
+                _ => prepared.grammars.fork(),
+            };
             let (turns, ids) = (prepared.turns.clone(), prepared.ids[answer]);
-            let keep = Keep { turns, ids, reply: text::Reply::default() };
+            let keep = Keep { turns, ids, reply: attempt.reply.clone() };
             let marks = (self.marker, self.end);
-            let guide = Guide::new(self.ear(prepared), grammars, marks, keep);
+            let guide = Guide::new(self.ear(prepared, attempt), grammars, marks, keep);
             request.constraint = Some(Box::new(guide));
         }
         Ok(request)
     }
+}
+
+impl Prepared {
+    /// Tokens of the whole prompt.
+    pub fn prompt(&self) -> usize {
+        self.tokens.len() + self.after.map_or(0, |(_, before)| before)
+    }
+
+    /// How often calls that broke are sampled again.
+    pub fn tries_max(&self) -> usize {
+        match self.again {
+            Again::Never => 0,
+            // What was greedy would only break again.
+            Again::Greedily if self.sampling.temperature == 0.0 => 0,
+            Again::Greedily => 1,
+            Again::Formed(_) => TRIES_MAX,
+        }
+    }
+
+    /// Whether so many tokens of an answer leave room for more of it.
+    pub fn leaves_room(&self, tokens: usize) -> bool {
+        tokens < self.tokens_max
+    }
+}
+
+fn not_kept(at: &str, why: &str) -> Refusal {
+    Refusal::of(at, format!("strict, and its schema cannot be kept: {why}"))
 }

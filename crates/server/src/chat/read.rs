@@ -64,9 +64,9 @@ pub fn read(bytes: &[u8], options: ReadOptions) -> Result<Chat, Refusal> {
     let body = Object::body(&value)?;
     let ignored = body.only(ACTED, HARMLESS, options)?;
     let model = body.text("model")?.unwrap_or_default().to_owned();
-    let thinking = thinking(&body, &model)?;
+    let thinking = thinking(&body, &model, options)?;
     let format = match body.object("response_format")? {
-        Some(format) => Format::read(&format, |format| {
+        Some(format) => Format::read(&format, "response_format.json_schema.schema", |format| {
             Ok(format.object("json_schema")?.and_then(|inner| inner.get("schema")))
         })?,
         None => Format::Text,
@@ -87,8 +87,7 @@ pub fn read(bytes: &[u8], options: ReadOptions) -> Result<Chat, Refusal> {
     };
     let long = body.count("max_completion_tokens", 1, usize::MAX)?;
     let tokens_max = long.or(body.count("max_tokens", 1, usize::MAX)?);
-    let stream_options = body.object("stream_options")?;
-    let usage = stream_options.map(|options| options.flag("include_usage")).transpose()?;
+    let include_usage = ask::include_usage(&body, options)?;
     let ask = Ask {
         model,
         stream: body.flag("stream")?.unwrap_or(false),
@@ -103,16 +102,17 @@ pub fn read(bytes: &[u8], options: ReadOptions) -> Result<Chat, Refusal> {
         logprobs,
         ignored,
     };
-    Ok(Chat { ask, include_usage: usage.flatten().unwrap_or(false) })
+    Ok(Chat { ask, include_usage })
 }
 
 /// The many ways to say whether the model is to reason.
-pub fn thinking(body: &Object<'_>, model: &str) -> Result<Thinking, Refusal> {
+pub fn thinking(body: &Object<'_>, model: &str, options: ReadOptions) -> Result<Thinking, Refusal> {
     let mut switch = match body.get("thinking") {
         None => None,
         Some(Value::Bool(on)) => Some(*on),
         Some(value) => {
             let thinking = Object::new(value, "thinking".to_owned())?;
+            thinking.only(&["type"], &["budget_tokens", "display"], options)?;
             match thinking.need_text("type")? {
                 "enabled" | "adaptive" => Some(true),
                 "disabled" => Some(false),
@@ -122,7 +122,7 @@ pub fn thinking(body: &Object<'_>, model: &str) -> Result<Thinking, Refusal> {
     };
     switch = switch.or(body.flag("think")?);
     if let Some(template) = body.object("chat_template_kwargs")? {
-        template.only(&["thinking", "enable_thinking"], &[], ReadOptions::default())?;
+        template.only(&["thinking", "enable_thinking"], &[], options)?;
         switch = switch.or(template.flag("thinking")?).or(template.flag("enable_thinking")?);
     }
     let effort = body.text("reasoning_effort")?.map(|name| ("reasoning_effort", name));

@@ -62,7 +62,7 @@ pub fn read(bytes: &[u8], options: ReadOptions) -> Result<Completion, Refusal> {
     if body.count("best_of", 1, usize::MAX)?.is_some_and(|best| best != answers) {
         return Err(body.refuse("best_of", "not supported, expected as many as n"));
     }
-    let usage = body.object("stream_options")?.map(|options| options.flag("include_usage"));
+    let include_usage = ask::include_usage(&body, options)?;
     let echo = body.flag("echo")?.unwrap_or(false);
     let logprobs = ask::alternatives(&body, "logprobs")?;
     if echo && logprobs.is_some() {
@@ -82,7 +82,7 @@ pub fn read(bytes: &[u8], options: ReadOptions) -> Result<Completion, Refusal> {
         logprobs,
         ignored,
     };
-    Ok(Completion { ask, include_usage: usage.transpose()?.flatten().unwrap_or(false), echo })
+    Ok(Completion { ask, include_usage, echo })
 }
 
 /// A string, or a list of one string.

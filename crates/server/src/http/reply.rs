@@ -15,6 +15,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
+use engine::AnchorId;
 use http_body::Frame;
 use serde_json::Value;
 use text::Reply;
@@ -30,6 +31,7 @@ use crate::dialect::{Dialect, Job};
 use crate::log::Line;
 use crate::messages;
 use crate::refusal::{Reason, Refusal};
+use crate::replay::{self, Live, Replay, Turn};
 use crate::said::{Answer, CallIds, Prob};
 
 /// Pieces of a stream that may wait for the client.
@@ -71,6 +73,8 @@ struct Begun {
     talk: Talk,
     answers: Vec<Answer>,
     ids: Vec<CallIds>,
+    /// The hash of the conversation's instructions and tools.
+    head: Option<[u8; 32]>,
     place: Place,
 }
 
@@ -93,25 +97,32 @@ async fn begin(
             trace.say(&format!("<- {}", String::from_utf8_lossy(&body)));
         }
         let mut job = dialect.read(&body, head, shared.settings.read)?;
-        let mut restored = Vec::new();
+        let (mut restored, mut live, mut head) = (Vec::new(), None, None);
         if let What::Dialogue(dialogue) = &mut job.ask.what {
             let replay = shared.replay.lock().unwrap_or_else(PoisonError::into_inner);
-            dialect.check(dialogue, |id| replay.knows(id))?;
-            restored = replay.restore(dialogue);
+            head = replay::head(&dialogue.conversation);
+            live = dialect.go_on(dialogue, &replay)?;
+            match &live {
+                Some(live) => (restored, head) = (live.turns.clone(), live.head),
+                None => {
+                    dialect.check(dialogue, |id| replay.knows(id))?;
+                    restored = replay.restore(dialogue);
+                }
+            }
         }
         let id = |answer| CallIds::new(dialect.call_prefix(), nonce, answer);
         let ids: Vec<CallIds> = (0..job.ask.answers).map(id).collect();
         let replayed = restored.len();
-        let prepared = known.prepare(&job.ask, seed, ids.clone(), restored)?;
-        Ok::<_, Refusal>((job, prepared, ids, replayed))
+        let prepared = known.prepare(&job.ask, seed, ids.clone(), restored, live.as_deref())?;
+        Ok::<_, Refusal>((job, prepared, ids, replayed, head))
     };
-    let (job, prepared, ids, replayed) = blocking(work).await?;
+    let (job, prepared, ids, replayed, head) = blocking(work).await?;
     line.of(&job.ask, replayed);
     let answers = job.ask.answers;
-    let talk = Talk::begin(model, prepared, answers)?;
+    let talk = Talk::begin(model, prepared, answers, job.ask.stream)?;
     let probs = job.ask.logprobs.map(|_| Vec::new());
     let answer = || Answer { reply: Reply::default(), probs: probs.clone() };
-    Ok(Begun { job, talk, answers: (0..answers).map(|_| answer()).collect(), ids, place })
+    Ok(Begun { job, talk, answers: (0..answers).map(|_| answer()).collect(), ids, head, place })
 }
 
 /// Work that takes more than a moment, elsewhere.
@@ -158,8 +169,39 @@ impl Begun {
     /// All answers are over: what was sampled is remembered before anybody can ask again.
     fn remember(&self, app: &App) {
         let mut replay = app.replay.lock().unwrap_or_else(PoisonError::into_inner);
-        for (answer, ids) in self.answers.iter().zip(&self.ids) {
-            replay.remember(&answer.reply, |index| ids.call(index));
+        for (place, (answer, ids)) in self.answers.iter().zip(&self.ids).enumerate() {
+            let state = self.talk.state(place);
+            match Turn::of(&answer.reply, |index| ids.call(index)) {
+                Some(turn) => {
+                    let turn = Arc::new(turn);
+                    replay.remember(&turn);
+                    if let Some((state, tokens)) = state {
+                        let turns = self.talk.turns().iter().chain([&turn]).cloned().collect();
+                        replay.wait(Live { state, tokens, turns, head: self.head });
+                    }
+                }
+                None => self.remember_thoughts(&mut replay, &answer.reply, state),
+            }
+        }
+    }
+
+    /// Of a turn without calls its reasoning is remembered, and how the conversation will look when
+    /// it comes back without it.
+    fn remember_thoughts(
+        &self,
+        replay: &mut Replay,
+        reply: &Reply,
+        state: Option<(AnchorId, usize)>,
+    ) {
+        let What::Dialogue(dialogue) = &self.job.ask.what else { return };
+        if dialogue.rendered > 0 {
+            return; // What came before is not known here.
+        }
+        let Some(turn) = Turn::of_thoughts(&dialogue.conversation, reply) else { return };
+        let turn = Arc::new(turn);
+        replay.remember(&turn);
+        if let Some((state, _)) = state {
+            self.talk.remember(state, reply, &turn);
         }
     }
 

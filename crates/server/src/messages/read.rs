@@ -72,9 +72,12 @@ pub fn read(bytes: &[u8], purpose: Purpose, options: ReadOptions) -> Result<Mess
     if let Some(output) = &output {
         output.only(&["effort", "format"], &[], options)?;
     }
-    let thinking = thinking(&body, output.as_ref(), &model)?;
+    let thinking = thinking(&body, output.as_ref(), &model, options)?;
     let format = match output.map(|output| output.object("format")).transpose()?.flatten() {
-        Some(format) => Format::read(&format, |format| Ok(format.get("schema")))?,
+        Some(format) => {
+            let at = "output_config.format.schema";
+            Format::read(&format, at, |format| Ok(format.get("schema")))?
+        }
         None => Format::Text,
     };
     let choice = choice(&body)?;
@@ -112,14 +115,18 @@ fn thinking(
     body: &Object<'_>,
     output: Option<&Object<'_>>,
     model: &str,
+    options: ReadOptions,
 ) -> Result<Thinking, Refusal> {
     let switch = match body.object("thinking")? {
         None => None,
-        Some(thinking) => match thinking.need_text("type")? {
-            "enabled" | "adaptive" => Some(true),
-            "disabled" => Some(false),
-            _ => return Err(thinking.refuse("type", "expected enabled, adaptive or disabled")),
-        },
+        Some(thinking) => {
+            thinking.only(&["type"], &["budget_tokens", "display"], options)?;
+            match thinking.need_text("type")? {
+                "enabled" | "adaptive" => Some(true),
+                "disabled" => Some(false),
+                _ => return Err(thinking.refuse("type", "expected enabled, adaptive or disabled")),
+            }
+        }
     };
     let output = output.map(|output| output.text("effort")).transpose()?.flatten();
     let effort = match output {

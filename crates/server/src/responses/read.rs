@@ -104,7 +104,7 @@ pub fn read(bytes: &[u8], options: ReadOptions) -> Result<Responses, Refusal> {
     let ignored = body.only(ACTED, HARMLESS, options)?;
     refuse_stored(&body)?;
     let model = body.text("model")?.unwrap_or_default().to_owned();
-    let (thinking, summary) = reasoning(&body, &model)?;
+    let (thinking, summary) = reasoning(&body, &model, options)?;
     let format = format(&body, options)?;
     let offers = tools(&body)?;
     let choice = choice(&body, &offers)?;
@@ -152,12 +152,17 @@ fn refuse_stored(body: &Object<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn reasoning(body: &Object<'_>, model: &str) -> Result<(Thinking, Summary), Refusal> {
+fn reasoning(
+    body: &Object<'_>,
+    model: &str,
+    options: ReadOptions,
+) -> Result<(Thinking, Summary), Refusal> {
     let include = include(body)?;
     let mut summary = Summary { text: false, sealed: false };
     summary.sealed = include.contains(&"reasoning.encrypted_content");
     let mut effort = None;
     if let Some(reasoning) = body.object("reasoning")? {
+        reasoning.only(&["effort", "summary", "generate_summary"], &[], options)?;
         let shown = reasoning.text("summary")?.or(reasoning.text("generate_summary")?);
         summary.text = match shown {
             None | Some("none") => false,
@@ -195,7 +200,9 @@ fn format(body: &Object<'_>, options: ReadOptions) -> Result<Format, Refusal> {
     let Some(text) = body.object("text")? else { return Ok(Format::Text) };
     text.only(&["format"], &["verbosity"], options)?;
     match text.object("format")? {
-        Some(format) => Format::read(&format, |format| Ok(format.get("schema"))),
+        Some(format) => {
+            Format::read(&format, "text.format.schema", |format| Ok(format.get("schema")))
+        }
         None => Ok(Format::Text),
     }
 }

@@ -346,3 +346,58 @@ fn a_client_may_have_only_so_much() {
     );
     assert_eq!(server.raw(long.as_bytes()).status, 413);
 }
+
+fn long_prompt(words: usize) -> String {
+    (0..words).map(|i| format!("w{i} ")).collect()
+}
+
+/// While a prompt is read, something comes by the clock: events where comments do not count.
+#[test]
+fn signs_of_life_come_while_a_prompt_is_read() {
+    let limits = Limits { keep_alive: Duration::from_millis(20), ..settings().limits };
+    let slow = engine::OpenOptions { step_tokens: 16, ..options() };
+    let server = start_with(Settings { limits, ..settings() }, slow, None);
+    for (i, (path, sign)) in [
+        ("/v1/chat/completions", ": prefill\n\n"),
+        ("/v1/messages", "event: ping\n"),
+        ("/v1/responses", "event: response.in_progress\n"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let content = format!("{i} {}", long_prompt(700));
+        let body = match path {
+            "/v1/responses" => json!({"input": content, "max_output_tokens": 2}),
+            _ => json!({"messages": [{"role": "user", "content": content}], "max_tokens": 2}),
+        };
+        let got = server.post(path, &with(body, json!({"stream": true})));
+        let began = got.body.find("\"role\":\"assistant\"").unwrap_or(got.body.len());
+        let signs = got.body.matches(sign).count();
+        assert!(signs >= 5, "{path}: {signs} in {} bytes before {began}", got.body.len());
+    }
+}
+
+/// Whoever goes away while its prompt is read holds nobody up for the rest of it.
+#[test]
+fn a_prompt_that_nobody_waits_for_is_not_read_to_its_end() {
+    let slow = engine::OpenOptions { sessions: 1, step_tokens: 16, ..options() };
+    let server = start_with(settings(), slow, None);
+    let body = |word: &str| {
+        let prompt = format!("{word} {}", long_prompt(900));
+        json!({"prompt": prompt, "max_tokens": 1, "stream": true})
+    };
+    let start = Instant::now();
+    assert_eq!(server.post("/v1/completions", &body("whole")).status, 200);
+    let whole = start.elapsed();
+    let text = body("left").to_string();
+    let head = "POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: ";
+    let mut stream = server.connect();
+    stream.write_all(format!("{head}{}\r\n\r\n{text}", text.len()).as_bytes()).unwrap();
+    stream.read_exact(&mut [0; 20]).unwrap();
+    drop(stream);
+    let start = Instant::now();
+    server.ok("/v1/completions", &json!({"prompt": "Two", "max_tokens": 1}));
+    let after = start.elapsed();
+    println!("{whole:?} for a whole prompt, {after:?} after one that was left");
+    assert!(after < whole / 2, "{after:?} of {whole:?}");
+}

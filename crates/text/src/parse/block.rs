@@ -9,7 +9,7 @@
 
 use super::Region;
 use super::event::{Event, Out};
-use super::tag::{Dialect, Read, Tag, TagReader};
+use super::tag::{Dialect, Marker, Read, Tag, TagReader};
 use super::types::ArgumentTypes;
 use super::value::{Patterns, Step, Value};
 use crate::json;
@@ -83,6 +83,16 @@ impl Block {
                 Step::Broken => Verdict::Malformed,
             },
         }
+    }
+
+    /// Whether its tags have a marker, so that they are no prose.
+    pub fn has_markers(&self) -> bool {
+        self.dialect.marker != Marker::Absent
+    }
+
+    /// Whether its tags have the real marker token.
+    pub fn has_real_markers(&self) -> bool {
+        self.dialect.marker == Marker::Token
     }
 
     /// Sends what is certain.

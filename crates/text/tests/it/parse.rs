@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use serde_json::Value;
 use text::{
-    ArgumentTypes, DropCause, End, Event, FinishReason, Fragment, HELD_VALUE_BYTES_MAX,
+    ArgumentTypes, Broken, DropCause, End, Event, FinishReason, Fragment, HELD_VALUE_BYTES_MAX,
     NAME_BYTES_MAX, NESTING_MAX, Parser, ParserOptions, Region, Reply, TAG_BYTES_MAX, ToolSpec,
     special,
 };
@@ -249,9 +249,12 @@ proptest! {
         thinking in any::<bool>(), offered in prop::bool::weighted(0.9),
         special_tokens in any::<bool>(), as_specials in any::<bool>(), length in any::<bool>(),
         stop in prop::sample::select(vec![vec![], vec!["STOP"], vec!["\n\n", "世T"], vec!["<"]]),
+        (ends, real_markers) in (any::<bool>(), prop::bool::weighted(0.2)),
     ) {
         let options = ParserOptions {
             special_tokens,
+            broken: if ends { Broken::End } else { Broken::Text },
+            real_markers,
             stop: stop.into_iter().map(str::to_owned).collect(),
             ..options(thinking, offered)
         };
@@ -632,6 +635,47 @@ fn malformed_before_anything_was_sent_is_text() {
     assert_eq!((reply.text.as_str(), reply.calls.len()), ("The <tool_calls> tag:", 1));
     let reply = parse(&tools(), &format!("<｜DSML｜tool_calls>\n{call}"));
     assert_eq!((reply.text.as_str(), reply.calls.len()), ("<｜DSML｜tool_calls>", 1));
+}
+
+/// Whoever can sample again is told of a broken block instead of being shown it; what has no marker
+/// may be prose and stays text.
+#[test]
+fn malformed_before_anything_was_sent_may_end_the_reply() {
+    let dsml = (special::DSML, true);
+    let again = |special_tokens, real_markers| ParserOptions {
+        broken: Broken::End,
+        special_tokens,
+        real_markers,
+        ..tools()
+    };
+    for (sampled, options, dropped) in [
+        (vec![("<｜DSML｜tool_calls>\noh é. And", false)], again(false, false), true),
+        (vec![("<DSML｜tool_calls>\noh", false)], again(false, false), true),
+        (vec![("<", false), dsml, ("tool_calls>\noh", false)], again(true, false), true),
+        (vec![("<｜DSML｜tool_calls>\n<｜DS", false)], again(false, false), true),
+        (vec![("<tool_calls>\noh", false)], again(false, false), false),
+        (vec![("<tool_calls>\n<invoke name=\"t\">", false)], again(true, true), false),
+        // A spelled marker is broken at once where only real ones count.
+        (vec![("<｜DSML｜tool_calls>\n<｜DSML｜invoke", false)], again(true, true), true),
+    ] {
+        let sampled = [vec![("Go.\n\n", false)], sampled].concat();
+        let events = events(&options, &sampled, End::Stop);
+        let all: String = sampled.iter().map(|(text, _)| *text).collect();
+        let finish = Event::Finish(FinishReason::Stop);
+        if !dropped {
+            assert_eq!(events, [Event::Text(all), finish], "{sampled:?}");
+            continue;
+        }
+        let [text, Event::CallsDropped { first: 0, sampled, cause }, end] = &events[..] else {
+            panic!("{all}: {events:?}");
+        };
+        assert_eq!((text, end), (&Event::Text("Go.".to_owned()), &finish), "{all}");
+        assert_eq!(*cause, DropCause::Malformed);
+        assert!(all.strip_prefix("Go.").unwrap().starts_with(sampled.as_str()), "{all}: {sampled}");
+    }
+    let mut parser = Parser::new(again(false, false));
+    parser.push(Fragment::Text("<｜DSML｜tool_calls>\noh"));
+    assert!(parser.is_done());
 }
 
 #[test]
