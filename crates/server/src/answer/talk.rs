@@ -148,10 +148,25 @@ impl Talk {
         }
     }
 
+    /// How it went so far; of answers that were cut, what was heard of them.
+    pub fn so_far(&self) -> Course {
+        let mut course = self.course;
+        for ear in self.ears.iter().flatten() {
+            course.usage.generated += ear.tokens;
+            course.usage.reasoning += ear.reasoning;
+        }
+        if let (Some(first), 0.0) = (course.first_token, course.decode) {
+            course.prefill = (first - course.waited).max(0.0);
+            course.decode = (self.began.elapsed().as_secs_f64() - first).max(0.0);
+        }
+        course
+    }
+
     fn take(&mut self, answer: usize, event: Event) -> Result<Vec<Said>, Refusal> {
         match event {
             Event::Resumed { source, cached, .. } if answer == 0 => {
                 self.course.source = Some(source);
+                self.course.waited = self.began.elapsed().as_secs_f64();
                 self.course.usage.seen.cached = cached.min(self.course.usage.seen.prompt);
                 Ok(vec![Said::Seen(self.course.usage.seen)])
             }
@@ -200,6 +215,8 @@ impl Talk {
 
     fn finish(&mut self, answer: usize, finish: Finish) -> Vec<Said> {
         let Some(mut ear) = self.ears[answer].take() else { return Vec::new() };
+        self.course.usage.generated += ear.tokens;
+        self.course.usage.reasoning += ear.reasoning;
         let end = match finish {
             Finish::Stop(_) => End::Stop,
             Finish::Length => End::Length,
@@ -209,8 +226,6 @@ impl Talk {
                 return vec![Said::Failed(Refusal::new(Reason::Busy, reason))];
             }
         };
-        self.course.usage.generated += ear.tokens;
-        self.course.usage.reasoning += ear.reasoning;
         let events = ear.end(end);
         let mut said = self.said(answer, events);
         self.open -= 1;
