@@ -1,8 +1,8 @@
 //! How a worker is doing: who runs and waits, how fast it goes, what is held in memory and on disk.
 //!
-//! A report is taken between two steps and is a value; nothing in it refers to the worker. Sums only
-//! grow, so that whoever asks from time to time can take differences. Speeds are of lately, in time
-//! that was spent computing: while nothing is computed they stay what they were.
+//! A report is taken between two steps and is a value; nothing in it refers to the worker. Sums
+//! only grow, so that whoever asks from time to time can take differences. Speeds are of lately, in
+//! time that was spent computing: while nothing is computed they stay what they were.
 
 use std::time::Duration;
 

@@ -387,8 +387,8 @@ impl Worker {
         part.outputs <= 1 || self.engine.save_before_draft(&mut task.session).is_ok()
     }
 
-    /// Hands the logits of a step to those who wanted them, and ends who is done. How many tokens of
-    /// prompts were read, and how many more of answers there are.
+    /// Hands the logits of a step to those who wanted them, and ends who is done. How many tokens
+    /// of prompts were read, and how many more of answers there are.
     fn distribute(
         &mut self,
         parts: &[(usize, Part)],

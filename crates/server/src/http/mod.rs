@@ -34,7 +34,8 @@ const PARTING: Duration = Duration::from_millis(500);
 const THREADS: usize = 4;
 
 /// Serves until `stop` says so: opens the sockets, tells `started` where, loads the model that
-/// `open` opens and tells how far it is, answers, and ends in good order, with what conversations hold saved.
+/// `open` opens and tells how far it is, answers, and ends in good order, with what conversations
+/// hold saved.
 ///
 /// # Errors
 /// A place to listen that cannot be had, a model that cannot be opened.

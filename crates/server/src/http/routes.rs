@@ -72,7 +72,8 @@ async fn hello() -> Response {
 /// The page is one file, and may load nothing from anywhere else.
 async fn page() -> Response {
     let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
-                  connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+                  img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+                  frame-ancestors 'none'";
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
         (header::CONTENT_SECURITY_POLICY, policy),

@@ -130,8 +130,8 @@ fn counters_move_by_what_a_request_did() {
     let prompt = number(&got, "/usage/prompt_tokens");
     let generated = number(&got, "/usage/completion_tokens");
     let reasoning = number(&got, "/usage/completion_tokens_details/reasoning_tokens");
-    // Steps, from what a step is: the prompt takes two, since the state where the user's turn begins
-    // is kept, and each later token one more, the end of the turn too if that is how it ended.
+    // Steps, from what a step is: the prompt takes two, since the state where the user's turn
+    // begins is kept, and each later token one more, the end of the turn too if it ended so.
     let stopped = u64::from(got["choices"][0]["finish_reason"] == "stop");
     let answer_steps = generated - 1 + stopped;
     assert!(generated > 1 && (40..128).contains(&prompt), "{got}");
