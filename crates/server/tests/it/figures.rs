@@ -58,7 +58,7 @@ fn parse(text: &str) -> (BTreeMap<String, String>, Samples) {
         assert!(value.is_finite(), "{line}");
         let (name, labels) = sample.split_once('{').unwrap_or((sample, ""));
         labels.strip_suffix('}').into_iter().for_each(check_labels);
-        assert!(is_name(name) && labels.is_empty() == !sample.contains('{'), "{line}");
+        assert!(is_name(name) && labels.is_empty() != sample.contains('{'), "{line}");
         let suffixes: &[&str] =
             if kinds[&family] == "histogram" { &["_bucket", "_sum", "_count"] } else { &[""] };
         let base = suffixes.iter().find_map(|suffix| name.strip_suffix(suffix));

@@ -23,7 +23,7 @@ use crate::support::{Running, options, settings, start_with};
 
 const STREAMS: usize = 64;
 const WARM_UP: Duration = Duration::from_secs(20);
-const MINUTE: Duration = Duration::from_secs(150);
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// Looks at memory in that minute.
 const LOOKS: u32 = 6;
