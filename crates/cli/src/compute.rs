@@ -66,9 +66,26 @@ pub fn load(
     options: OpenOptions,
     shown: bool,
 ) -> Result<Engine, engine::Error> {
+    load_telling(model, backend, options, shown, &|_| {})
+}
+
+/// The same; `tell` is told how many bytes more are there, of [`weight_bytes`].
+///
+/// # Errors
+/// As for [`load`].
+pub fn load_telling(
+    model: File,
+    backend: Box<dyn Backend>,
+    options: OpenOptions,
+    shown: bool,
+    tell: &dyn Fn(u64),
+) -> Result<Engine, engine::Error> {
     let bytes = weight_bytes(&model);
     let bar = Progress::bytes("loading", bytes as u64, shown && bytes > SOON_BYTES);
-    Engine::from_file_watched(model, backend, options, &mut |bytes| bar.add(bytes as u64))
+    Engine::from_file_watched(model, backend, options, &mut |bytes| {
+        bar.add(bytes as u64);
+        tell(bytes as u64);
+    })
 }
 
 fn open_cpu(count: usize, model: &File) -> Box<dyn Backend> {

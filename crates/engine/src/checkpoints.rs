@@ -34,6 +34,17 @@ pub struct DiskOptions {
     pub policy: Policy,
 }
 
+/// What is on disk, of all models that keep checkpoints in the folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OnDisk {
+    /// Checkpoints.
+    pub checkpoints: usize,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// Bytes that they may take.
+    pub bytes_max: u64,
+}
+
 /// Checkpoints of one model.
 #[derive(Debug)]
 pub(crate) struct Checkpoints {
@@ -62,6 +73,13 @@ impl Engine {
         let writer = Writer::start(store, QUEUE)?;
         self.checkpoints = Some(Checkpoints { writer, policy, desk: Desk::default() });
         Ok(remarks)
+    }
+
+    /// What is on disk now; `None` if nothing is kept there.
+    pub fn on_disk(&self) -> Option<OnDisk> {
+        let store = self.checkpoints.as_ref()?.writer.store();
+        let (checkpoints, bytes, bytes_max) = (store.len(), store.bytes(), store.budget());
+        Some(OnDisk { checkpoints, bytes, bytes_max })
     }
 
     /// The notes of all checkpoints of this model, the last used first. Those that cannot be read

@@ -27,6 +27,10 @@ pub struct Held {
     pub anchor_bytes: usize,
     /// Row pages that can still be taken without letting anchors go.
     pub row_pages_left: usize,
+    /// Row pages in all.
+    pub row_pages: usize,
+    /// Bytes of each of them.
+    pub row_page_bytes: usize,
 }
 
 /// A state that was just kept.
@@ -61,6 +65,8 @@ impl Engine {
             anchors: self.tree.len(),
             anchor_bytes: self.tree.bytes(),
             row_pages_left: self.model.row_pages_left(),
+            row_pages: self.options().model_options(self.shape()).limits.row_pages,
+            row_page_bytes: self.page_bytes(),
         }
     }
 

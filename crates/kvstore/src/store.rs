@@ -134,6 +134,21 @@ impl Store {
         self.0.catalog().bytes()
     }
 
+    /// Bytes that all files may take.
+    pub fn budget(&self) -> u64 {
+        self.0.budget
+    }
+
+    /// How many checkpoints there are, of all models.
+    pub fn len(&self) -> usize {
+        self.0.catalog().kept.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// All checkpoints of all models, the last used first.
     pub fn list(&self) -> Vec<Info> {
         let now = self.0.storage.now();

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::answer::prepare::Model;
+use crate::loading::Loading;
 use crate::metrics::Metrics;
 use crate::refusal::{Reason, Refusal};
 use crate::replay::Replay;
@@ -21,6 +22,8 @@ use crate::settings::Settings;
 pub struct App {
     /// What was typed.
     pub settings: Settings,
+    /// How far the model is until then.
+    pub loading: Loading,
     /// There when the model is loaded.
     pub model: OnceLock<Arc<Model>>,
     /// Calls as they were sampled.
@@ -33,6 +36,7 @@ pub struct App {
     pub created: u64,
     ending: AtomicBool,
     running: Arc<AtomicUsize>,
+    connections: AtomicUsize,
     clients: Mutex<HashMap<Option<IpAddr>, usize>>,
 }
 
@@ -43,18 +47,24 @@ pub struct Place {
     client: Option<IpAddr>,
 }
 
+/// Counts as a connection.
+#[derive(Debug)]
+pub struct Connection(Arc<App>);
+
 impl App {
     /// With nothing loaded yet.
     pub fn new(settings: Settings) -> App {
         App {
             replay: Mutex::new(Replay::new(settings.replay_calls)),
             settings,
+            loading: Loading::default(),
             model: OnceLock::new(),
             metrics: Metrics::default(),
             started: Instant::now(),
             created: now(),
             ending: AtomicBool::new(false),
             running: Arc::default(),
+            connections: AtomicUsize::new(0),
             clients: Mutex::default(),
         }
     }
@@ -67,8 +77,13 @@ impl App {
         if self.is_ending() {
             return Err(Refusal::new(Reason::Busy, "the server is shutting down"));
         }
-        let loading = || Refusal::new(Reason::Busy, "the model is being loaded, ask again");
-        self.model.get().cloned().ok_or_else(loading)
+        self.model.get().cloned().ok_or_else(|| {
+            let (percent, seconds) = (self.loading.fraction() * 100.0, self.loading.again());
+            let message = format!(
+                "the model is being loaded ({percent:.0} % is there): ask again in {seconds} s"
+            );
+            Refusal::new(Reason::Loading { seconds }, message)
+        })
     }
 
     /// Takes a place for an answer to a client; clients of unix sockets count as one.
@@ -86,6 +101,17 @@ impl App {
         *taken += 1;
         self.running.fetch_add(1, Ordering::AcqRel);
         Ok(Place { app: self.clone(), client })
+    }
+
+    /// A connection is open until what is returned is dropped.
+    pub fn connect(self: &Arc<App>) -> Connection {
+        self.connections.fetch_add(1, Ordering::AcqRel);
+        Connection(self.clone())
+    }
+
+    /// Connections that are open.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Acquire)
     }
 
     /// Answers under way.
@@ -119,6 +145,12 @@ impl Drop for Place {
                 clients.remove(&self.client);
             }
         }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -39,6 +39,11 @@ pub enum Reason {
     TooMany,
     /// All places are taken, or the server is about to end.
     Busy,
+    /// The model is being loaded.
+    Loading {
+        /// Seconds after which asking again makes sense.
+        seconds: u64,
+    },
     /// Something failed here.
     Failed,
 }
@@ -80,14 +85,18 @@ impl Refusal {
             Reason::TooLarge => 413,
             Reason::Encoding => 415,
             Reason::TooMany => 429,
-            Reason::Busy => 503,
+            Reason::Busy | Reason::Loading { .. } => 503,
             Reason::Failed => 500,
         }
     }
 
-    /// Whether the same request may be answered a moment later.
-    pub fn is_temporary(&self) -> bool {
-        matches!(self.reason, Reason::TooMany | Reason::Busy)
+    /// Seconds after which the same request may be answered, if it may.
+    pub fn retry_seconds(&self) -> Option<u64> {
+        match self.reason {
+            Reason::TooMany | Reason::Busy => Some(1),
+            Reason::Loading { seconds } => Some(seconds),
+            _ => None,
+        }
     }
 
     /// The code by which programs know it, where there is one.
@@ -95,7 +104,7 @@ impl Refusal {
         match self.reason {
             Reason::TooLong { .. } => Some("context_length_exceeded"),
             Reason::Key => Some("invalid_api_key"),
-            Reason::TooMany | Reason::Busy => Some("rate_limit_exceeded"),
+            Reason::TooMany | Reason::Busy | Reason::Loading { .. } => Some("rate_limit_exceeded"),
             Reason::Failed => Some("server_error"),
             _ => None,
         }
@@ -115,7 +124,9 @@ impl Refusal {
     /// The body of an answer of OpenAI's APIs.
     pub fn openai(&self) -> Value {
         let kind = match self.reason {
-            Reason::TooMany | Reason::Busy | Reason::Failed => "server_error",
+            Reason::TooMany | Reason::Busy | Reason::Loading { .. } | Reason::Failed => {
+                "server_error"
+            }
             _ => "invalid_request_error",
         };
         json!({ "error": {
@@ -144,7 +155,7 @@ impl Refusal {
             Reason::NotFound | Reason::Method => "not_found_error",
             Reason::TooLarge => "request_too_large",
             Reason::TooMany => "rate_limit_error",
-            Reason::Busy => "overloaded_error",
+            Reason::Busy | Reason::Loading { .. } => "overloaded_error",
             Reason::Timeout | Reason::Failed => "api_error",
             Reason::Invalid | Reason::TooLong { .. } | Reason::Gone | Reason::Encoding => {
                 "invalid_request_error"

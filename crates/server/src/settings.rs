@@ -42,6 +42,8 @@ pub struct Limits {
     pub head: Duration,
     /// How long a body may take to arrive.
     pub body: Duration,
+    /// How long a client may take nothing of what is written to it.
+    pub reading: Duration,
     /// From one sign of life to the next while a prompt is read.
     pub keep_alive: Duration,
     /// How long running answers may go on when the server ends.
@@ -55,6 +57,7 @@ impl Default for Limits {
             answers_per_client: 64,
             head: Duration::from_secs(60),
             body: Duration::from_secs(60),
+            reading: Duration::from_secs(60),
             keep_alive: Duration::from_secs(5),
             grace: Duration::from_secs(10),
         }

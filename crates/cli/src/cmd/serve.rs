@@ -9,9 +9,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
+use engine::OpenOptions;
 use engine::serve::ServeOptions;
-use engine::{Engine, OpenOptions};
-use server::{Choosing, Form, Limits, Lines, Listen, ReadOptions, Settings};
+use server::{Choosing, Form, Limits, Lines, Listen, Loading, ReadOptions, Settings};
 use text::ToolsPlace;
 
 use crate::cmd::prompt;
@@ -49,7 +49,9 @@ pub fn serve(meant: Serve, terminal: &Terminal) -> Result<Exit> {
     // A device is opened in the thread that uses it; what it says when it cannot be is told here.
     let refused: Arc<Mutex<Option<anyhow::Error>>> = Arc::default();
     let tell = refused.clone();
-    let open = move || {
+    let shown = terminal.messages && !quiet;
+    let open = move |loading: &Loading| {
+        loading.expect(compute::weight_bytes(&file) as u64);
         let Computer { backend, memory_max, step_tokens } = match compute::open(compute, &file) {
             Ok(computer) => computer,
             Err(error) => {
@@ -67,7 +69,8 @@ pub fn serve(meant: Serve, terminal: &Terminal) -> Result<Exit> {
             memory_max,
             ..OpenOptions::default()
         };
-        let mut engine = Engine::from_file(file, backend, options)?;
+        let tell = |bytes| loading.add(bytes);
+        let mut engine = compute::load_telling(file, backend, options, shown, &tell)?;
         if let Some(disk) = disk {
             engine.keep_on_disk(disk)?.iter().for_each(|remark| say(remark));
         }

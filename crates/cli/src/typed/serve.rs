@@ -123,6 +123,7 @@ const HELP: &str = r#"What is served:
   POST /v1/chat/completions  /v1/completions  /v1/responses  /v1/models          (OpenAI)
   POST /v1/messages  /v1/messages/count_tokens                                   (Anthropic)
   GET  /health  /metrics                                    state, and figures for Prometheus
+  GET  /                                                    a page: a chat, and what is held where
   Ctrl+C gives running answers ten seconds and saves conversations; a second one ends at once.
 
 Who may ask: on 127.0.0.1 every program of this machine, and no page of a browser unless --cors

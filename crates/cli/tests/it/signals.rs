@@ -16,8 +16,13 @@ pub fn endless(folder: &Path) -> String {
 }
 
 /// SIGINT to a process that a test has started.
-pub fn interrupt(child: &Child) {
-    let status = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+fn interrupt(child: &Child) {
+    signal(child, "INT");
+}
+
+/// A signal to a process that a test has started.
+pub fn signal(child: &Child, name: &str) {
+    let status = Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status();
     assert!(status.expect("kill is there").success());
 }
 

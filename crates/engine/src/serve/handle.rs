@@ -15,8 +15,9 @@ use spec::Shape;
 use text::Tokenizer;
 
 use super::follow::Follow;
+use super::report::Report;
 use super::request::{Event, Request, Sink};
-use super::worker::{Report, Worker};
+use super::worker::Worker;
 use super::{Offer, ServeOptions};
 use crate::{AnchorId, Engine, Error, Notice, OpenOptions, Remember};
 

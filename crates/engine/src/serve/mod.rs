@@ -16,14 +16,15 @@
 
 mod follow;
 mod handle;
+mod report;
 mod request;
 pub mod schedule;
 mod task;
 mod worker;
 
 pub use handle::{Handle, Info, Service, Stream, Ticket, TimedOut};
+pub use report::{Pace, Report, Work};
 pub use request::{Event, Logprobs, Offer, Request, Sink, Source, Token, Usage};
-pub use worker::Report;
 
 use std::time::Duration;
 

@@ -14,30 +14,12 @@ use text::special;
 
 use super::follow::{FOLLOW_TOKENS_MIN, Follow, leader};
 use super::handle::{Command, Waiting};
+use super::report::{Pace, Report};
 use super::schedule::{Demand, Room, schedule};
 use super::task::{Leaving, Part, Task};
 use super::{Event, ServeOptions};
 use crate::session::Advance;
-use crate::{AnchorId, Engine, Error, Finish, Held, Notice, Remember, SaveStats, Session};
-
-/// How a worker is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// Requests that have a session.
-    pub running: usize,
-    /// Requests that wait for one.
-    pub waiting: usize,
-    /// Sessions whose requests have ended, and which the next ones may go on from.
-    pub idle: usize,
-    /// Steps computed.
-    pub steps: usize,
-    /// Tokens computed in them.
-    pub tokens: usize,
-    /// States in memory.
-    pub held: Held,
-    /// What saving took from the worker.
-    pub saves: SaveStats,
-}
+use crate::{AnchorId, Engine, Error, Finish, Notice, Remember, Session};
 
 pub(super) struct Worker {
     engine: Engine,
@@ -55,6 +37,7 @@ pub(super) struct Worker {
     started: u64,
     steps: usize,
     tokens: usize,
+    pace: Pace,
     notices: SyncSender<Notice>,
 }
 
@@ -84,6 +67,7 @@ impl Worker {
             started: 0,
             steps: 0,
             tokens: 0,
+            pace: Pace::default(),
             notices,
         }
     }
@@ -193,7 +177,9 @@ impl Worker {
             idle: self.idle.len(),
             steps: self.steps,
             tokens: self.tokens,
+            pace: self.pace,
             held: self.engine.held(),
+            disk: self.engine.on_disk(),
             saves: self.engine.save_stats(),
         }
     }
@@ -321,6 +307,7 @@ impl Worker {
         if parts.is_empty() {
             return self.engine.go_on_saving();
         }
+        let began = Instant::now();
         self.steps += 1;
         self.tokens += parts.iter().map(|(_, part)| part.tokens.len()).sum::<usize>();
         let mut feeds = Vec::with_capacity(parts.len());
@@ -331,7 +318,10 @@ impl Worker {
             feeds.push(Advance { session: &mut task.session, tokens, outputs: *outputs });
         }
         match self.engine.advance(&mut feeds) {
-            Ok(damaged) => self.distribute(&parts, damaged),
+            Ok(damaged) => {
+                let (prefill, decode) = self.distribute(&parts, damaged);
+                self.pace.add(prefill, decode, began.elapsed());
+            }
             Err(error) => {
                 let error = Arc::new(error);
                 for (i, _) in parts.iter().rev() {
@@ -417,8 +407,14 @@ impl Worker {
         part.outputs <= 1 || self.engine.save_before_draft(&mut task.session).is_ok()
     }
 
-    /// Hands the logits of a step to those who wanted them, and ends who is done.
-    fn distribute(&mut self, parts: &[(usize, Part)], damaged: Vec<(usize, Error)>) {
+    /// Hands the logits of a step to those who wanted them, and ends who is done. How many tokens
+    /// of prompts were read, and how many more of answers there are.
+    fn distribute(
+        &mut self,
+        parts: &[(usize, Part)],
+        damaged: Vec<(usize, Error)>,
+    ) -> (usize, usize) {
+        let (mut prefill, mut decode) = (0, 0);
         let vocab = self.engine.shape().vocab;
         let context = self.engine.context();
         let mut ends: Vec<(usize, Result<Finish, Error>)> = Vec::new();
@@ -435,6 +431,7 @@ impl Worker {
             let task = &mut self.running[*i];
             if !task.is_read() {
                 task.fed(part.tokens.len());
+                prefill += part.tokens.len();
                 self.keep_prompt(*i);
                 if self.running[*i].is_about_to_begin() {
                     ends.extend(self.running[*i].begin(context).transpose().map(|end| (*i, end)));
@@ -449,6 +446,7 @@ impl Worker {
             match chosen {
                 Ok((right, end)) => {
                     task.learn(drafts.len(), right);
+                    decode += right + usize::from(!matches!(end, Some(Finish::Stop(_))));
                     let logits = rows.start + right * vocab;
                     self.engine.take_back(&mut task.session, drafts.len() - right, logits);
                     ends.extend(end.map(|end| (*i, Ok(end))));
@@ -459,6 +457,7 @@ impl Worker {
         for (i, end) in ends.into_iter().rev() {
             self.end(i, end);
         }
+        (prefill, decode)
     }
 
     /// The prompt was in the session already.

@@ -160,6 +160,9 @@ fn sessions_that_make_room_are_saved_first() {
     let report = service.handle().report().expect("a worker");
     assert!(report.saves.states >= 3, "{report:?}");
     assert!(report.saves.pages_at_once <= engine::STEP_PAGES, "{report:?}");
+    let disk = report.disk.expect("a folder");
+    assert!(disk.checkpoints > 0 && (1..=disk.bytes_max).contains(&disk.bytes), "{disk:?}");
+    assert_eq!(plain.handle().report().expect("a worker").disk, None);
     let more = [&texts[2][..], &answer, &conversation(7, 40)].concat();
     ask(&service.handle(), &texts[1], 1);
     assert_eq!(service.notices().expect("not taken").try_iter().count(), 0);

@@ -5,9 +5,9 @@ use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use engine::serve::{
-    Event, Offer, Request, ServeOptions, Service, Sink, Source, Stream, Ticket, Usage,
+    Event, Offer, Pace, Request, ServeOptions, Service, Sink, Source, Stream, Ticket, Usage,
 };
-use engine::{Engine, Error, Finish, OpenOptions, Sampler, Sampling};
+use engine::{Engine, Error, Finish, Held, OpenOptions, Sampler, Sampling};
 use spec::TokenId;
 
 use crate::session::{prompt, tiny};
@@ -135,6 +135,12 @@ fn prompts_that_begin_alike_are_read_once() {
         // Of each answer's nine tokens the last is not fed.
         let report = service.handle().report().expect("a worker");
         assert_eq!(report.tokens, read + 5 * 8);
+        let Pace { busy, longest, prefill, decode } = report.pace;
+        assert_eq!((prefill.tokens, decode.tokens), (read, 5 * 8));
+        assert!(prefill.speed() > 0.0 && decode.speed() > 0.0, "{report:?}");
+        assert!(longest <= busy && busy <= longest * report.steps as u32, "{report:?}");
+        let Held { row_pages, row_pages_left, .. } = report.held;
+        assert!(row_pages_left < row_pages, "{report:?}");
     }
 }
 

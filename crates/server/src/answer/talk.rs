@@ -226,11 +226,26 @@ impl Talk {
         Poll::Pending
     }
 
+    /// How it went so far; of answers that were cut, what was heard of them.
+    pub fn so_far(&self) -> Course {
+        let mut course = self.course;
+        for ear in self.voices.iter().filter_map(|voice| voice.ear.as_ref()) {
+            course.usage.generated += ear.tokens;
+            course.usage.reasoning += ear.reasoning;
+        }
+        if let (Some(first), 0.0) = (course.first_token, course.decode) {
+            course.prefill = (first - course.waited).max(0.0);
+            course.decode = (self.began.elapsed().as_secs_f64() - first).max(0.0);
+        }
+        course
+    }
+
     fn take(&mut self, answer: usize, event: Event) -> Result<Vec<Said>, Refusal> {
         let first = answer == 0 && self.voices[0].attempt.tries == 0;
         match event {
             Event::Resumed { source, .. } if first => {
                 self.course.source = Some(source);
+                self.course.waited = self.began.elapsed().as_secs_f64();
                 Ok(Vec::new())
             }
             // The first comes at once after that, and says what is left to feed.
@@ -333,6 +348,8 @@ impl Talk {
             Finish::Length => End::Length,
             Finish::Context => End::ContextFull,
             Finish::Cancelled => {
+                self.course.usage.generated += ear.tokens;
+                self.course.usage.reasoning += ear.reasoning;
                 let reason = "the answer was cut: the server ends, or the client did not read";
                 return Ok(vec![Said::Failed(Refusal::new(Reason::Busy, reason))]);
             }

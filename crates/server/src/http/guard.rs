@@ -16,8 +16,9 @@ use axum::response::Response;
 use subtle::{Choice, ConstantTimeEq};
 
 use super::listen::Peer;
-use super::reply::refuse;
-use crate::app::App;
+use super::reply::{read_away, refuse};
+use crate::app::{App, random};
+use crate::log::Line;
 use crate::refusal::{Reason, Refusal};
 use crate::settings::Settings;
 
@@ -31,7 +32,15 @@ pub async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) ->
     let path = request.uri().path().to_owned();
     let checked = check(settings, &request);
     let mut response = match checked {
-        Err(refusal) => refuse(&path, request.headers(), &refusal),
+        Err(refusal) => {
+            let peer = request.extensions().get::<Peer>().copied();
+            let peer = peer.unwrap_or(Peer { addresses: None });
+            let id = format!("req_{:032x}", random());
+            Line::new(app.clone(), None, (&id, &path), peer).refused(&refusal);
+            let response = refuse(&path, request.headers(), &refusal);
+            read_away(request).await;
+            response
+        }
         Ok(()) if request.method() == Method::OPTIONS => {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::NO_CONTENT;

@@ -21,11 +21,12 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
+use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::routes;
 use crate::app::App;
-use crate::settings::{Error, Listen, Tls};
+use crate::settings::{Error, Limits, Listen, Tls};
 
 /// Bytes of the head of a request.
 const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -127,19 +128,19 @@ impl Listener {
             let (router, app, ended) = (router.clone(), app.clone(), ended.clone());
             let tls = self.tls.clone();
             tokio::spawn(async move {
-                let _place = place;
-                let head = app.settings.limits.head;
+                let (_place, _open) = (place, app.connect());
+                let limits = app.settings.limits;
                 match (stream, tls) {
                     (Stream::Tcp(stream), None) => {
-                        connection(stream, peer, router, head, ended).await
+                        connection(stream, peer, router, limits, ended).await
                     }
                     (Stream::Unix(stream), _) => {
-                        connection(stream, peer, router, head, ended).await
+                        connection(stream, peer, router, limits, ended).await
                     }
                     (Stream::Tcp(stream), Some(tls)) => {
-                        let shaken = tokio::time::timeout(head, tls.accept(stream)).await;
+                        let shaken = tokio::time::timeout(limits.head, tls.accept(stream)).await;
                         if let Ok(Ok(stream)) = shaken {
-                            connection(stream, peer, router, head, ended).await;
+                            connection(stream, peer, router, limits, ended).await;
                         }
                     }
                 }
@@ -174,20 +175,23 @@ enum Stream {
     Unix(tokio::net::UnixStream),
 }
 
-/// One connection, request after request.
+/// One connection, request after request. A client that takes nothing for too long is cut, and with
+/// that its answer ends.
 async fn connection(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: Peer,
     router: Router,
-    head: Duration,
+    limits: Limits,
     mut ended: watch::Receiver<bool>,
 ) {
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(limits.reading));
     let service = TowerToHyperService::new(router.layer(Extension(peer)));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(head)
+        .header_read_timeout(limits.head)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Box::pin(stream)), service);
     tokio::pin!(connection);
     tokio::select! {
         _ = connection.as_mut() => {}

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 
 use crate::answer::prepare::{Choosing, Model};
 use crate::app::App;
+use crate::loading::Loading;
 use crate::prompt::Form;
 use crate::settings::{Error, Listen, Settings};
 use listen::Listener;
@@ -26,18 +27,22 @@ pub use listen::Peer;
 /// Between two looks at whether to stop.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// How long clients may take for the last of it.
+const PARTING: Duration = Duration::from_millis(500);
+
 /// Threads for sockets and texts; the device has its own.
 const THREADS: usize = 4;
 
 /// Serves until `stop` says so: opens the sockets, tells `started` where, loads the model that
-/// `open` opens, answers, and ends in good order, with what conversations hold saved.
+/// `open` opens and tells how far it is, answers, and ends in good order, with what conversations
+/// hold saved.
 ///
 /// # Errors
 /// A place to listen that cannot be had, a model that cannot be opened.
 pub fn serve(
     settings: Settings,
     options: ServeOptions,
-    open: impl FnOnce() -> Result<Engine, engine::Error> + Send + 'static,
+    open: impl FnOnce(&Loading) -> Result<Engine, engine::Error> + Send + 'static,
     started: impl FnOnce(&[Listen]),
     stop: impl Fn() -> bool,
 ) -> Result<(), Error> {
@@ -95,6 +100,11 @@ pub fn serve(
     let notices = notices.or_else(|| service.as_ref()?.notices());
     drop(service);
     tell(&app, notices.as_ref());
+    // Answers that were cut say so: that is on its way to their clients.
+    let until = Instant::now() + PARTING;
+    while app.connections() > 0 && Instant::now() < until {
+        std::thread::sleep(LOOK);
+    }
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(())
 }
@@ -108,13 +118,13 @@ fn tell(app: &App, notices: Option<&Receiver<Notice>>) {
 /// Opens the model: what was kept with its conversations is known when the first request comes.
 fn load(
     app: &Arc<App>,
-    open: impl FnOnce() -> Result<Engine, engine::Error> + Send + 'static,
+    open: impl FnOnce(&Loading) -> Result<Engine, engine::Error> + Send + 'static,
     options: ServeOptions,
     (form, choosing): (Form, Choosing),
 ) -> Result<Service, Error> {
     let remembered = app.clone();
     let open = move || {
-        let engine = open()?;
+        let engine = open(&remembered.loading)?;
         let notes = engine.kept_notes();
         let mut replay = remembered.replay.lock().unwrap_or_else(PoisonError::into_inner);
         notes.iter().for_each(|notes| replay.read(notes));

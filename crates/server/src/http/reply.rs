@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
@@ -17,7 +17,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use engine::AnchorId;
 use http_body::Frame;
-use serde_json::Value;
+use serde_json::{Value, json};
 use text::Reply;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{interval_at, timeout};
@@ -28,7 +28,7 @@ use crate::app::{App, Place, random};
 use crate::ask::What;
 use crate::body::BODY_BYTES_MAX;
 use crate::dialect::{Dialect, Job};
-use crate::log::Line;
+use crate::log::{GONE, Line, unquoted};
 use crate::messages;
 use crate::refusal::{Reason, Refusal};
 use crate::replay::{self, Live, Replay, Turn};
@@ -37,22 +37,33 @@ use crate::said::{Answer, CallIds, Prob};
 /// Pieces of a stream that may wait for the client.
 const PIECES: usize = 16;
 
+/// Bytes of the body of a request that is refused before it is read.
+const AWAY_BYTES_MAX: usize = 4 << 20;
+
+/// How long they may take.
+const AWAY: Duration = Duration::from_secs(2);
+
 /// Answers a request.
 pub async fn reply(app: Arc<App>, dialect: Dialect, peer: Peer, request: Request) -> Response {
     let id = format!("req_{:032x}", random());
-    let mut line = Line::new(&id, request.uri().path(), peer);
-    let result = begin(&app, dialect, peer, request, &mut line).await;
-    let mut response = match result {
-        Err(refusal) => refused(&app, dialect, &refusal, &id, line),
-        Ok(begun) if begun.job.ask.stream => stream(app, dialect, begun, line),
-        Ok(begun) => match whole(&app, begun, &mut line).await {
-            Ok(value) => {
-                app.metrics.request(dialect, 200);
-                line.end(&app, 200, "");
-                json_response(&value)
+    let path = request.uri().path().to_owned();
+    let mut line = Line::new(app.clone(), Some(dialect), (&id, &path), peer);
+    let refused = |refusal: &Refusal| refusal_response(&dialect.refusal(refusal, &id), refusal);
+    let mut response = match begin(&app, dialect, peer, request, &mut line).await {
+        Err(refusal) => {
+            line.refused(&refusal);
+            refused(&refusal)
+        }
+        Ok((job, begun)) => {
+            let heard = Heard::new(app, begun, job.ask.logprobs.is_some(), line);
+            match job.ask.stream {
+                true => stream(job, heard),
+                false => match whole(job, heard).await {
+                    Ok(value) => json_response(&value),
+                    Err(refusal) => refused(&refusal),
+                },
             }
-            Err(refusal) => refused(&app, dialect, &refusal, &id, line),
-        },
+        }
     };
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert("x-request-id", id.clone());
@@ -61,17 +72,9 @@ pub async fn reply(app: Arc<App>, dialect: Dialect, peer: Peer, request: Request
     response
 }
 
-fn refused(app: &App, dialect: Dialect, refusal: &Refusal, id: &str, line: Line) -> Response {
-    app.metrics.request(dialect, refusal.status());
-    line.end(app, refusal.status(), &refusal.message);
-    refusal_response(&dialect.refusal(refusal, id), refusal)
-}
-
-/// A request whose answers are under way.
+/// Answers that have begun.
 struct Begun {
-    job: Job,
     talk: Talk,
-    answers: Vec<Answer>,
     ids: Vec<CallIds>,
     /// The hash of the conversation's instructions and tools.
     head: Option<[u8; 32]>,
@@ -84,9 +87,16 @@ async fn begin(
     peer: Peer,
     request: Request,
     line: &mut Line,
-) -> Result<Begun, Refusal> {
-    let model = app.model()?;
-    let place = app.enter(peer.addresses.map(|(theirs, _)| theirs.ip()))?;
+) -> Result<(Job, Begun), Refusal> {
+    let client = peer.addresses.map(|(theirs, _)| theirs.ip());
+    let entered = app.model().and_then(|model| Ok((model, app.enter(client)?)));
+    let (model, place) = match entered {
+        Ok(entered) => entered,
+        Err(refusal) => {
+            read_away(request).await;
+            return Err(refusal);
+        }
+    };
     let body = read_body(app, request).await?;
     line.body_bytes = body.len();
     let (head, seed) = (app.head(), random() as u64 ^ (random() >> 64) as u64);
@@ -120,9 +130,7 @@ async fn begin(
     line.of(&job.ask, replayed);
     let answers = job.ask.answers;
     let talk = Talk::begin(model, prepared, answers, job.ask.stream)?;
-    let probs = job.ask.logprobs.map(|_| Vec::new());
-    let answer = || Answer { reply: Reply::default(), probs: probs.clone() };
-    Ok(Begun { job, talk, answers: (0..answers).map(|_| answer()).collect(), ids, head, place })
+    Ok((job, Begun { talk, ids, head, place }))
 }
 
 /// Work that takes more than a moment, elsewhere.
@@ -158,7 +166,31 @@ async fn read_body(app: &App, request: Request) -> Result<Bytes, Refusal> {
     }
 }
 
-impl Begun {
+/// What was heard of answers. However they end, figures and a line tell of them.
+struct Heard {
+    app: Arc<App>,
+    talk: Talk,
+    answers: Vec<Answer>,
+    ids: Vec<CallIds>,
+    /// The hash of the conversation's instructions and tools.
+    head: Option<[u8; 32]>,
+    line: Line,
+    /// Seconds from the request to the beginning of the talk.
+    before: f64,
+    told: bool,
+    _place: Place,
+}
+
+impl Heard {
+    fn new(app: Arc<App>, begun: Begun, with_probs: bool, line: Line) -> Heard {
+        let Begun { talk, ids, head, place } = begun;
+        let probs = with_probs.then(Vec::new);
+        let answer = || Answer { reply: Reply::default(), probs: probs.clone() };
+        let answers = ids.iter().map(|_| answer()).collect();
+        let before = line.began.elapsed().as_secs_f64();
+        Heard { app, talk, answers, ids, head, line, before, told: false, _place: place }
+    }
+
     /// Takes note of something that was said.
     fn note(&mut self, answer: usize, event: &text::Event, probs: &[Prob]) {
         let noted = &mut self.answers[answer];
@@ -167,7 +199,8 @@ impl Begun {
     }
 
     /// All answers are over: what was sampled is remembered before anybody can ask again.
-    fn remember(&self, app: &App) {
+    fn finish(&mut self, job: &Job) {
+        let app = self.app.clone();
         let mut replay = app.replay.lock().unwrap_or_else(PoisonError::into_inner);
         for (place, (answer, ids)) in self.answers.iter().zip(&self.ids).enumerate() {
             let state = self.talk.state(place);
@@ -180,20 +213,23 @@ impl Begun {
                         replay.wait(Live { state, tokens, turns, head: self.head });
                     }
                 }
-                None => self.remember_thoughts(&mut replay, &answer.reply, state),
+                None => self.remember_thoughts(job, &mut replay, &answer.reply, state),
             }
         }
+        drop(replay);
+        self.tell(200, "");
     }
 
     /// Of a turn without calls its reasoning is remembered, and how the conversation will look when
     /// it comes back without it.
     fn remember_thoughts(
         &self,
+        job: &Job,
         replay: &mut Replay,
         reply: &Reply,
         state: Option<(AnchorId, usize)>,
     ) {
-        let What::Dialogue(dialogue) = &self.job.ask.what else { return };
+        let What::Dialogue(dialogue) = &job.ask.what else { return };
         if dialogue.rendered > 0 {
             return; // What came before is not known here.
         }
@@ -205,29 +241,40 @@ impl Begun {
         }
     }
 
-    fn close(&self, app: &App, line: &mut Line) {
-        self.remember(app);
-        app.metrics.course(&self.talk.course);
-        line.course(&self.talk.course, &self.answers);
+    /// Tells of it, once.
+    fn tell(&mut self, status: u16, error: &str) {
+        if std::mem::replace(&mut self.told, true) {
+            return;
+        }
+        let mut course = self.talk.so_far();
+        course.first_token = course.first_token.map(|seconds| seconds + self.before);
+        self.app.metrics.course(&course);
+        self.line.course(&course, &self.answers);
+        self.line.end(status, error);
+    }
+}
+
+impl Drop for Heard {
+    fn drop(&mut self) {
+        self.tell(499, GONE);
     }
 }
 
 /// An answer in one piece.
-async fn whole(app: &App, mut begun: Begun, line: &mut Line) -> Result<Value, Refusal> {
+async fn whole(job: Job, mut heard: Heard) -> Result<Value, Refusal> {
     loop {
-        for said in begun.talk.next().await {
+        for said in heard.talk.next().await {
             match said {
                 Said::Seen(_) => {}
-                Said::Event(answer, event, probs) => begun.note(answer, &event, &probs),
+                Said::Event(answer, event, probs) => heard.note(answer, &event, &probs),
                 Said::Failed(refusal) => {
-                    line.course(&begun.talk.course, &begun.answers);
+                    heard.tell(refusal.status(), &unquoted(&refusal.message));
                     return Err(refusal);
                 }
                 Said::Over(usage) => {
-                    begun.close(app, line);
-                    let value = (begun.job.whole)(&begun.answers, &usage);
-                    drop(begun.place);
-                    if let Some(trace) = &app.settings.trace {
+                    heard.finish(&job);
+                    let value = (job.whole)(&heard.answers, &usage);
+                    if let Some(trace) = &heard.app.settings.trace {
                         trace.say(&format!("-> {value}"));
                     }
                     return Ok(value);
@@ -238,9 +285,9 @@ async fn whole(app: &App, mut begun: Begun, line: &mut Line) -> Result<Value, Re
 }
 
 /// An answer in pieces: the headers at once, the rest from a task.
-fn stream(app: Arc<App>, dialect: Dialect, begun: Begun, line: Line) -> Response {
+fn stream(job: Job, heard: Heard) -> Response {
     let (out, pieces) = channel(PIECES);
-    tokio::spawn(write(app, dialect, begun, line, Out(out)));
+    tokio::spawn(write(job, heard, Out(out)));
     let mut response = Response::new(Body::new(Pieces(pieces)));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -249,38 +296,40 @@ fn stream(app: Arc<App>, dialect: Dialect, begun: Begun, line: Line) -> Response
     response
 }
 
-async fn write(app: Arc<App>, dialect: Dialect, mut begun: Begun, mut line: Line, out: Out) {
+/// Writes until the answer is over or the client is gone.
+async fn write(mut job: Job, mut heard: Heard, out: Out) {
+    let app = heard.app.clone();
     let every = app.settings.limits.keep_alive;
     let mut clock = interval_at(tokio::time::Instant::now() + every, every);
     let mut last = Instant::now();
-    let mut open = out.send(&app, begun.job.writer.open()).await;
+    let mut open = out.send(&app, job.writer.open()).await;
     while open {
         let said = tokio::select! {
-            said = begun.talk.next() => said,
+            said = heard.talk.next() => said,
             _ = clock.tick() => {
                 if last.elapsed() >= every / 2 {
-                    open = out.send(&app, begun.job.writer.keep_alive()).await;
+                    open = out.send(&app, job.writer.keep_alive()).await;
                 }
                 continue;
             }
-            () = out.0.closed() => break,
+            () = out.0.closed() => return,
         };
         let (mut bytes, mut over) = (String::new(), false);
         for said in said {
             match said {
-                Said::Seen(seen) => bytes += &begun.job.writer.start(seen),
+                Said::Seen(seen) => bytes += &job.writer.start(seen),
                 Said::Event(answer, event, probs) => {
-                    begun.note(answer, &event, &probs);
-                    bytes += &begun.job.writer.event(answer, &event, &probs);
+                    heard.note(answer, &event, &probs);
+                    bytes += &job.writer.event(answer, &event, &probs);
                 }
                 Said::Failed(refusal) => {
-                    bytes += &begun.job.writer.fail(&refusal);
-                    line.error = refusal.message;
+                    bytes += &job.writer.fail(&refusal);
+                    heard.tell(200, &unquoted(&refusal.message));
                     over = true;
                 }
                 Said::Over(usage) => {
-                    begun.close(&app, &mut line);
-                    bytes += &begun.job.writer.end(&usage);
+                    heard.finish(&job);
+                    bytes += &job.writer.end(&usage);
                     over = true;
                 }
             }
@@ -290,14 +339,9 @@ async fn write(app: Arc<App>, dialect: Dialect, mut begun: Begun, mut line: Line
             open = out.send(&app, bytes).await;
         }
         if over {
-            app.metrics.request(dialect, if line.error.is_empty() { 200 } else { 500 });
-            let error = std::mem::take(&mut line.error);
-            return line.end(&app, 200, &error);
+            return;
         }
     }
-    app.metrics.request(dialect, 499);
-    line.course(&begun.talk.course, &begun.answers);
-    line.end(&app, 499, "the client went away");
 }
 
 /// Where pieces go.
@@ -332,15 +376,45 @@ impl http_body::Body for Pieces {
 }
 
 /// The number of tokens of a messages request.
-pub async fn count(app: &App, request: Request) -> Result<usize, Refusal> {
+pub async fn count(app: Arc<App>, peer: Peer, request: Request) -> Response {
+    let id = format!("req_{:032x}", random());
+    let path = request.uri().path().to_owned();
+    let mut line = Line::new(app.clone(), None, (&id, &path), peer);
+    match tokens(&app, request, &mut line).await {
+        Ok(tokens) => {
+            line.counted(tokens);
+            line.end(200, "");
+            json_response(&json!({ "input_tokens": tokens }))
+        }
+        Err(refusal) => {
+            line.refused(&refusal);
+            refusal_response(&refusal.anthropic(&id), &refusal)
+        }
+    }
+}
+
+async fn tokens(app: &App, request: Request, line: &mut Line) -> Result<usize, Refusal> {
     let model = app.model()?;
     let body = read_body(app, request).await?;
+    line.body_bytes = body.len();
     let options = app.settings.read;
     blocking(move || {
         let read = messages::read(&body, messages::Purpose::Count, options)?;
         Ok(model.tokens(&read.ask)?.0.len())
     })
     .await
+}
+
+/// Reads the body of a request that is refused, up to a bound. Whoever is still sending when the
+/// connection is closed may find an error of the network there instead of the refusal.
+pub async fn read_away(request: Request) {
+    // Who asks first whether to send a body has sent none.
+    if request.headers().contains_key(header::EXPECT) {
+        return;
+    }
+    let body = axum::body::to_bytes(request.into_body(), AWAY_BYTES_MAX);
+    // What it was, and whether it came, does not matter.
+    let _ = timeout(AWAY, body).await;
 }
 
 /// A refusal in the words of the family that the path belongs to, or that the headers speak.
@@ -357,8 +431,8 @@ fn refusal_response(body: &Value, refusal: &Refusal) -> Response {
     let status = StatusCode::from_u16(refusal.status());
     let mut response =
         with_status(json_response(body), status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
-    if refusal.is_temporary() {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    if let Some(seconds) = refusal.retry_seconds() {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Extension, Path, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -18,6 +18,7 @@ use super::listen::Peer;
 use super::reply::{self, json_response, refuse, with_status};
 use crate::app::App;
 use crate::dialect::Dialect;
+use crate::metrics::Now;
 use crate::refusal::{Reason, Refusal};
 
 /// Names that clients are used to; any other is served as well.
@@ -71,7 +72,8 @@ async fn hello() -> Response {
 /// The page is one file, and may load nothing from anywhere else.
 async fn page() -> Response {
     let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
-                  connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+                  img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+                  frame-ancestors 'none'";
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
         (header::CONTENT_SECURITY_POLICY, policy),
@@ -80,7 +82,8 @@ async fn page() -> Response {
     (headers, include_str!("../page.html")).into_response()
 }
 
-/// 200 when the model is there, 503 while it is being loaded or the server ends.
+/// 200 when the model is there; 503 while it is being loaded, with how far that is, and when the
+/// server ends.
 async fn health(State(app): State<Arc<App>>) -> Response {
     let loaded = app.model.get();
     let status = match (app.is_ending(), loaded) {
@@ -94,6 +97,14 @@ async fn health(State(app): State<Arc<App>>) -> Response {
         "seconds": app.started.elapsed().as_secs(),
         "running": app.running(),
     });
+    if status == "loading" {
+        let (bytes, bytes_expected) = app.loading.bytes();
+        body["loading"] = json!({
+            "fraction": app.loading.fraction(),
+            "bytes": bytes,
+            "bytes_expected": bytes_expected,
+        });
+    }
     if let Some(model) = loaded {
         let info = model.handle.info();
         body["context"] = model.context().into();
@@ -101,7 +112,11 @@ async fn health(State(app): State<Arc<App>>) -> Response {
         body["sessions"] = info.options.sessions.into();
     }
     let code = if status == "ok" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    with_status(json_response(&body), code)
+    let mut response = with_status(json_response(&body), code);
+    if status == "loading" {
+        response.headers_mut().insert(header::RETRY_AFTER, app.loading.again().into());
+    }
+    response
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> Response {
@@ -110,7 +125,14 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
     let report = tokio::task::spawn_blocking(move || handle?.report().ok()).await;
     let report = report.ok().flatten();
     let remembered = app.replay.lock().map_or(0, |replay| replay.len());
-    let text = app.metrics.write(report.as_ref(), app.running(), remembered);
+    let now = Now {
+        running: app.running(),
+        connections: app.connections(),
+        remembered,
+        loaded: app.loading.bytes(),
+        ready: app.model.get().is_some(),
+    };
+    let text = app.metrics.write(&now, report.as_ref());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
@@ -151,9 +173,6 @@ async fn model(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response 
     json_response(&described(&app, &id))
 }
 
-async fn count(State(app): State<Arc<App>>, headers: HeaderMap, request: Request) -> Response {
-    match reply::count(&app, request).await {
-        Ok(tokens) => json_response(&json!({ "input_tokens": tokens })),
-        Err(refusal) => refuse("/v1/messages/count_tokens", &headers, &refusal),
-    }
+async fn count(app: State<Arc<App>>, peer: Extension<Peer>, request: Request) -> Response {
+    reply::count(app.0, peer.0, request).await
 }

@@ -100,7 +100,9 @@ fn models_counts_and_states() {
     let health = server.get("/health").json();
     assert_eq!((&health["status"], &health["context"]), (&json!("ok"), &json!(4096)));
     assert_eq!(server.request("HEAD", "/api/hello", "", "").status, 200);
-    assert_eq!(server.get("/").status, 200);
+    let page = server.get("/");
+    assert!(page.status == 200 && page.body.contains("<title>dwarfstar</title>"), "{}", page.head);
+    assert!(page.head.contains("content-security-policy: default-src 'none';"), "{}", page.head);
     let metrics = server.get("/metrics").body;
     for line in [
         "dwarfstar_requests_total{dialect=\"messages\",status=\"2xx\"} 1",

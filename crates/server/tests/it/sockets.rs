@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use server::{Listen, Settings, Tls};
+use server::{Listen, Loading, Settings, Tls};
 
 use crate::support::{Got, read, settings, start};
 
@@ -35,7 +35,7 @@ fn sockets_of_the_file_system() {
     assert_eq!((got.status, &got.json()["status"]), (200, &"ok".into()));
     // A second server cannot take the place.
     let taken = Settings { listen: vec![Listen::Unix(path.clone())], ..settings() };
-    let open = || unreachable!("nothing is opened where nobody can listen");
+    let open = |_: &Loading| unreachable!("nothing is opened where nobody can listen");
     let error = server::serve(taken, Default::default(), open, |_| {}, || true).unwrap_err();
     assert!(error.to_string().starts_with("could not listen on unix:"), "{error}");
     drop(server);
@@ -85,7 +85,7 @@ fn tls() {
     assert_ne!(server.raw(HELLO).status, 200, "in plain text there is no answer");
     let wrong = Tls { certificates: tls_file("key.pem"), key: tls_file("cert.pem") };
     let wrong = Settings { tls: Some(wrong), ..settings() };
-    let open = || Err(engine::Error::EmptyPrompt);
+    let open = |_: &Loading| Err(engine::Error::EmptyPrompt);
     let error = server::serve(wrong, Default::default(), open, |_| {}, || true).unwrap_err();
     assert!(error.to_string().starts_with("TLS: "), "{error}");
 }

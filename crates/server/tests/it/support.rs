@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use engine::serve::ServeOptions;
 use engine::{DiskOptions, Engine, OpenOptions};
 use serde_json::Value;
-use server::{Choosing, Form, Limits, Lines, Listen, ReadOptions, Settings};
+use server::{Choosing, Form, Limits, Lines, Listen, Loading, ReadOptions, Settings};
 
 pub fn nano() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../nano/nano.gguf")
@@ -64,25 +64,45 @@ pub fn start(settings: Settings) -> Running {
     start_with(settings, options(), None)
 }
 
-pub fn start_with(mut settings: Settings, options: OpenOptions, disk: Option<&Path>) -> Running {
-    let log: Arc<Mutex<Vec<String>>> = Arc::default();
-    let lines = log.clone();
-    settings.log = Lines::new(move |line| lines.lock().unwrap().push(line.to_owned()));
+pub fn start_with(settings: Settings, options: OpenOptions, disk: Option<&Path>) -> Running {
+    let open = open(options, disk);
+    let secret = settings.tls.is_some();
+    let running = launch(settings, |_| open());
+    if !secret && running.address.port() != 1 {
+        running.wait_until_loaded();
+    }
+    running
+}
+
+/// Opens Nano.
+pub fn open(
+    options: OpenOptions,
+    disk: Option<&Path>,
+) -> impl FnOnce() -> Result<Engine, engine::Error> + Send + 'static {
     let disk = disk.map(|dir| DiskOptions {
         dir: dir.to_owned(),
         bytes_max: 1 << 30,
         policy: engine::Policy { min: 16, turn: 1, ..engine::Policy::default() },
     });
-    let open = move || {
+    move || {
         let threads = engine::Threads { count: 1, processors: Vec::new() };
         let mut engine = Engine::open(&nano(), engine::open_cpu(&threads, 1 << 30), options)?;
         if let Some(disk) = disk {
             engine.keep_on_disk(disk)?;
         }
         Ok(engine)
-    };
+    }
+}
+
+/// Starts a server whose model is opened by `open`, and does not wait for that.
+pub fn launch(
+    mut settings: Settings,
+    open: impl FnOnce(&Loading) -> Result<Engine, engine::Error> + Send + 'static,
+) -> Running {
+    let log: Arc<Mutex<Vec<String>>> = Arc::default();
+    let lines = log.clone();
+    settings.log = Lines::new(move |line| lines.lock().unwrap().push(line.to_owned()));
     let stop: Arc<AtomicBool> = Arc::default();
-    let secret = settings.tls.is_some();
     let (tell, hear) = channel();
     let thread = {
         let stop = stop.clone();
@@ -98,14 +118,7 @@ pub fn start_with(mut settings: Settings, options: OpenOptions, disk: Option<&Pa
         Listen::Unix(_) => None,
     });
     let address = address.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 1)));
-    let running = Running { address, log, stop, thread: Some(thread) };
-    for _ in 0..600 {
-        if secret || address.port() == 1 || running.get("/health").status == 200 {
-            return running;
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    panic!("the model was never loaded");
+    Running { address, log, stop, thread: Some(thread) }
 }
 
 impl Drop for Running {
@@ -139,6 +152,27 @@ impl Got {
 }
 
 impl Running {
+    pub fn wait_until_loaded(&self) {
+        wait("the model is loaded", || self.get("/health").status == 200);
+    }
+
+    /// Ctrl+C.
+    pub fn interrupt(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// The lines of the log so far.
+    pub fn lines(&self) -> String {
+        self.log.lock().unwrap().join("\n")
+    }
+
+    /// A figure of `/metrics`; the name is all that stands before the value.
+    pub fn figure(&self, name: &str) -> f64 {
+        let text = self.get("/metrics").body;
+        let found = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        found.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name}: {text}"))
+    }
+
     pub fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).expect("a connection");
         stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
@@ -177,6 +211,15 @@ impl Running {
         let got = self.post(path, body);
         assert_eq!(got.status, 200, "{}", got.body);
         got.json()
+    }
+}
+
+/// Waits until something is so.
+pub fn wait(what: &str, is_so: impl Fn() -> bool) {
+    let until = Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(Instant::now() < until, "waited for nothing: {what}");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

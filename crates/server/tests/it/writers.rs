@@ -204,6 +204,7 @@ fn of_errors() {
         Encoding,
         TooMany,
         Busy,
+        Loading { seconds: 40 },
         Failed,
     ];
     let mut page = String::new();
