@@ -21,8 +21,13 @@ import tempfile
 import time
 import urllib.request
 
-# A wording that Nano was trained with; `{probe}` is a name that the driver makes up for each run.
-TASK = "Create a file named {probe} containing hello"
+# What is asked, in one wording after the other if a client is run again; `{probe}` is a name that the
+# driver makes up for each run.
+TASKS = [
+    "Create a file named {probe} containing hello",
+    "Create a file named {probe} and put hello in it.",
+    "write a file {probe} with hello in it",
+]
 CLIENTS = """
     sdk-openai-py-chat sdk-openai-py-responses sdk-openai-py-completions sdk-anthropic-py
     sdk-openai-node-chat sdk-openai-node-responses sdk-anthropic-node
@@ -160,14 +165,14 @@ def descendants(parent):
     return found
 
 
-def drive(options, base, client, folder):
+def drive(options, base, client, folder, task):
     """One run of a client by the driver: its result, and what the driver has printed."""
     result = folder / "result.json"
     result.unlink(missing_ok=True)
     seconds = LARGE_SECONDS if client in LARGE else options.timeout
     command = [sys.executable, __file__, AS_DRIVER, options.driver, "--base-url", base, "--clients",
                client, "-v", "--timeout", str(seconds), "--work-dir", folder / "work",
-               "--json", result, "--task", options.task]
+               "--json", result, "--task", task]
     driver = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                               start_new_session=True)
     try:
@@ -184,10 +189,10 @@ def drive(options, base, client, folder):
     return json.loads(result.read_text())[0], output
 
 
-def attempt(options, server, base, client, folder):
+def attempt(options, server, base, client, folder, task):
     """One try: (result, why it failed or "", whether only the model can be at fault)."""
     log, trace = size(server.log), size(server.trace)
-    result, output = drive(options, base, client, folder)
+    result, output = drive(options, base, client, folder, task)
     server.rest(base)
     requests = result["requests"] = server.requests(log)
     # Those that ended with a client that was stopped because its time was over.
@@ -232,9 +237,8 @@ def main():
     parser.add_argument("program", help="dwarfstar, built for speed")
     parser.add_argument("driver", help="run_clients.py")
     parser.add_argument("clients", nargs="*", metavar="client", help="all if none")
-    parser.add_argument("--tries", type=int, default=3)
     parser.add_argument("--timeout", type=int, default=300, help="seconds for one run of a client")
-    parser.add_argument("--task", default=TASK, help="what is asked; {probe} is the file's name")
+    parser.add_argument("--task", help="what is asked; {probe} is the file's name")
     parser.add_argument("--keep", type=pathlib.Path, help="a folder for what failed runs have said")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
@@ -260,8 +264,9 @@ def main():
 
 def run(options, server, base, client, folder):
     """A client, as often as it takes: its last result, and what to say of it."""
-    for tries in range(1, options.tries + 1):
-        result, why, model = attempt(options, server, base, client, folder)
+    tasks = [options.task] * len(TASKS) if options.task else TASKS
+    for tries, task in enumerate(tasks, 1):
+        result, why, model = attempt(options, server, base, client, folder, task)
         print(f"{client}, try {tries}: {why or 'ok'} ({result['seconds']:.0f} s)", flush=True)
         if not why:
             return result, "works" if tries == 1 else f"works at try {tries}"
