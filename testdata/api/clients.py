@@ -6,7 +6,7 @@ error, and yet the file is not there or is a wrong one, so the small model has w
 
 The large agents offer a dozen tools in 8,000 to 15,000 tokens, among which Nano picks a wrong one.
 They are run as they come, where only that is excused, and once more as `NAME-small`: the same agent,
-told by its own settings to offer few tools.
+told by its own settings to offer few tools. Of Claude Code that is `claude-bare`.
 """
 
 import argparse
@@ -33,7 +33,7 @@ CLIENTS = """
     sdk-openai-node-chat sdk-openai-node-responses sdk-anthropic-node
     sdk-litellm-chat sdk-litellm-anthropic
     pi-chat pi-chat-plain pi-responses pi-anthropic pi2-chat pi2-responses pi2-anthropic
-    claude-bare claude-context claude-small codex-small
+    claude-bare claude-context codex-small
     opencode-small opencode-responses-small opencode-anthropic-small
     openclaw-small openclaw-responses-small openclaw-anthropic-small
 """.split()
@@ -117,9 +117,7 @@ def with_settings(driver, name):
 
     def small(context):
         argv, environment = set_up(context)
-        if folder == "claude":
-            argv += ["--tools", "Bash", "--system-prompt", "You are a coding agent."]
-        elif folder == "codex":
+        if folder == "codex":
             off = [word for tool in ("multi_agent", "goals", "view_image")
                    for word in ("--disable", tool)]
             argv[2:2] = [*off, "-c", 'web_search="disabled"']
