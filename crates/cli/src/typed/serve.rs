@@ -158,9 +158,11 @@ Clients, each with any key unless you have set one:
      "api": "openai-completions", "models": [{"id": "deepseek-v4-flash", "reasoning": true,
       "contextWindow": 65536, "maxTokens": 32000}]}}}
 
-  OpenClaw, in openclaw.json
+  OpenClaw, in ~/.openclaw/openclaw.json
     {"models": {"mode": "replace", "providers": {"local": {"baseUrl": "http://127.0.0.1:8000/v1",
-     "apiKey": "local", "api": "openai-completions", "models": [{"id": "deepseek-v4-flash"}]}}},
+     "apiKey": "local", "api": "openai-completions", "models": [{"id": "deepseek-v4-flash",
+      "name": "deepseek-v4-flash", "reasoning": true, "contextWindow": 65536,
+      "maxTokens": 32000}]}}},
      "agents": {"defaults": {"model": {"primary": "local/deepseek-v4-flash"}}}}
 
   SDKs

@@ -141,3 +141,67 @@ fn calls_are_replayed_after_a_restart() {
     let log = server.log.lock().unwrap().join("\n");
     assert!(log.contains("replayed=1") && log.contains("from=disk"), "{log}");
 }
+
+/// Agents name their sessions in headers and members; subagents share the name of their agent, and
+/// one conversation may come under two. What is gone on from is decided by prompts alone.
+#[test]
+fn names_of_sessions_neither_join_nor_part_prompts() {
+    let server = start(settings());
+    let user = |text: &str| json!([{"role": "user", "content": text}]);
+    let chat = |name: &str, text: &str| {
+        let messages = json!([{"role": "system", "content": SYSTEM}, user(text)[0]]);
+        json!({"messages": messages, "prompt_cache_key": name, "user": name,
+            "metadata": {"session": name}, "think": false, "max_tokens": 12})
+    };
+    let messages = |name: &str, text: &str| {
+        json!({"system": SYSTEM, "messages": user(text), "metadata": {"user_id": name},
+            "thinking": {"type": "disabled"}, "max_tokens": 12})
+    };
+    let responses = |name: &str, text: &str| {
+        json!({"instructions": SYSTEM, "input": user(text), "prompt_cache_key": name,
+            "client_metadata": {"session_id": name, "thread_id": name},
+            "reasoning": {"effort": "none"}, "max_output_tokens": 12})
+    };
+    type Body<'a> = &'a dyn Fn(&str, &str) -> Value;
+    let cases: [(&str, Body<'_>, &str, &str); 3] = [
+        (
+            "/v1/chat/completions",
+            &chat,
+            "/choices/0/message/content",
+            "/usage/prompt_tokens_details/cached_tokens",
+        ),
+        ("/v1/messages", &messages, "/content/0/text", "/usage/cache_read_input_tokens"),
+        (
+            "/v1/responses",
+            &responses,
+            "/output/0/content/0/text",
+            "/usage/input_tokens_details/cached_tokens",
+        ),
+    ];
+    for (path, body, said, cached) in cases {
+        let ask = |name: &str, text: &str| {
+            let headers: String = [
+                "session-id",
+                "session_id",
+                "thread-id",
+                "x-session-id",
+                "x-session-affinity",
+                "x-claude-code-session-id",
+                "x-claude-code-agent-id",
+            ]
+            .map(|header| format!("{header}: {name}\r\n"))
+            .concat();
+            let got = server.request("POST", path, &headers, &body(name, text).to_string()).json();
+            let text = got.pointer(said).and_then(Value::as_str);
+            let text = text.unwrap_or_else(|| panic!("{path}: {got}")).to_owned();
+            (text, number(got.pointer(cached).expect("a number")))
+        };
+        let first = ask("one", ASK[0]);
+        let other = ask("one", ASK[1]);
+        let again = ask("two", ASK[0]);
+        assert_eq!(first.0, again.0, "{path}");
+        assert!(again.1 > 40 && again.1 >= first.1, "{path}: {first:?}, then {again:?}");
+        assert_eq!(other.0, ask("two", ASK[1]).0, "{path}");
+        assert_ne!(first.0, other.0, "{path}");
+    }
+}
