@@ -49,7 +49,17 @@ pub struct Listener {
 
 enum Socket {
     Tcp(TcpListener),
-    Unix(UnixListener, PathBuf),
+    Unix(UnixListener, SocketFile),
+}
+
+/// A socket's file, which goes when nobody listens to it any more, however that came.
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Left behind, it is replaced next time.
+        let _ = fs::remove_file(&self.0);
+    }
 }
 
 /// What makes TLS of a certificate and its key.
@@ -95,7 +105,7 @@ impl Listener {
                     fs::remove_file(path).map_err(failed)?;
                 }
                 let socket = UnixListener::bind(path).map_err(failed)?;
-                Ok(Listener { socket: Socket::Unix(socket, path.clone()), tls: None })
+                Ok(Listener { socket: Socket::Unix(socket, SocketFile(path.clone())), tls: None })
             }
         }
     }
@@ -107,7 +117,7 @@ impl Listener {
                 let any = SocketAddr::from(([127, 0, 0, 1], 0));
                 Listen::Tcp(socket.local_addr().unwrap_or(any))
             }
-            Socket::Unix(_, path) => Listen::Unix(path.clone()),
+            Socket::Unix(_, file) => Listen::Unix(file.0.clone()),
         }
     }
 
@@ -145,10 +155,6 @@ impl Listener {
                     }
                 }
             });
-        }
-        if let Socket::Unix(_, path) = &self.socket {
-            // Left behind, it is replaced next time.
-            let _ = fs::remove_file(path);
         }
     }
 

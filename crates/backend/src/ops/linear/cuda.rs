@@ -397,7 +397,7 @@ impl Cuda {
         self.record_list(unit, grid, GEMV_THREADS as u32, &filled(list), args);
     }
 
-    /// Weights as kernels take them, with the blocks that they need if one has so many rows at once.
+    /// Weights as kernels take them, with the blocks that they need if each takes so many rows.
     fn listed(
         &mut self,
         products: &[(&Weight, Address)],
