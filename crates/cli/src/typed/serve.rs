@@ -15,7 +15,8 @@ pub struct Serve {
     #[command(flatten)]
     pub model: Model,
 
-    /// Listen here: ADDRESS:PORT, [IPv6]:PORT or unix:PATH; may be said several times
+    /// Listen here: ADDRESS:PORT, IPv6 addresses in brackets, or unix:PATH; may be said several
+    /// times
     #[arg(long, value_name = "PLACE", default_value = "127.0.0.1:8000", help_heading = "Network")]
     pub listen: Vec<String>,
 
@@ -36,7 +37,8 @@ pub struct Serve {
     #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = "Network")]
     pub tls_key: Option<PathBuf>,
 
-    /// Let pages of this origin ask (https://example.org, or * for all); may be said several times
+    /// Let pages of this origin ask (`https://example.org`, or `*` for all); may be said several
+    /// times
     #[arg(long, value_name = "ORIGIN", help_heading = "Network")]
     pub cors: Vec<String>,
 

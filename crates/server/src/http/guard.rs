@@ -16,8 +16,8 @@ use axum::response::Response;
 use subtle::{Choice, ConstantTimeEq};
 
 use super::listen::Peer;
-use super::reply::{read_away, refuse};
-use crate::app::{App, random};
+use super::reply::{read_away, refuse, request_id};
+use crate::app::App;
 use crate::log::Line;
 use crate::refusal::{Reason, Refusal};
 use crate::settings::Settings;
@@ -35,8 +35,7 @@ pub async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) ->
         Err(refusal) => {
             let peer = request.extensions().get::<Peer>().copied();
             let peer = peer.unwrap_or(Peer { addresses: None });
-            let id = format!("req_{:032x}", random());
-            Line::new(app.clone(), None, (&id, &path), peer).refused(&refusal);
+            Line::new(app.clone(), None, (&request_id(), &path), peer).refused(&refusal);
             let response = refuse(&path, request.headers(), &refusal);
             read_away(request).await;
             response

@@ -43,9 +43,14 @@ const AWAY_BYTES_MAX: usize = 4 << 20;
 /// How long they may take.
 const AWAY: Duration = Duration::from_secs(2);
 
+/// A name for a request, in answers and logs.
+pub fn request_id() -> String {
+    format!("req_{:032x}", random())
+}
+
 /// Answers a request.
 pub async fn reply(app: Arc<App>, dialect: Dialect, peer: Peer, request: Request) -> Response {
-    let id = format!("req_{:032x}", random());
+    let id = request_id();
     let path = request.uri().path().to_owned();
     let mut line = Line::new(app.clone(), Some(dialect), (&id, &path), peer);
     let refused = |refusal: &Refusal| refusal_response(&dialect.refusal(refusal, &id), refusal);
@@ -377,7 +382,7 @@ impl http_body::Body for Pieces {
 
 /// The number of tokens of a messages request.
 pub async fn count(app: Arc<App>, peer: Peer, request: Request) -> Response {
-    let id = format!("req_{:032x}", random());
+    let id = request_id();
     let path = request.uri().path().to_owned();
     let mut line = Line::new(app.clone(), None, (&id, &path), peer);
     match tokens(&app, request, &mut line).await {
@@ -421,7 +426,7 @@ pub async fn read_away(request: Request) {
 pub fn refuse(path: &str, headers: &HeaderMap, refusal: &Refusal) -> Response {
     let anthropic = path.contains("/messages") || headers.contains_key("anthropic-version");
     let body = match anthropic {
-        true => refusal.anthropic(&format!("req_{:032x}", random())),
+        true => refusal.anthropic(&request_id()),
         false => refusal.openai(),
     };
     refusal_response(&body, refusal)

@@ -15,9 +15,10 @@ use serde_json::{Value, json};
 
 use super::guard::guard;
 use super::listen::Peer;
-use super::reply::{self, json_response, refuse, with_status};
+use super::reply::{self, json_response, refuse, request_id, with_status};
 use crate::app::App;
 use crate::dialect::Dialect;
+use crate::log::Line;
 use crate::metrics::Now;
 use crate::refusal::{Reason, Refusal};
 
@@ -53,16 +54,22 @@ pub fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-async fn nothing(request: Request) -> Response {
+async fn nothing(app: State<Arc<App>>, peer: Extension<Peer>, request: Request) -> Response {
     let path: String = request.uri().path().chars().take(200).collect();
     let refusal = Refusal::new(Reason::NotFound, format!("there is nothing at {path}"));
-    refuse(request.uri().path(), request.headers(), &refusal)
+    astray(app.0, peer.0, &request, &refusal)
 }
 
-async fn wrong_method(request: Request) -> Response {
+async fn wrong_method(app: State<Arc<App>>, peer: Extension<Peer>, request: Request) -> Response {
     let message = format!("{} is not for this path", request.method());
-    let refusal = Refusal::new(Reason::Method, message);
-    refuse(request.uri().path(), request.headers(), &refusal)
+    astray(app.0, peer.0, &request, &Refusal::new(Reason::Method, message))
+}
+
+/// Who asks for what is not there should see it, and whoever runs the server too.
+fn astray(app: Arc<App>, peer: Peer, request: &Request, refusal: &Refusal) -> Response {
+    let (path, id) = (request.uri().path(), request_id());
+    Line::new(app, None, (&id, path), peer).refused(refusal);
+    refuse(path, request.headers(), refusal)
 }
 
 async fn hello() -> Response {

@@ -141,6 +141,8 @@ fn every_request_has_one_line() {
     assert_eq!(ask("", &body), 401);
     assert_eq!((ask(key, &body), ask(key, &body)), (200, 200));
     assert_eq!(ask(key, &json!({"prompt": 5.5})), 400);
+    let look = |path| server.request("GET", path, key, "").status;
+    assert_eq!((look("/v2/models"), look("/v1/completions")), (404, 405));
     // Clients that go away: in the middle of the body, and before a whole answer.
     let mut long = request("/v1/completions", &json!({"prompt": "One", "max_tokens": 4000}));
     let host = b"host: localhost\r\n";
@@ -152,7 +154,7 @@ fn every_request_has_one_line() {
         std::thread::sleep(Duration::from_millis(300));
     }
     wait("they are gone", || server.get("/health").json()["running"] == 0);
-    wait("six lines", || server.log.lock().unwrap().len() >= 6);
+    wait("eight lines", || server.log.lock().unwrap().len() >= 8);
     let log = server.lines();
     let fields = |line: &str, name: &str| {
         let mut found =
@@ -160,7 +162,7 @@ fn every_request_has_one_line() {
         found.next().map(str::to_owned)
     };
     let statuses: Vec<_> = log.lines().map(|line| fields(line, "status").unwrap()).collect();
-    assert_eq!(statuses, ["401", "200", "200", "400", "400", "499"], "{log}");
+    assert_eq!(statuses, ["401", "200", "200", "400", "404", "405", "400", "499"], "{log}");
     let lines: Vec<_> = log.lines().collect();
     let (first, second) = (lines[1], lines[2]);
     let sent = body.to_string().len().to_string();
@@ -172,8 +174,8 @@ fn every_request_has_one_line() {
     for name in ["waited", "prefill", "decode", "decode_speed", "first_token", "took", "request"] {
         assert!(fields(first, name).is_some(), "{name}: {first}");
     }
-    let cut: usize = fields(lines[5], "generated").unwrap().parse().unwrap();
-    assert!((1..4000).contains(&cut), "tokens of an answer that was cut are told: {}", lines[5]);
+    let cut: usize = fields(lines[7], "generated").unwrap().parse().unwrap();
+    assert!((1..4000).contains(&cut), "tokens of an answer that was cut are told: {}", lines[7]);
 }
 
 /// Reads events of a stream until one contains `what`.
