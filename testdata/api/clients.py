@@ -218,7 +218,8 @@ def row(client, result, state):
     """A line of the summary."""
     requests = [r for r in result["requests"] if "prompt" in r]
     prompt = max((int(r["prompt"]) for r in requests), default=0)
-    fed = sum(int(r["prompt"]) - int(r["cached"]) for r in requests)
+    # Those that only count tokens have nothing read.
+    fed = sum(int(r["prompt"]) - int(r["cached"]) for r in requests if "cached" in r)
     return [client, result["version"], result["api"], f"{result['seconds']:.0f} s",
             str(len(requests)), str(prompt), str(fed), state]
 

@@ -13,7 +13,7 @@
 //!
 //! Readers feed a [`Builder`] in order.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use text::{
@@ -80,10 +80,41 @@ impl Builder {
         }
     }
 
-    /// What a tool gave back.
+    /// What a tool gave back. A result without an id is given one when all results are known.
     pub fn result(&mut self, result: ToolResult) {
-        self.note_result(&result.call_id);
+        if result.call_id.is_empty() {
+            self.worked = true;
+        } else {
+            self.note_result(&result.call_id);
+        }
         self.messages.push(Message::Tool(result));
+    }
+
+    /// Clients leave the id out where they could not make sense of a call: such results belong to
+    /// the calls before them that have no other, in their order.
+    fn name_results(&mut self) {
+        let id = |message: &Message| match message {
+            Message::Tool(result) => Some(result.call_id.clone()),
+            _ => None,
+        };
+        let named: HashSet<String> = self.messages.iter().filter_map(id).collect();
+        if !named.contains("") {
+            return;
+        }
+        let mut open = VecDeque::new();
+        for message in &mut self.messages {
+            match message {
+                Message::Assistant(turn) => {
+                    let ids = turn.calls.iter().map(|call| call.id.clone());
+                    open = ids.filter(|id| !named.contains(id)).collect();
+                }
+                Message::Tool(result) if result.call_id.is_empty() => match open.pop_front() {
+                    Some(id) => result.call_id = id,
+                    None => self.orphans.push(String::new()),
+                },
+                _ => {}
+            }
+        }
     }
 
     fn note_result(&mut self, id: &str) {
@@ -129,6 +160,7 @@ impl Builder {
         format: &Format,
         field: &str,
     ) -> Result<Dialogue, Refusal> {
+        self.name_results();
         self.check_last_turn(field)?;
         match self.messages.last_mut() {
             None => return Err(Refusal::of(field, "there is no message to answer")),

@@ -128,10 +128,7 @@ impl<'a> Items<'a> {
 
     fn output(&mut self, item: &Object<'_>) -> Result<(), Refusal> {
         self.flush();
-        let call_id = match item.text("call_id")? {
-            Some(id) => id,
-            None => item.text("id")?.unwrap_or(""),
-        };
+        let call_id = item.text("call_id")?.unwrap_or("");
         let parts = match item.get("output") {
             Some(value @ Value::Object(_)) => vec![Part::Text(json::to_text(value))],
             _ => {
