@@ -340,9 +340,7 @@ impl Cuda {
         onto: bool,
     ) {
         let cols = products[0].0.cols;
-        let strips = tokens >= STRIP_TOKENS
-            && products.iter().all(|(weight, _)| self.fits_strips(weight, groups));
-        let (unit, rows_at_once, bits, tile) = if strips {
+        let (unit, rows_at_once, bits, tile) = if self.fits_strips(products, groups, tokens) {
             let split = (cols / STRIP_COLS / 2).clamp(1, STRIP_WARPS).ilog2();
             let (size, tile) = if tokens > 8 { (1, 16) } else { (0, 8) };
             let unit = (&STRIP, values(&[]), STRIP.kernels[size]);
@@ -360,12 +358,15 @@ impl Cuda {
         self.record_list(unit, grid, GEMV_THREADS as u32, &filled(list), args);
     }
 
-    /// Whether a weight can be multiplied in strips: no strip reaches into another group, and no
+    /// Whether there are enough tokens for strips, and no strip reaches into another group, nor a
     /// stretch beyond the last column.
-    fn fits_strips(&self, weight: &Weight, groups: usize) -> bool {
-        let whole = groups == 1 || (weight.rows / groups).is_multiple_of(STRIP_ROWS);
-        let format = self.stored(weight).format;
-        format == Format::Q8_0 && weight.cols.is_multiple_of(STRIP_COLS) && whole
+    fn fits_strips(&self, products: &[(&Weight, Address)], groups: usize, tokens: usize) -> bool {
+        let fits = |weight: &Weight| {
+            let whole = groups == 1 || (weight.rows / groups).is_multiple_of(STRIP_ROWS);
+            let format = self.stored(weight).format;
+            format == Format::Q8_0 && weight.cols.is_multiple_of(STRIP_COLS) && whole
+        };
+        tokens >= STRIP_TOKENS && products.iter().all(|(weight, _)| fits(weight))
     }
 
     /// The same with weights of two formats, the second of float precision: `x` has activations for
@@ -377,8 +378,7 @@ impl Cuda {
         tokens: usize,
     ) {
         let [quantized, floats] = products;
-        if tokens >= STRIP_TOKENS && quantized.iter().all(|(weight, _)| self.fits_strips(weight, 1))
-        {
+        if self.fits_strips(quantized, 1, tokens) {
             self.multiply_each(quantized, 1, x, tokens, false);
             return self.multiply_each(floats, 1, x, tokens, false);
         }

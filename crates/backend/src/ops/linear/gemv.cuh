@@ -12,14 +12,8 @@ DEVICE void gemv(const Matrices &all, u32 which, u32 block, const Given &given, 
     __shared__ float parts[THREADS / WARP][TOKENS];
     let_next_begin();
     u32 share = 1 << share_bits, lane = threadIdx.x % share, chunks = cols / CHUNK;
-    // Matrices have their blocks one after the other.
     u32 rows_bits = 8 - share_bits;
-    for (;; which++) {
-        u32 blocks = ((u32)all.of[which].rows + (1 << rows_bits) - 1) >> rows_bits;
-        if (block < blocks) break;
-        block -= blocks;
-    }
-    const Matrix &w = all.of[which];
+    const Matrix &w = matrix_of(all, which, block, 1 << rows_bits);
     Planes planes = {w.a, w.b, w.c};
     Token x = {given.codes, given.steps, given.halves, given.floats};
     u32 rows = w.rows, row = (block << rows_bits) + threadIdx.x / share, first = blockIdx.y * TOKENS;

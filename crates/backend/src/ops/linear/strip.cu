@@ -87,14 +87,8 @@ DEVICE void strip(const Matrices &all, const Given &x, u32 cols, u32 groups, u32
     __shared__ float parts[WARPS][8 * TILES][PADDED];
     let_next_begin();
     u32 warp = threadIdx.x / WARP, g = threadIdx.x % WARP / 4, q = threadIdx.x % 4;
-    u32 split = 1 << split_bits, at_once = WARPS / split * STRIP, which = 0, block = blockIdx.x;
-    // Matrices have their blocks one after the other.
-    for (;; which++) {
-        u32 blocks = ((u32)all.of[which].rows + at_once - 1) / at_once;
-        if (block < blocks) break;
-        block -= blocks;
-    }
-    const Matrix &w = all.of[which];
+    u32 split = 1 << split_bits, at_once = WARPS / split * STRIP, block = blockIdx.x;
+    const Matrix &w = matrix_of(all, 0, block, at_once);
     // Rows beyond the last repeat it, and so do tokens; nobody stores their results.
     u32 rows = w.rows, first_row = block * at_once + warp / split * STRIP, stretches = cols / STRETCH;
     u32 mine[2] = {min(first_row + g, rows - 1), min(first_row + g + 8, rows - 1)};
