@@ -154,54 +154,37 @@ impl Rules {
         };
         self.line(&format!("tool_{tool}: {opening} {body}"));
         for (i, (key, schema)) in known.iter().enumerate() {
-            match strict {
-                true => self.strict_parameter(&name(i), key, schema, &spec.parameters),
-                false => self.parameter(&name(i), key, schema),
-            }
+            let value = match strict {
+                true => strict::value(schema, &spec.parameters),
+                false => strict::kind(schema),
+            };
+            self.parameter(&name(i), key, value);
         }
     }
 
-    fn parameter(&mut self, rule: &str, key: &str, schema: &Value) {
+    /// A parameter: text as it is, or one of a few words; everything else as JSON.
+    fn parameter(&mut self, rule: &str, key: &str, value: strict::Value) {
         let marker = self.marker.clone();
         let head =
             |string: bool| literal(&format!("parameter name=\"{key}\" string=\"{string}\">"));
         let as_text = format!("{} STRING {marker}", head(true));
-        let json = |values: &str| format!("{} {values} \"</\" {marker}", head(false));
-        let mut own = None;
-        let value = match schema.get("type").and_then(Value::as_str) {
-            Some("string") => as_text,
-            Some(kind @ ("number" | "integer" | "boolean" | "array" | "object" | "null")) => {
-                own = Some(json_rule(&json!({ "type": kind })));
-                json(&format!("{rule}_json"))
-            }
-            _ => format!("({as_text} | {})", json("any_json")),
-        };
-        self.line(&format!("{rule}: \"<\" {marker} {value} \"parameter>\\n\""));
-        if let Some(own) = own {
-            self.line(&format!("{rule}_json: {own}"));
-        }
-    }
-
-    /// A parameter that is exactly what its schema describes: text as it is, or one of a few words;
-    /// everything else as JSON, strings with a pattern or a length among it.
-    fn strict_parameter(&mut self, rule: &str, key: &str, schema: &Value, root: &Value) {
-        let marker = self.marker.clone();
-        let head =
-            |string: bool| literal(&format!("parameter name=\"{key}\" string=\"{string}\">"));
-        let as_text = format!("{} STRING {marker}", head(true));
-        let as_json = format!("{} {rule}_json \"</\" {marker}", head(false));
-        let (value, own) = match strict::value(schema, root) {
+        let as_json = |values: &str| format!("{} {values} \"</\" {marker}", head(false));
+        let own = format!("{rule}_json");
+        let (value, schema) = match value {
+            strict::Value::Any => (format!("({as_text} | {})", as_json("any_json")), None),
             strict::Value::Text => (as_text, None),
             strict::Value::Words(words) => {
                 let words: Vec<String> = words.iter().map(|word| literal(word)).collect();
                 (format!("{} ({}) \"</\" {marker}", head(true), words.join(" | ")), None)
             }
-            strict::Value::TextOr(schema) => (format!("({as_text} | {as_json})"), Some(schema)),
-            strict::Value::Json(schema) => (as_json, Some(schema)),
+            strict::Value::TextOr(schema) => {
+                (format!("({as_text} | {})", as_json(&own)), Some(schema))
+            }
+            strict::Value::Json(schema) => (as_json(&own), Some(schema)),
         };
         self.line(&format!("{rule}: \"<\" {marker} {value} \"parameter>\\n\""));
-        if let Some(own) = own {
-            self.line(&format!("{rule}_json: {}", json_rule(&own)));
+        if let Some(schema) = schema {
+            self.line(&format!("{own}: {}", json_rule(&schema)));
         }
     }
 

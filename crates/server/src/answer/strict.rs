@@ -39,6 +39,8 @@ const SILENT: [&str; 9] = [
 /// How a parameter is written.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
+    /// Any text, or any JSON.
+    Any,
     /// Any text.
     Text,
     /// One of these.
@@ -96,6 +98,17 @@ fn refers(schema: &serde_json::Value, at: &str) -> Result<(), String> {
         }),
         serde_json::Value::Array(items) => items.iter().try_for_each(|item| refers(item, at)),
         _ => Ok(()),
+    }
+}
+
+/// How a parameter of `schema` is written where only its type is kept.
+pub fn kind(schema: &serde_json::Value) -> Value {
+    match schema.get("type").and_then(serde_json::Value::as_str) {
+        Some("string") => Value::Text,
+        Some(kind @ ("number" | "integer" | "boolean" | "array" | "object" | "null")) => {
+            Value::Json(json!({ "type": kind }))
+        }
+        _ => Value::Any,
     }
 }
 
