@@ -48,10 +48,6 @@ pub struct Dialogue {
 pub struct Builder {
     leading: Vec<String>,
     messages: Vec<Message>,
-    call_ids: HashSet<String>,
-    orphans: Vec<String>,
-    /// There were calls or results.
-    worked: bool,
 }
 
 impl Builder {
@@ -68,11 +64,6 @@ impl Builder {
 
     /// A message of the user.
     pub fn user(&mut self, blocks: Vec<Block>) {
-        for block in &blocks {
-            if let Block::ToolResult(result) = block {
-                self.note_result(&result.call_id);
-            }
-        }
         let empty = |block: &Block| matches!(block, Block::Text(text) if text.is_empty());
         let blocks: Vec<Block> = blocks.into_iter().filter(|block| !empty(block)).collect();
         if !blocks.is_empty() {
@@ -82,46 +73,7 @@ impl Builder {
 
     /// What a tool gave back. A result without an id is given one when all results are known.
     pub fn result(&mut self, result: ToolResult) {
-        if result.call_id.is_empty() {
-            self.worked = true;
-        } else {
-            self.note_result(&result.call_id);
-        }
         self.messages.push(Message::Tool(result));
-    }
-
-    /// Clients leave the id out where they could not make sense of a call: such results belong to
-    /// the calls before them that have no other, in their order.
-    fn name_results(&mut self) {
-        let id = |message: &Message| match message {
-            Message::Tool(result) => Some(result.call_id.clone()),
-            _ => None,
-        };
-        let named: HashSet<String> = self.messages.iter().filter_map(id).collect();
-        if !named.contains("") {
-            return;
-        }
-        let mut open = VecDeque::new();
-        for message in &mut self.messages {
-            match message {
-                Message::Assistant(turn) => {
-                    let ids = turn.calls.iter().map(|call| call.id.clone());
-                    open = ids.filter(|id| !named.contains(id)).collect();
-                }
-                Message::Tool(result) if result.call_id.is_empty() => match open.pop_front() {
-                    Some(id) => result.call_id = id,
-                    None => self.orphans.push(String::new()),
-                },
-                _ => {}
-            }
-        }
-    }
-
-    fn note_result(&mut self, id: &str) {
-        self.worked = true;
-        if !self.call_ids.contains(id) {
-            self.orphans.push(id.to_owned());
-        }
     }
 
     /// A turn of the assistant.
@@ -130,8 +82,6 @@ impl Builder {
         if !said && turn.reasoning.as_deref().is_none_or(str::is_empty) {
             return;
         }
-        self.worked |= !turn.calls.is_empty();
-        self.call_ids.extend(turn.calls.iter().map(|call| call.id.clone()));
         self.messages.push(Message::Assistant(turn));
     }
 
@@ -140,8 +90,6 @@ impl Builder {
         let Some(Message::Assistant(last)) = self.messages.last_mut() else {
             return self.assistant(turn);
         };
-        self.worked |= !turn.calls.is_empty();
-        self.call_ids.extend(turn.calls.iter().map(|call| call.id.clone()));
         last.text = join([std::mem::take(&mut last.text), turn.text]);
         last.calls.extend(turn.calls);
         let reasoning = [last.reasoning.take(), turn.reasoning].into_iter().flatten();
@@ -160,7 +108,7 @@ impl Builder {
         format: &Format,
         field: &str,
     ) -> Result<Dialogue, Refusal> {
-        self.name_results();
+        let orphans = self.settle();
         self.check_last_turn(field)?;
         match self.messages.last_mut() {
             None => return Err(Refusal::of(field, "there is no message to answer")),
@@ -174,7 +122,7 @@ impl Builder {
         let offers = if *choice == Choice::Never { Offers::default() } else { offers };
         check_choice(choice, &offers)?;
         let tools = offers.block();
-        let keeps_reasoning = self.worked || !tools.is_empty();
+        let keeps_reasoning = self.messages.iter().any(is_work) || !tools.is_empty();
         let response_format = format.schema().cloned();
         if !self.leading.is_empty() || !tools.is_empty() || response_format.is_some() {
             let text = join(self.leading);
@@ -182,7 +130,44 @@ impl Builder {
             self.messages.insert(0, Message::System(system));
         }
         let conversation = Conversation { messages: self.messages };
-        Ok(Dialogue { conversation, offers, keeps_reasoning, orphans: self.orphans, rendered: 0 })
+        Ok(Dialogue { conversation, offers, keeps_reasoning, orphans, rendered: 0 })
+    }
+
+    /// Gives results their calls: clients leave the id out where they could not make sense of a
+    /// call, and such results belong to the calls before them that have no other, in their order.
+    /// Ids of results whose calls do not come before them.
+    fn settle(&mut self) -> Vec<String> {
+        let id = |message: &Message| match message {
+            Message::Tool(result) => Some(result.call_id.clone()),
+            _ => None,
+        };
+        let ids = self.messages.iter().filter_map(id);
+        let named: HashSet<String> = ids.filter(|id| !id.is_empty()).collect();
+        let (mut known, mut open) = (HashSet::new(), VecDeque::new());
+        let mut orphans = Vec::new();
+        for message in &mut self.messages {
+            match message {
+                Message::Assistant(turn) => {
+                    let ids = turn.calls.iter().map(|call| call.id.clone());
+                    open = ids.clone().filter(|id| !named.contains(id)).collect();
+                    known.extend(ids);
+                }
+                Message::Tool(result) => {
+                    if result.call_id.is_empty() {
+                        result.call_id = open.pop_front().unwrap_or_default();
+                    }
+                    if !known.contains(&result.call_id) {
+                        orphans.push(result.call_id.clone());
+                    }
+                }
+                Message::User(user) => {
+                    let ids = user.blocks.iter().filter_map(result_id);
+                    orphans.extend(ids.filter(|id| !known.contains(*id)).cloned());
+                }
+                _ => {}
+            }
+        }
+        orphans
     }
 
     /// What the model cannot see is refused in the turn it is to answer, and only named before.
@@ -199,6 +184,23 @@ impl Builder {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether a message has calls or results.
+fn is_work(message: &Message) -> bool {
+    match message {
+        Message::Assistant(turn) => !turn.calls.is_empty(),
+        Message::Tool(_) => true,
+        Message::User(user) => user.blocks.iter().any(|block| result_id(block).is_some()),
+        _ => false,
+    }
+}
+
+fn result_id(block: &Block) -> Option<&String> {
+    match block {
+        Block::ToolResult(result) => Some(&result.call_id),
+        _ => None,
     }
 }
 

@@ -145,6 +145,27 @@ fn results_alone_that_nobody_waits_for_are_refused() {
     server.ok("/v1/responses", &response(json!("Hello?"), json!({"max_output_tokens": 2})));
 }
 
+/// A client that could make nothing of a call sends it, or its result, without an id. A result
+/// before all calls belongs to none of them.
+#[test]
+fn results_without_an_id_belong_to_the_calls_before_them() {
+    let server = start(settings());
+    let (path, few) = ("/v1/responses", json!({"max_output_tokens": 2}));
+    let asked = json!({"role": "user", "content": TASK});
+    let call = |id: &str| {
+        let kind = "function_call";
+        json!({"type": kind, "call_id": id, "name": "list_files", "arguments": "{}"})
+    };
+    let result = json!({"type": "function_call_output", "id": "fco_1", "call_id": "",
+        "output": "failed to parse the arguments"});
+    for id in ["", "call_1"] {
+        let whole = json!([asked, call(id), result]);
+        server.ok(path, &response(whole, few.clone()));
+    }
+    let early = json!([asked, result, call("call_1"), result]);
+    refused(&server, path, &response(early, few), 400, "no such call before it");
+}
+
 /// A question that Nano thinks about and answers.
 const QUESTION: &str = "Hello, who are you?";
 
