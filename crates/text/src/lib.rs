@@ -10,6 +10,7 @@
 
 mod alphabet;
 mod bpe;
+mod ear;
 mod error;
 pub mod json;
 mod message;
@@ -21,6 +22,7 @@ mod tokenizer;
 mod utf8;
 mod vocabulary;
 
+pub use ear::Ear;
 pub use error::Error;
 pub use message::{
     Assistant, Block, Checkpoint, Conversation, Effort, Instructions, Message, Part, RenderOptions,

@@ -12,9 +12,9 @@ use engine::{Constraint, Grammar, TokenSet};
 use spec::TokenId;
 use text::{End, Region, Reply};
 
-use crate::answer::ear::Ear;
 use crate::replay::{Turn, notes};
 use crate::said::CallIds;
+use text::Ear;
 
 /// Guides one answer.
 #[derive(Debug)]

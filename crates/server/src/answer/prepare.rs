@@ -11,7 +11,6 @@ use engine::{Adjustments, AnchorId, Grammar, Grammars, Sampler, Sampling};
 use spec::TokenId;
 use text::{ArgumentTypes, Broken, ParserOptions, Reply, Tokenizer, opens_thinking, special};
 
-use crate::answer::ear::Ear;
 use crate::answer::form::{self, Begin, Depth};
 use crate::answer::guide::{self, Guide, Keep};
 use crate::answer::strict;
@@ -21,6 +20,7 @@ use crate::prompt::{Form, prompt};
 use crate::refusal::{Reason, Refusal};
 use crate::replay::{Live, Turn, notes};
 use crate::said::CallIds;
+use text::Ear;
 
 /// How tokens are chosen, as far as requests do not decide it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

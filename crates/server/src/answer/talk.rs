@@ -20,12 +20,12 @@ use text::{DropCause, End, FinishReason, Reply};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-use crate::answer::ear::Ear;
 use crate::answer::prepare::{Attempt, Model, Prepared};
 use crate::dialogue::GONE;
 use crate::refusal::{Reason, Refusal};
 use crate::replay::{Turn, notes};
 use crate::said::{Prob, Seen, Usage};
+use text::Ear;
 
 /// Events of an answer that may wait for the client before it rests.
 const EVENTS: usize = 256;

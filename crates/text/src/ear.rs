@@ -5,8 +5,10 @@
 
 use std::sync::Arc;
 
+use crate::parse::{End, Event, Fragment, Parser, ParserOptions, Region};
+use crate::tokenizer::Tokenizer;
+use crate::utf8::Utf8Stream;
 use spec::TokenId;
-use text::{End, Event, Fragment, Parser, ParserOptions, Region, Tokenizer, Utf8Stream};
 
 /// Hears one answer.
 #[derive(Debug)]

@@ -1,0 +1,28 @@
+//! Who answers: the engine's worker in this process, or a script in tests.
+//!
+//! The interface is the engine's own, so that whatever holds for a scripted model holds for the
+//! real one: a request is handed in with a sink, its events come in the engine's order.
+
+use engine::serve::{Handle, Info, Request, Sink, Ticket};
+
+/// Answers prompts.
+pub trait Model: Send + Sync {
+    /// Hands a request in; its events go to `sink`. See [`Handle::submit`].
+    ///
+    /// # Errors
+    /// Too many requests wait already, or the worker has stopped.
+    fn submit(&self, request: Request, sink: Box<dyn Sink>) -> Result<Ticket, engine::Error>;
+
+    /// What is known of it: its tokenizer, its file, its context.
+    fn info(&self) -> &Info;
+}
+
+impl Model for Handle {
+    fn submit(&self, request: Request, sink: Box<dyn Sink>) -> Result<Ticket, engine::Error> {
+        Handle::submit(self, request, sink)
+    }
+
+    fn info(&self) -> &Info {
+        Handle::info(self)
+    }
+}
