@@ -10,7 +10,7 @@ expected call at once; greedy decoding is exact just when every expected token i
 one there. With `--generate N`, greedy decoding goes on to the end in the first N inexact cases, to see whether
 what comes is valid DSML; exact ones are valid.
 Perplexity: held-out documents, first 2048 tokens each, given per token and per byte. `--long N` measures
-the loss behind N tokens.
+the loss behind N tokens. `--jobs N` runs the engine N times side by side.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import random
 import re
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -46,11 +47,12 @@ class Engine:
 
     def logits(self, ids, last, rows="packed"):
         """Logits [last, vocab] of the final positions."""
-        listed, out = Path(self.folder.name, "ids"), Path(self.folder.name, "out.npy")
-        listed.write_text(json.dumps(ids))
-        arguments = ["--tokens", f"@{listed}", "--rows", rows, "--last", str(last)]
-        self.run("logits", *arguments, "--out", str(out))
-        return np.load(out)
+        with tempfile.TemporaryDirectory(dir=self.folder.name) as own:
+            listed, out = Path(own, "ids"), Path(own, "out.npy")
+            listed.write_text(json.dumps(ids))
+            arguments = ["--tokens", f"@{listed}", "--rows", rows, "--last", str(last)]
+            self.run("logits", *arguments, "--out", str(out))
+            return np.load(out)
 
     def greedy(self, ids, draft, rounds=200):
         """The tokens that greedy decoding writes up to EOS, or None if that is far to go.
@@ -88,31 +90,42 @@ def fault(written):
     return "value" if re.search(r'string="(true|false)">', tail) else "form"
 
 
+def judge(engine, tokenizer, case):
+    """(intent, tokens of the prompt, first fault, user's words, expected, written so far, wrong)."""
+    intent, prompt, expected = case
+    a = tokenizer.encode(prompt, add_special_tokens=False).ids
+    b = tokenizer.encode(expected, add_special_tokens=False).ids + [END]
+    found = engine.logits(a + b, len(b) + 1)[:-1].argmax(-1).tolist()
+    at = next((i for i in range(len(b)) if found[i] != b[i]), None)
+    said = None if at is None else (a, b[:at] + found[at:])
+    written = None if at is None else tokenizer.decode(b[:at], skip_special_tokens=False)
+    wrong = None if at is None else tokenizer.decode(found[at : at + 4], skip_special_tokens=False)
+    return intent, len(a), said, prompt[prompt.rindex("<｜User｜>") :], expected, written, wrong
+
+
 def tool_calls(engine, tokenizer, corpus, args):
     right, faults, lengths, valid = {}, {}, [], []
     split = args.split, args.seed, args.names, args.wordings
-    for intent, prompt, expected in cases(corpus, args.cases, args.characters, *split):
-        a = tokenizer.encode(prompt, add_special_tokens=False).ids
-        b = tokenizer.encode(expected, add_special_tokens=False).ids + [1]
-        found = engine.logits(a + b, len(b) + 1)[:-1].argmax(-1).tolist()
-        lengths.append(len(a))
-        right.setdefault(intent, []).append(found == b)
-        if found == b:
-            continue
-        at = next(i for i in range(len(b)) if found[i] != b[i])
-        written = tokenizer.decode(b[:at], skip_special_tokens=False)
-        kind = fault(written)
-        faults[kind] = faults.get(kind, 0) + 1
-        if len(valid) < args.generate:
-            said = engine.greedy(a, b[:at] + found[at:])
-            text = tokenizer.decode(said[:-1], skip_special_tokens=False) if said else ""
-            valid.append(bool(BLOCK.fullmatch(text)))
-        if args.verbose:
-            wrong = tokenizer.decode(found[at : at + 4], skip_special_tokens=False)
-            user = prompt[prompt.rindex("<｜User｜>") :]
-            print(user, repr(expected[21:]), "->", repr(written[-30:]), repr(wrong), flush=True)
-            if args.generate and not valid[-1]:
-                print("   not valid:", repr(text), flush=True)
+    asked = cases(corpus, args.cases, args.characters, *split)
+    with ThreadPoolExecutor(args.jobs) as pool:
+        judged = pool.map(lambda case: judge(engine, tokenizer, case), asked)
+        for intent, length, said, user, expected, written, wrong in judged:
+            lengths.append(length)
+            right.setdefault(intent, []).append(said is None)
+            if args.verbose:
+                print(len(lengths), intent, length, "exact" if said is None else "inexact", flush=True)
+            if said is None:
+                continue
+            kind = fault(written)
+            faults[kind] = faults.get(kind, 0) + 1
+            if len(valid) < args.generate:
+                ids = engine.greedy(*said)
+                text = tokenizer.decode(ids[:-1], skip_special_tokens=False) if ids else ""
+                valid.append(bool(BLOCK.fullmatch(text)))
+            if args.verbose:
+                print(user, repr(expected[21:]), "->", repr(written[-30:]), repr(wrong), flush=True)
+                if args.generate and not valid[-1]:
+                    print("   not valid:", repr(text), flush=True)
     print_share(args, right, faults, lengths)
     if args.generate:
         print(f"valid DSML: {sum(valid)} of {len(valid)} inexact calls")
@@ -177,6 +190,7 @@ def main():
         ("documents", 0),
         ("generate", 0),
         ("long", 0),
+        ("jobs", 1),
     ):
         parser.add_argument("--" + name, type=int, default=default)
     parser.add_argument("--seed", type=int, default=7)

@@ -43,8 +43,9 @@ pub trait Device {
     /// Copies `data` into reservation `id` from byte `offset` on.
     fn upload_bytes(&mut self, id: usize, offset: usize, data: &[u8]);
 
-    /// Copies bytes out of reservation `id`; work recorded before is done first.
-    fn download_bytes(&mut self, id: usize, offset: usize, out: &mut [u8]);
+    /// Copies bytes out of reservation `id` from byte `offset` on, to places of which each gets what
+    /// follows that of the one before; work recorded before is done first.
+    fn download_bytes(&mut self, id: usize, offset: usize, outs: &mut [&mut [u8]]);
 
     /// Makes a weight usable. A backend may repack it; what `gguf` decodes stays its meaning.
     ///
@@ -133,9 +134,21 @@ impl dyn Device + '_ {
 
     /// Reads whole rows of a buffer from row `row` on, as many as `out` holds.
     pub fn download_into<T: Element>(&mut self, buffer: &Buffer<T>, row: usize, out: &mut [T]) {
-        let start = row * buffer.width;
-        assert!(start + out.len() <= buffer.rows * buffer.width, "download past the buffer's end");
-        self.download_bytes(buffer.id, start * size_of::<T>(), bytemuck::cast_slice_mut(out));
+        self.download_each(buffer, row, &mut [out]);
+    }
+
+    /// The same, to several places one after the other.
+    pub fn download_each<T: Element>(
+        &mut self,
+        buffer: &Buffer<T>,
+        row: usize,
+        outs: &mut [&mut [T]],
+    ) {
+        let (start, count) = (row * buffer.width, outs.iter().map(|out| out.len()).sum::<usize>());
+        assert!(start + count <= buffer.rows * buffer.width, "download past the buffer's end");
+        let bytes = outs.iter_mut().map(|out| bytemuck::cast_slice_mut(out));
+        let mut bytes: Vec<&mut [u8]> = bytes.collect();
+        self.download_bytes(buffer.id, start * size_of::<T>(), &mut bytes);
     }
 
     /// Makes a weight usable.
@@ -230,7 +243,7 @@ impl Device for Meter {
 
     fn upload_bytes(&mut self, _id: usize, _offset: usize, _data: &[u8]) {}
 
-    fn download_bytes(&mut self, _id: usize, _offset: usize, _out: &mut [u8]) {
+    fn download_bytes(&mut self, _id: usize, _offset: usize, _outs: &mut [&mut [u8]]) {
         unreachable!("a meter holds no data")
     }
 

@@ -5,6 +5,7 @@
 //! until then stays, so asking again goes on from that point.
 
 use model::{Cache, Feed};
+use rayon::prelude::*;
 use spec::TokenId;
 
 use crate::{Engine, Error, Plan, Resume};
@@ -106,10 +107,15 @@ pub(crate) struct Advance<'a> {
     pub outputs: usize,
 }
 
-/// Whether all are finite, without a branch per number: a vocabulary is checked for every token.
-fn all_finite(numbers: &[f32]) -> bool {
+/// Where the first number stands that is none, looking without a branch per number: a vocabulary
+/// is checked for every token.
+fn first_not_finite(numbers: &[f32]) -> Option<usize> {
     const INFINITY: i32 = 0x7f80_0000;
-    numbers.iter().fold(0, |largest: i32, v| largest.max(v.to_bits() as i32 & i32::MAX)) < INFINITY
+    let largest = |largest: i32, v: &f32| largest.max(v.to_bits() as i32 & i32::MAX);
+    if numbers.iter().fold(0, largest) < INFINITY {
+        return None;
+    }
+    numbers.iter().position(|v| !v.is_finite())
 }
 
 impl Engine {
@@ -189,42 +195,55 @@ impl Engine {
                 outputs: *outputs,
             })
             .collect();
-        let Engine { model, backend, rows, file, .. } = self;
-        if let Err(error) = model.forward(&mut **backend, &mut steps) {
+        if let Err(error) = self.model.forward(&mut *self.backend, &mut steps) {
             if matches!(error, model::Error::Step { .. }) {
                 feeds.iter_mut().for_each(|feed| feed.session.clear());
             }
             return Err(error.into());
         }
-        let (file, vocab) = (file.name(), model.shape().vocab);
+        Ok(self.read_logits(feeds))
+    }
+
+    /// Notes what was fed, and reads what [`Engine::advance`] says.
+    fn read_logits(&mut self, feeds: &mut [Advance]) -> Vec<(usize, Error)> {
+        let Engine { model, backend, rows, file, .. } = self;
+        let vocab = model.shape().vocab;
         let several = |feed: &Advance| if feed.outputs > 1 { feed.outputs } else { 0 };
         rows.resize(feeds.iter().map(several).sum::<usize>() * vocab, 0.0);
-        let (mut first, mut rest) = (0, rows.as_mut_slice());
-        let mut damaged = Vec::new();
-        for (i, feed) in feeds.iter_mut().enumerate() {
+        let mut rest = rows.as_mut_slice();
+        let mut outs: Vec<&mut [f32]> = Vec::with_capacity(feeds.len());
+        for feed in feeds.iter_mut() {
             let (own, after) = rest.split_at_mut(several(feed) * vocab);
             rest = after;
             let Advance { session, tokens, outputs } = feed;
             session.tokens.extend_from_slice(tokens);
             session.visible.clear();
             session.logits.resize((*outputs).min(1) * vocab, 0.0);
-            let wanted = if own.is_empty() {
-                model.logits_into(&mut **backend, first, &mut session.logits);
-                &session.logits
-            } else {
-                model.logits_into(&mut **backend, first, own);
-                session.logits.copy_from_slice(&own[own.len() - vocab..]);
-                &*own
-            };
-            first += *outputs;
-            if !all_finite(wanted) {
-                let bad = wanted.iter().position(|v| !v.is_finite()).expect("one that is not");
+            outs.push(if own.is_empty() { &mut session.logits } else { own });
+        }
+        model.logits_into(&mut **backend, &mut outs);
+        // Sessions that decode together have megabytes to look at, and a device that waits.
+        let place = |logits: &mut &mut [f32]| first_not_finite(logits);
+        let bad: Vec<Option<usize>> = match outs.as_mut_slice() {
+            [one] => vec![place(one)],
+            all => all.par_iter_mut().map(place).collect(),
+        };
+        let mut rest = rows.as_slice();
+        let mut damaged = Vec::new();
+        for (i, (feed, bad)) in feeds.iter_mut().zip(bad).enumerate() {
+            let (own, after) = rest.split_at(several(feed) * vocab);
+            rest = after;
+            let Advance { session, outputs, .. } = feed;
+            if let Some(last) = own.len().checked_sub(vocab) {
+                session.logits.copy_from_slice(&own[last..]);
+            }
+            if let Some(bad) = bad {
                 let position = session.tokens.len() - *outputs + bad / vocab;
                 session.clear();
-                damaged.push((i, Error::NotFinite { file: file.to_owned(), position }));
+                damaged.push((i, Error::NotFinite { file: file.name().to_owned(), position }));
             }
         }
-        Ok(damaged)
+        damaged
     }
 
     /// Appends one token.

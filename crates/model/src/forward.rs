@@ -201,14 +201,15 @@ impl Model {
     /// The logits of the last step, `[R, V]`, row after row in the order of the feeds.
     pub fn logits(&self, device: &mut dyn Device) -> Vec<f32> {
         let mut out = vec![0.0; self.run.step.outputs * self.shape.vocab];
-        self.logits_into(device, 0, &mut out);
+        self.logits_into(device, &mut [&mut out]);
         out
     }
 
-    /// As many of those rows as `out` holds, from row `first` on.
-    pub fn logits_into(&self, device: &mut dyn Device, first: usize, out: &mut [f32]) {
-        assert!(first * self.shape.vocab + out.len() <= self.run.step.outputs * self.shape.vocab);
-        device.download_into(&self.run.scratch.logits, first, out);
+    /// Those rows, to places of which each gets as many as it holds, after those of the one before.
+    pub fn logits_into(&self, device: &mut dyn Device, outs: &mut [&mut [f32]]) {
+        let wanted = outs.iter().map(|out| out.len()).sum::<usize>();
+        assert!(wanted <= self.run.step.outputs * self.shape.vocab, "{wanted} logits");
+        device.download_each(&self.run.scratch.logits, 0, outs);
     }
 
     /// A session's whole state, as the bytes of its slot page and of its row pages.

@@ -173,8 +173,8 @@ impl Device for CpuSimd {
         self.cpu.upload_bytes(id, offset, data);
     }
 
-    fn download_bytes(&mut self, id: usize, offset: usize, out: &mut [u8]) {
-        self.cpu.download_bytes(id, offset, out);
+    fn download_bytes(&mut self, id: usize, offset: usize, outs: &mut [&mut [u8]]) {
+        self.cpu.download_bytes(id, offset, outs);
     }
 
     fn load_weight(&mut self, source: WeightSource) -> Result<usize, Error> {

@@ -194,8 +194,13 @@ impl Device for Cpu {
         self.buffers[id].view_mut()[offset..][..data.len()].copy_from_slice(data);
     }
 
-    fn download_bytes(&mut self, id: usize, offset: usize, out: &mut [u8]) {
-        out.copy_from_slice(&self.buffers[id].view()[offset..][..out.len()]);
+    fn download_bytes(&mut self, id: usize, offset: usize, outs: &mut [&mut [u8]]) {
+        let mut rest = &self.buffers[id].view()[offset..];
+        for out in outs {
+            let (own, after) = rest.split_at(out.len());
+            out.copy_from_slice(own);
+            rest = after;
+        }
     }
 
     fn load_weight(&mut self, source: WeightSource) -> Result<usize, Error> {

@@ -392,8 +392,8 @@ impl Device for Cuda {
         self.put(self.buffers[id].address + offset as Address, data);
     }
 
-    fn download_bytes(&mut self, id: usize, offset: usize, out: &mut [u8]) {
-        self.get(self.buffers[id].address + offset as Address, out);
+    fn download_bytes(&mut self, id: usize, offset: usize, outs: &mut [&mut [u8]]) {
+        self.get(self.buffers[id].address + offset as Address, outs);
     }
 
     fn load_weight(&mut self, source: WeightSource) -> Result<usize, Error> {
@@ -421,7 +421,7 @@ impl Device for Cuda {
     }
 
     fn read_page(&mut self, id: usize, page: u32, offset: usize, out: &mut [u8]) {
-        self.get(self.page_at(id, page, offset), out);
+        self.get(self.page_at(id, page, offset), &mut [out]);
     }
 
     fn write_page(&mut self, id: usize, page: u32, offset: usize, data: &[u8]) {
@@ -496,8 +496,8 @@ impl Cuda {
     }
 
     /// Copies from the device, after what was recorded.
-    fn get(&mut self, from: Address, out: &mut [u8]) {
-        if let Err(error) = self.flush().and_then(|()| self.gpu.download(from, out)) {
+    fn get(&mut self, from: Address, outs: &mut [&mut [u8]]) {
+        if let Err(error) = self.flush().and_then(|()| self.gpu.download(from, outs)) {
             self.fail(error);
         }
     }

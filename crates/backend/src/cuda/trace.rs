@@ -58,7 +58,7 @@ impl Trace {
     fn report(&mut self, gpu: &Gpu) -> Result<Vec<KernelTime>, Error> {
         let launched = std::mem::take(&mut self.launched);
         let mut stamps = vec![0u64; 1 + launched.len()];
-        gpu.download(self.memory.address, bytemuck::cast_slice_mut(&mut stamps))?;
+        gpu.download(self.memory.address, &mut [bytemuck::cast_slice_mut(&mut stamps)])?;
         gpu.upload(self.memory.address, bytemuck::bytes_of(&0u64))?;
         let (mut places, mut times) = (HashMap::new(), Vec::<KernelTime>::new());
         for (launch, stamps) in launched.iter().zip(stamps[1..].windows(2)) {

@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::slice::from_raw_parts_mut;
 
 use cudarc::driver::{CudaEvent, result, sys};
+use rayon::prelude::*;
 
 use super::driver::{Address, Gpu, failed};
 use crate::Error;
@@ -19,8 +20,8 @@ use crate::Error;
 pub const PIECE_BYTES: usize = 32 << 20;
 /// Pieces: one is filled, two travel, and one ends.
 const PIECES: usize = 4;
-/// Bytes that are downloaded at once: the logits of a few tokens.
-const DOWNLOAD_BYTES: usize = 4 << 20;
+/// Bytes that are downloaded at once: the logits of some thirty tokens.
+const DOWNLOAD_BYTES: usize = 16 << 20;
 
 /// Host memory that is never paged out.
 struct Pinned(*mut u8);
@@ -86,27 +87,52 @@ impl Gpu {
             .map_err(failed("copying to the device"))
     }
 
-    /// Copies from the device; work before it is done first.
+    /// Copies from the device, to places of which each gets what follows that of the one before;
+    /// earlier work is done first. What came together is handed out by many threads.
     ///
     /// # Errors
     /// The device failed, now or in the work before.
-    pub fn download(&self, address: Address, out: &mut [u8]) -> Result<(), Error> {
-        if out.is_empty() {
+    pub fn download(&self, address: Address, outs: &mut [&mut [u8]]) -> Result<(), Error> {
+        let pieces = outs.iter_mut().flat_map(|out| out.chunks_mut(DOWNLOAD_BYTES));
+        let mut pieces: Vec<&mut [u8]> = pieces.collect();
+        let (mut at, mut pieces) = (address, pieces.as_mut_slice());
+        while !pieces.is_empty() {
+            let (mut together, mut bytes) = (0, 0);
+            while let Some(piece) = pieces.get(together)
+                && bytes + piece.len() <= DOWNLOAD_BYTES
+            {
+                bytes += piece.len();
+                together += 1;
+            }
+            let (now, after) = pieces.split_at_mut(together);
+            self.hand_out(at, bytes, now)?;
+            at += bytes as Address;
+            pieces = after;
+        }
+        Ok(())
+    }
+
+    /// Copies `bytes` from the device to pieces that take so many together.
+    fn hand_out(&self, at: Address, bytes: usize, pieces: &mut [&mut [u8]]) -> Result<(), Error> {
+        self.bind()?;
+        // SAFETY: the staging memory is large enough and has no other user: `Gpu` is not shared
+        // between threads, and this call waits for what it started.
+        let staging = unsafe { from_raw_parts_mut(self.staging.download.0, bytes) };
+        // SAFETY: as above, and callers stay within their memory.
+        unsafe { result::memcpy_dtoh_async(staging, at, self.stream.cu_stream()) }
+            .map_err(failed("copying from the device"))?;
+        self.wait()?;
+        if let [piece] = pieces {
+            piece.copy_from_slice(staging);
             return Ok(());
         }
-        self.bind()?;
-        let mut at = address;
-        for out in out.chunks_mut(DOWNLOAD_BYTES) {
-            // SAFETY: the staging memory is large enough and has no other user: `Gpu` is not shared
-            // between threads, and this call waits for what it started.
-            let staging = unsafe { from_raw_parts_mut(self.staging.download.0, out.len()) };
-            // SAFETY: as above, and callers stay within their memory.
-            unsafe { result::memcpy_dtoh_async(staging, at, self.stream.cu_stream()) }
-                .map_err(failed("copying from the device"))?;
-            self.wait()?;
-            out.copy_from_slice(staging);
-            at += out.len() as Address;
+        let (mut each, mut rest) = (Vec::with_capacity(pieces.len()), &*staging);
+        for piece in pieces {
+            let (own, after) = rest.split_at(piece.len());
+            each.push((piece, own));
+            rest = after;
         }
+        each.into_par_iter().for_each(|(piece, own)| piece.copy_from_slice(own));
         Ok(())
     }
 

@@ -33,7 +33,6 @@ pub fn units() -> Vec<(&'static Unit, Values)> {
         &super::READ,
         &super::trace::STAMP,
         &ops::linear::cuda::ROUND,
-        &ops::linear::cuda::STRIP,
         &ops::norm::cuda::NORM,
         &ops::rope::cuda::ROPE,
         &ops::hyper::cuda::HYPER,
@@ -56,6 +55,9 @@ pub fn units() -> Vec<(&'static Unit, Values)> {
             all.push((&ops::linear::cuda::GEMM, values(&[format])));
             all.push((&ops::experts::cuda::GROUPED, values(&[format])));
         }
+    }
+    for format in [1, 8, 30] {
+        all.push((&ops::linear::cuda::STRIP, values(&[format])));
     }
     for [format, other] in [[8, 1], [16, 0]] {
         all.push((&ops::linear::cuda::PAIR, values(&[format, other])));

@@ -131,7 +131,7 @@ fn a_decode_step_allocates_nothing() {
             let mut feed = |tokens: &[_]| {
                 let feed = Feed { cache: &mut cache, tokens, outputs: 1 };
                 rig.model.forward(&mut rig.cpu, &mut [feed]).expect("a step");
-                rig.model.logits_into(&mut rig.cpu, 0, &mut logits);
+                rig.model.logits_into(&mut rig.cpu, &mut [&mut logits]);
             };
             feed(&tokens[..200]);
             tokens[200..210].iter().for_each(|token| feed(&[*token]));

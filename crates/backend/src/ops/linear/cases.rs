@@ -66,16 +66,24 @@ fn several() -> Vec<Case> {
         (40, 70, 1, 4096),
         (12, 3 * 20, 3, 512),
     ];
-    let case = |(tokens, rows, groups, cols): (usize, usize, usize, usize)| {
-        let name = format!("linear Q8_0 x{tokens}, {rows} x {cols}, {groups}");
-        Case::new(name, 1e-5, move |kit| {
-            let weight = kit.weight(Format::Q8_0, 1, rows, cols);
-            let (x, mut out) = (kit.whole(tokens, groups * cols), kit.empty(tokens, rows));
-            kit.b.linear_grouped(&weight, groups, &x, &mut out, tokens);
-            kit.read(&out, tokens)
-        })
-    };
-    shapes.map(case).into()
+    let formats = [Format::F16, Format::Bf16, Format::Q8_0];
+    formats.iter().flat_map(|&format| shapes.map(|shape| product(format, shape))).collect()
+}
+
+/// A product by groups: tokens, rows, groups, columns.
+fn product(format: Format, (tokens, rows, groups, cols): (usize, usize, usize, usize)) -> Case {
+    let name = format!("linear {} x{tokens}, {rows} x {cols}, {groups}", format.name());
+    Case::new(name, 1e-5, move |kit| {
+        let weight = kit.weight(format, 1, rows, cols);
+        // Float formats take activations as they are, so those have all their bits.
+        let x = match format {
+            Format::F16 | Format::Bf16 => kit.buffer(tokens, groups * cols),
+            _ => kit.whole(tokens, groups * cols),
+        };
+        let mut out = kit.empty(tokens, rows);
+        kit.b.linear_grouped(&weight, groups, &x, &mut out, tokens);
+        kit.read(&out, tokens)
+    })
 }
 
 /// As many results as tiles are made for: more tokens and rows than a tile has, and last tiles that
@@ -84,17 +92,9 @@ fn many() -> Vec<Case> {
     let formats =
         [Format::Bf16, Format::Q8_0, Format::Q2K, Format::Q4K, Format::Iq2Xxs, Format::Mxfp4];
     let shapes = formats.into_iter().flat_map(|format| {
-        [(format, 70, 1100, 1, 256), (format, 201, 390, 1, 512), (format, 201, 3 * 128, 3, 256)]
+        [(70, 1100, 1, 256), (201, 390, 1, 512), (201, 3 * 128, 3, 256)]
+            .map(|shape| (format, shape))
     });
-    let stages = [(Format::Q8_0, 201, 390, 1, 352), (Format::Mxfp4, 201, 390, 1, 96)];
-    let case = |(format, tokens, rows, groups, cols): (Format, usize, usize, usize, usize)| {
-        let name = format!("linear {} x{tokens}, {rows} x {cols}, {groups}", format.name());
-        Case::new(name, 1e-5, move |kit| {
-            let weight = kit.weight(format, 1, rows, cols);
-            let (x, mut out) = (kit.whole(tokens, groups * cols), kit.empty(tokens, rows));
-            kit.b.linear_grouped(&weight, groups, &x, &mut out, tokens);
-            kit.read(&out, tokens)
-        })
-    };
-    shapes.chain(stages).map(case).collect()
+    let stages = [(Format::Q8_0, (201, 390, 1, 352)), (Format::Mxfp4, (201, 390, 1, 96))];
+    shapes.chain(stages).map(|(format, shape)| product(format, shape)).collect()
 }

@@ -50,18 +50,19 @@ pub static PAIR: Unit = Unit {
     kernels: &["pair1", "pair2", "pair4", "pair8"],
 };
 
-/// The same on tensor cores for Q8_0, for more tokens.
+/// The same on tensor cores for Q8_0, F16 and BF16, for more tokens.
 pub static STRIP: Unit = Unit {
     family: "linear",
     name: "strip",
-    source: &[COMMON, GIVEN, units::WHOLE, include_str!("strip.cu")],
-    parameters: &[],
+    source: &[COMMON, GIVEN, units::WEIGHTS, units::WHOLE, TF32, include_str!("strip.cu")],
+    parameters: &["FORMAT"],
     kernels: &["strip8", "strip16"],
 };
 
 /// What they share.
 const GIVEN: &str = include_str!("given.cuh");
 const ROW: &str = include_str!("gemv.cuh");
+const TF32: &str = include_str!("tf32.cuh");
 
 /// Products for many tokens with quantized weights.
 pub static GEMM: Unit = Unit {
@@ -83,7 +84,7 @@ pub static GEMM: Unit = Unit {
 pub static SGEMM: Unit = Unit {
     family: "linear",
     name: "sgemm",
-    source: &[COMMON, units::WEIGHTS, units::SHARED, include_str!("sgemm.cu")],
+    source: &[COMMON, units::WEIGHTS, units::SHARED, TF32, include_str!("sgemm.cu")],
     parameters: &["FORMAT"],
     kernels: &["sgemm", "sgemm_narrow"],
 };
@@ -98,11 +99,10 @@ const FEW_RESULTS: usize = 512;
 pub(crate) const MATRICES_MAX: usize = 8;
 const GEMV_THREADS: usize = 256;
 const GEMV_AHEAD: usize = 4;
-/// Tokens from which on strips are faster, where they fit; their rows, columns that a warp takes at
-/// a time, and warps of a block; see strip.cu.
+/// Tokens from which on strips are faster, where they fit; their rows, and warps of a block; see
+/// strip.cu.
 const STRIP_TOKENS: usize = 5;
 const STRIP_ROWS: usize = 16;
-const STRIP_COLS: usize = 128;
 const STRIP_WARPS: usize = GEMV_THREADS / 32;
 /// Weight rows of a tile on tensor cores, and of one in floats; see tile.cuh and sgemm.cu.
 pub(crate) const TILE_ROWS: usize = 128;
@@ -340,13 +340,14 @@ impl Cuda {
         onto: bool,
     ) {
         let cols = products[0].0.cols;
-        let (unit, rows_at_once, bits, tile) = if self.fits_strips(products, groups, tokens) {
-            let split = (cols / STRIP_COLS / 2).clamp(1, STRIP_WARPS).ilog2();
+        let code = self.stored(products[0].0).code();
+        let stretch = self.stretch_of_strips(products, groups, tokens);
+        let (unit, rows_at_once, bits, tile) = if let Some(stretch) = stretch {
+            let split = (cols / stretch / 2).clamp(1, STRIP_WARPS).ilog2();
             let (size, tile) = if tokens > 8 { (1, 16) } else { (0, 8) };
-            let unit = (&STRIP, values(&[]), STRIP.kernels[size]);
+            let unit = (&STRIP, values(&[code]), STRIP.kernels[size]);
             (unit, (STRIP_WARPS >> split) * STRIP_ROWS, split, tile)
         } else {
-            let code = self.stored(products[0].0).code();
             let (share, (size, tile)) = (share_bits(cols, code), few(tokens));
             ((&GEMV, values(&[code]), GEMV.kernels[size]), GEMV_THREADS >> share, share, tile)
         };
@@ -358,15 +359,25 @@ impl Cuda {
         self.record_list(unit, grid, GEMV_THREADS as u32, &filled(list), args);
     }
 
-    /// Whether there are enough tokens for strips, and no strip reaches into another group, nor a
-    /// stretch beyond the last column.
-    fn fits_strips(&self, products: &[(&Weight, Address)], groups: usize, tokens: usize) -> bool {
+    /// Columns of a stretch, if there are enough tokens for strips, the format has them, no strip
+    /// reaches into another group, and no stretch beyond the last column.
+    fn stretch_of_strips(
+        &self,
+        products: &[(&Weight, Address)],
+        groups: usize,
+        tokens: usize,
+    ) -> Option<usize> {
+        let stretch = match self.stored(products[0].0).format {
+            Format::Q8_0 => 128,
+            Format::F16 | Format::Bf16 => 64,
+            _ => return None,
+        };
         let fits = |weight: &Weight| {
             let whole = groups == 1 || (weight.rows / groups).is_multiple_of(STRIP_ROWS);
-            let format = self.stored(weight).format;
-            format == Format::Q8_0 && weight.cols.is_multiple_of(STRIP_COLS) && whole
+            weight.cols.is_multiple_of(stretch) && whole
         };
-        tokens >= STRIP_TOKENS && products.iter().all(|(weight, _)| fits(weight))
+        let all = tokens >= STRIP_TOKENS && products.iter().all(|(weight, _)| fits(weight));
+        all.then_some(stretch)
     }
 
     /// The same with weights of two formats, the second of float precision: `x` has activations for
@@ -378,7 +389,7 @@ impl Cuda {
         tokens: usize,
     ) {
         let [quantized, floats] = products;
-        if self.fits_strips(quantized, 1, tokens) {
+        if self.stretch_of_strips(quantized, 1, tokens).is_some() {
             self.multiply_each(quantized, 1, x, tokens, false);
             return self.multiply_each(floats, 1, x, tokens, false);
         }

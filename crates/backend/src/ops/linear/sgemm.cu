@@ -1,8 +1,7 @@
 // out[t][row] = W[row] . x[t] for many tokens, with weights of float precision, on tensor cores. FORMAT
 // is the weight's.
 //
-// A TF32 number has the eleven bits of an F16 or the eight of a BF16, so those weights are exact. An
-// activation is the sum of two TF32 numbers, which keep 22 of its 24 bits; F32 weights are treated alike.
+// Weights and activations meet as in tf32.cuh; F32 weights are split as activations are.
 //
 // A warp has 32 tokens and 32 rows, as two times four products of mma.m16n8k8. `sgemm` puts 4 x 2 warps
 // side by side; `sgemm_narrow`, for few rows and many columns, lets eight warps take parts of the
@@ -23,25 +22,6 @@ struct Tiling {
     // Chunks of weights that a thread brings to a stage.
     static const u32 HELD = ROWS * DEPTH / CHUNK / THREADS;
 };
-
-DEVICE u32 tf32(float v) {
-    u32 bits;
-    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(v));
-    return bits;
-}
-
-// A number as two: bits below those of TF32 are ignored by the product.
-DEVICE void split(float v, u32 &high, u32 &low) {
-    high = tf32(v);
-    low = __float_as_uint(v - __uint_as_float(high));
-}
-
-DEVICE void multiply(float (&sums)[4], const u32 (&a)[4], const u32 (&b)[2]) {
-    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
-        "{%8, %9}, {%0, %1, %2, %3};"
-        : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-}
 
 // Writes a chunk of weights as floats.
 DEVICE void put(const Chunk &k, bool there, float *to) {
@@ -71,14 +51,14 @@ DEVICE void multiply_columns(float (&sums)[2][4][4], const float *x, const float
         split(first, b[0], rest[0]);
         split(second, b[1], rest[1]);
 #pragma unroll
-        for (int m = 0; m < 2; m++) multiply(sums[m][n], high[m], rest);
+        for (int m = 0; m < 2; m++) multiply(sums[m][n], high[m], rest[0], rest[1]);
 #else
         u32 b[2] = {__float_as_uint(first), __float_as_uint(second)};
 #endif
 #pragma unroll
-        for (int m = 0; m < 2; m++) multiply(sums[m][n], low[m], b);
+        for (int m = 0; m < 2; m++) multiply(sums[m][n], low[m], b[0], b[1]);
 #pragma unroll
-        for (int m = 0; m < 2; m++) multiply(sums[m][n], high[m], b);
+        for (int m = 0; m < 2; m++) multiply(sums[m][n], high[m], b[0], b[1]);
     }
 }
 

@@ -1,8 +1,9 @@
-// out[t][row] = W[row] . x[t] on tensor cores, for up to 8 TILES tokens and several weights of Q8_0 at
-// once: more tokens than gemv.cu multiplies well, and fewer than fill a tile. `onto` adds to what is there.
+// out[t][row] = W[row] . x[t] on tensor cores, for up to 8 TILES tokens and several weights of one FORMAT
+// at once: more tokens than gemv.cu multiplies well, and fewer than fill a tile. `onto` adds to what is
+// there. Q8_0 is multiplied as in whole.cuh, F16 and BF16 as in tf32.cuh.
 //
 // Weights come straight from memory. A warp takes a strip of 16 rows and, of `split` warps, its share of
-// the stretches of 128 columns, two of which are on their way, the first before the kernels in front have
+// the stretches of columns, two of which are on their way, the first before the kernels in front have
 // ended. A lane has eight columns of every block of 32, which lie side by side, from two of the rows and
 // from one token of each tile. The parts of a strip are summed in shared memory.
 //
@@ -11,13 +12,16 @@
 
 #define WARPS (THREADS / WARP)
 #define STRIP 16
-#define STRETCH 128
+#define STRETCH (FORMAT == 8 ? 128 : 64)
 #define BLOCKS (STRETCH / 32)
 #define AHEAD_OF_USE 2
 // Rows of a token's parts, padded so that the lanes of a warp store to different banks.
 #define PADDED (STRIP + 4)
 
-// What a lane has of a stretch: rows g and g + 8 of the strip, where g = lane / 4.
+// In all that follows, g = lane / 4 and q = lane % 4. A lane has rows g and g + 8 of a strip, token g of
+// every tile as a factor, and sums[j]: rows g, g, g + 8, g + 8 with tokens 2 q and 2 q + 1 of tile j.
+
+#if FORMAT == 8
 struct Stretch {
     uint2 codes[BLOCKS][2];
     uint2 scales[2];  // of four blocks
@@ -42,6 +46,26 @@ DEVICE void load(Stretch &to, const Matrix &w, const u32 (&rows)[2], u32 cols, u
     }
 }
 
+// The activations of a lane's tokens: codes of token g, steps of tokens 2 q and 2 q + 1.
+template <int TILES>
+struct Factors {
+    const i8 *codes[TILES];
+    const float *steps[TILES][2];
+
+    // `line_of` says which row of `x` a token of a tile has.
+    template <typename Line>
+    __device__ __forceinline__ void take(const Given &x, u32 cols, Line line_of) {
+        u32 g = threadIdx.x % WARP / 4, q = threadIdx.x % 4;
+#pragma unroll
+        for (int j = 0; j < TILES; j++) {
+            codes[j] = x.codes + line_of(8 * j + g) * cols + 8 * q;
+#pragma unroll
+            for (int i = 0; i < 2; i++)
+                steps[j][i] = x.steps + line_of(8 * j + 2 * q + i) * (cols / 32);
+        }
+    }
+};
+
 // The scale of block `k` of four.
 DEVICE float scale_of(uint2 four, int k) {
     return half_to_float((u16)((k < 2 ? four.x : four.y) >> (16 * (k % 2))));
@@ -51,20 +75,18 @@ DEVICE float step_of(float4 four, int k) {
     return k == 0 ? four.x : k == 1 ? four.y : k == 2 ? four.z : four.w;
 }
 
-// sums[j]: rows g, g, g + 8, g + 8 of the strip with tokens 2 q and 2 q + 1 of tile j, where q = lane % 4.
-// `codes` and `steps` are those tokens' activations; codes are those of token g.
 template <int TILES>
-DEVICE void multiply_stretch(float (&sums)[TILES][4], const Stretch &w, const i8 *const (&codes)[TILES],
-                             const float *const (&steps)[TILES][2], u32 stretch) {
+DEVICE void multiply_stretch(float (&sums)[TILES][4], const Stretch &w, const Factors<TILES> &of,
+                             u32 stretch) {
     uint2 x[TILES][BLOCKS];
     float4 step[TILES][2];
 #pragma unroll
     for (int j = 0; j < TILES; j++) {
 #pragma unroll
         for (int k = 0; k < BLOCKS; k++)
-            x[j][k] = *(const uint2 *)(codes[j] + stretch * STRETCH + 32 * k);
-        step[j][0] = ((const float4 *)steps[j][0])[stretch];
-        step[j][1] = ((const float4 *)steps[j][1])[stretch];
+            x[j][k] = *(const uint2 *)(of.codes[j] + stretch * STRETCH + 32 * k);
+        step[j][0] = ((const float4 *)of.steps[j][0])[stretch];
+        step[j][1] = ((const float4 *)of.steps[j][1])[stretch];
     }
 #pragma unroll
     for (int k = 0; k < BLOCKS; k++) {
@@ -80,6 +102,74 @@ DEVICE void multiply_stretch(float (&sums)[TILES][4], const Stretch &w, const i8
         }
     }
 }
+#else
+struct Stretch {
+    uint4 numbers[BLOCKS][2];
+};
+
+// Reads what nobody reads again soon, with its neighbours up to 128 bytes into the second-level cache.
+DEVICE uint4 passing(const void *at) {
+    uint4 v;
+    asm volatile("ld.global.nc.L1::no_allocate.L2::128B.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(at));
+    return v;
+}
+
+DEVICE void load(Stretch &to, const Matrix &w, const u32 (&rows)[2], u32 cols, u32 stretch) {
+    u32 column = stretch * STRETCH + threadIdx.x % 4 * 8;
+#pragma unroll
+    for (int h = 0; h < 2; h++)
+#pragma unroll
+        for (int k = 0; k < BLOCKS; k++)
+            to.numbers[k][h] = passing((const u16 *)w.a + (u64)rows[h] * cols + column + 32 * k);
+}
+
+// The activations of token g.
+template <int TILES>
+struct Factors {
+    const float *floats[TILES];
+
+    template <typename Line>
+    __device__ __forceinline__ void take(const Given &x, u32 cols, Line line_of) {
+        u32 g = threadIdx.x % WARP / 4, q = threadIdx.x % 4;
+#pragma unroll
+        for (int j = 0; j < TILES; j++) floats[j] = x.floats + line_of(8 * j + g) * cols + 8 * q;
+    }
+};
+
+// Number `i` of eight, as a TF32 number.
+DEVICE u32 number_of(uint4 v, int i) {
+    u32 two = i < 2 ? v.x : i < 4 ? v.y : i < 6 ? v.z : v.w;
+    return __float_as_uint(value_of(i % 2 ? two >> 16 : two & 0xffff));
+}
+
+template <int TILES>
+DEVICE void multiply_stretch(float (&sums)[TILES][4], const Stretch &w, const Factors<TILES> &of,
+                             u32 stretch) {
+    float4 x[TILES][BLOCKS][2];
+#pragma unroll
+    for (int j = 0; j < TILES; j++)
+#pragma unroll
+        for (int k = 0; k < 2 * BLOCKS; k++)
+            x[j][k / 2][k % 2] = *(const float4 *)(of.floats[j] + stretch * STRETCH + k / 2 * 32 + k % 2 * 4);
+#pragma unroll
+    for (int i = 0; i < 4 * BLOCKS; i++) {
+        // Two of a lane's columns at a time, which stand for columns q and q + 4 of the product.
+        int k = i / 4, c = i % 4 * 2;
+        u32 a[4] = {number_of(w.numbers[k][0], c), number_of(w.numbers[k][1], c),
+                    number_of(w.numbers[k][0], c + 1), number_of(w.numbers[k][1], c + 1)};
+#pragma unroll
+        for (int j = 0; j < TILES; j++) {
+            float4 four = x[j][k][c / 4];
+            u32 high[2], low[2];
+            split(c % 4 ? four.z : four.x, high[0], low[0]);
+            split(c % 4 ? four.w : four.y, high[1], low[1]);
+            multiply(sums[j], a, low[0], low[1]);
+            multiply(sums[j], a, high[0], high[1]);
+        }
+    }
+}
+#endif
 
 template <int TILES>
 DEVICE void strip(const Matrices &all, const Given &x, u32 cols, u32 groups, u32 tokens, u32 split_bits,
@@ -100,25 +190,15 @@ DEVICE void strip(const Matrices &all, const Given &x, u32 cols, u32 groups, u32
     wait_for_inputs();
 
     u32 first = blockIdx.y * 8 * TILES, group = min(first_row, rows - 1) / (rows / groups);
-    const i8 *codes[TILES];
-    const float *steps[TILES][2];
-#pragma unroll
-    for (int j = 0; j < TILES; j++) {
-        u64 line = (u64)min(first + 8 * j + g, tokens - 1) * groups + group;
-        codes[j] = x.codes + line * cols + 8 * q;
-#pragma unroll
-        for (int i = 0; i < 2; i++) {
-            line = (u64)min(first + 8 * j + 2 * q + i, tokens - 1) * groups + group;
-            steps[j][i] = x.steps + line * (cols / 32);
-        }
-    }
+    Factors<TILES> factors;
+    factors.take(x, cols, [&](u32 t) { return (u64)min(first + t, tokens - 1) * groups + group; });
     float sums[TILES][4] = {};
     for (; at < stretches; at += AHEAD_OF_USE * split) {
 #pragma unroll
         for (int i = 0; i < AHEAD_OF_USE; i++) {
             u32 here = at + i * split, next = here + AHEAD_OF_USE * split;
             if (here >= stretches) break;
-            multiply_stretch(sums, held[i], codes, steps, here);
+            multiply_stretch(sums, held[i], factors, here);
             if (next < stretches) load(held[i], w, mine, cols, next);
         }
     }
