@@ -59,6 +59,14 @@ DEVICE void begin() {
 template <typename T>
 DEVICE T fixed(const T *at) { return __ldg(at); }
 
+// Bytes of `a` (0 to 3) and `b` (4 to 7), as four selectors of four bits say, the lowest first. Unlike
+// `__byte_perm`, it does not clear the fourth bit of a selector, which must be 0.
+DEVICE u32 picked_bytes(u32 a, u32 b, u32 selectors) {
+    u32 picked;
+    asm("prmt.b32 %0, %1, %2, %3;" : "=r"(picked) : "r"(a), "r"(b), "r"(selectors));
+    return picked;
+}
+
 DEVICE float half_to_float(u16 bits) {
     float value;
     asm("{ .reg .b16 h; mov.b16 h, %1; cvt.f32.f16 %0, h; }" : "=f"(value) : "h"(bits));

@@ -47,7 +47,7 @@ pub fn units() -> Vec<(&'static Unit, Values)> {
         all.push((&ops::linear::cuda::GEMV, values(&[format])));
         all.push((&ops::embed::cuda::EMBED, values(&[format])));
         all.push((&ops::experts::cuda::INNER, values(&[format])));
-        all.push((&ops::experts::cuda::DOWN, values(&[format])));
+        all.push((&ops::experts::cuda::DOWN, values(&[format, 2048, 6])));
         if FLOATS.contains(&format) {
             all.push((&ops::hyper::cuda::CLUSTER, values(&[format])));
             all.push((&ops::linear::cuda::SGEMM, values(&[format])));
@@ -62,6 +62,7 @@ pub fn units() -> Vec<(&'static Unit, Values)> {
     for [format, other] in [[8, 1], [16, 0]] {
         all.push((&ops::linear::cuda::PAIR, values(&[format, other])));
     }
+    all.push((&ops::experts::cuda::DOWN, values(&[super::weights::Q2_K, 3072, 6])));
     for [held, wide, inner] in [[4, 0, 2048], [4, 1, 2048], [7, 0, 3072], [7, 1, 3072]] {
         let values = values(&[super::weights::IQ2_XXS, held, wide, inner]);
         all.push((&ops::experts::cuda::LATTICE, values));

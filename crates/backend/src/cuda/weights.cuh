@@ -95,9 +95,7 @@ DEVICE void load(Chunk &k, Planes p, u64 row, u32 cols, u32 c) {
     k.w = fixed((const int4 *)p.a + block * 4 + c % 4);
     // Scales of columns 16 s..: s = 8 h + 2 k + half.
     uint2 eight = fixed((const uint2 *)p.b + block * 2 + c % 4 / 2);
-    int shift = 8 * (c & 1);
-    k.scales = (eight.x >> shift & 0xff) | (eight.x >> shift >> 16 & 0xff) << 8
-             | (eight.y >> shift & 0xff) << 16 | (eight.y >> shift >> 16 & 0xff) << 24;
+    k.scales = picked_bytes(eight.x, eight.y, c & 1 ? 0x7531 : 0x6420);
     k.d = fixed((const u32 *)p.c + block);
 }
 DEVICE float dot(const Chunk &k, const Token &x, u32 c) {
@@ -171,7 +169,7 @@ DEVICE float weight_at(Planes p, u64 row, u32 cols, u32 col) {
 #elif FORMAT == 16
 // IQ2_XXS: eight bytes for 32 columns: four points of a lattice, then for each point a byte with seven
 // signs and a bit of the scale. A value is one of three magnitudes or its negative: a byte of eight that
-// `__byte_perm` picks by a selector of four bits. LEVELS has the selectors of every point's magnitudes.
+// `picked_bytes` picks by a selector. LEVELS has the selectors of every point's magnitudes.
 #define CHUNK 32
 struct Chunk { uint2 w; u16 d; };
 DEVICE void load(Chunk &k, Planes p, u64 row, u32 cols, u32 c) {
@@ -188,7 +186,7 @@ DEVICE u32 sign_selectors(u32 byte) {
     return ((s | s << 3) & 0x11111111) << 2;
 }
 // The four values of the low selectors, as signed bytes.
-DEVICE int four_values(u32 selectors) { return __byte_perm(0x002b1908, 0x00d5e7f8, selectors); }
+DEVICE int four_values(u32 selectors) { return picked_bytes(0x002b1908, 0x00d5e7f8, selectors); }
 // The scale is d times (2 `scale_bits` + 1) / 8.
 DEVICE u32 scale_bits(const Chunk &k) {
     return (k.w.y >> 7 & 0x01010101u) * 0x01020408u >> 24 & 15;

@@ -26,6 +26,8 @@ use crate::{Error, WeightSource};
 
 /// What kernels know IQ2_XXS by: its number in GGUF, as for all quantized formats.
 pub const IQ2_XXS: usize = 16;
+/// And Q2_K.
+pub const Q2_K: usize = 10;
 
 /// A weight on the device.
 pub struct Stored {
@@ -96,7 +98,7 @@ impl Stored {
             Format::F32 => 0,
             Format::F16 => 1,
             Format::Q8_0 => 8,
-            Format::Q2K => 10,
+            Format::Q2K => Q2_K,
             Format::Q4K => 12,
             Format::Iq2Xxs => IQ2_XXS,
             Format::Bf16 => 30,

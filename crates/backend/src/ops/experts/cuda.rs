@@ -57,7 +57,7 @@ pub static DOWN: Unit = Unit {
     family: "experts",
     name: "down",
     source: &[COMMON, units::WEIGHTS, include_str!("down.cu")],
-    parameters: &["FORMAT"],
+    parameters: &["FORMAT", "COLS", "USED"],
     kernels: &["expert_down"],
 };
 
@@ -151,8 +151,8 @@ impl Cuda {
         let stored = self.stored(down);
         let ([a, b, c], code) = (stored.planes, stored.code());
         let shared = if is_float(stored.format) { 0 } else { rounded_bytes(used, inner) };
-        let args = words![a, b, c, inner_at, picks, y, d, inner, used];
-        let unit = (&DOWN, values(&[code]), "expert_down");
+        let args = words![a, b, c, inner_at, picks, y, d];
+        let unit = (&DOWN, values(&[code, inner, used]), "expert_down");
         self.reading(down, pairs);
         let blocks = (self.processors() / rows).clamp(1, d.div_ceil(DOWN_THREADS / 32));
         let grid = [blocks, rows, 1];

@@ -47,9 +47,12 @@ struct Line {
     Chunk of[HELD];
 };
 
+// What `load` does, chunk by chunk, with one address for all of them.
 DEVICE void load_line(Line &line, Planes planes, u64 row, u32 lane) {
+    const uint2 *codes = (const uint2 *)planes.a + row * (HELD * WARP) + lane;
+    const u16 *scales = (const u16 *)planes.b + row * (HELD * 4) + lane / 8;
 #pragma unroll
-    for (int i = 0; i < HELD; i++) load(line.of[i], planes, row, HELD * 1024, i * WARP + lane);
+    for (int i = 0; i < HELD; i++) line.of[i] = {fixed(codes + i * WARP), fixed(scales + i * 4)};
 }
 
 DEVICE float dot_line(const Line &line, const int4 (&x)[HELD][2], const float (&steps)[HELD],
@@ -101,22 +104,20 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     if (i >= rows) return;
     Planes gates = {ga, gb, gc}, ups = {ua, ub, uc};
     u64 row = (u64)picks[i / INNER] * INNER + i % INNER;
-    Line gate, up;
+    Line gate, up, next_gate, next_up;
     load_line(gate, gates, row, lane);
     load_line(up, ups, row, lane);
-    while (true) {
-        // The next row is on its way while this one is computed.
+    // Multiplies what is there while the next row is on its way; whether there is a next one.
+    auto turn = [&](const Line &gate, const Line &up, Line &next_gate, Line &next_up) {
         u32 after = i + step, next = after < rows ? after : i;
         row = (u64)picks[next / INNER] * INNER + next % INNER;
-        Line next_gate, next_up;
         load_line(next_gate, gates, row, lane);
         load_line(next_up, ups, row, lane);
         float a = warp_sum(dot_line(gate, x, own, tables));
         float b = warp_sum(dot_line(up, x, own, tables));
         if (lane == 0) out[i] = shares[i / INNER] * activate(a, b, clamp);
-        if (after >= rows) return;
-        gate = next_gate;
-        up = next_up;
         i = after;
-    }
+        return i < rows;
+    };
+    while (turn(gate, up, next_gate, next_up) && turn(next_gate, next_up, gate, up)) {}
 }
