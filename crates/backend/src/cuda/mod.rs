@@ -272,11 +272,11 @@ impl Cuda {
         &mut self,
         kernel: Kernel,
         grid: [usize; 3],
-        block: u32,
+        block: (u32, usize),
         list: &[u64],
         args: &[u64],
     ) {
-        self.record_launch(kernel, grid, (block, 0), (list, args));
+        self.record_launch(kernel, grid, block, (list, args));
     }
 
     fn record_launch(

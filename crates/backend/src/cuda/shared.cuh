@@ -21,6 +21,12 @@ DEVICE void copy4(void *to, const void *from, bool there) {
     asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;"
                  :: "r"(shared_address(to)), "l"(from), "r"(there ? 4 : 0) : "memory");
 }
+// Copies since the last end belong together; waits until only the last COUNT of such are under way.
+DEVICE void copies_end() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int COUNT>
+DEVICE void copies_but() {
+    asm volatile("cp.async.wait_group %0;" :: "n"(COUNT) : "memory");
+}
 DEVICE void copies_done() {
     asm volatile("cp.async.wait_all;" ::: "memory");
 }

@@ -49,15 +49,16 @@ pub fn units() -> Vec<(&'static Unit, Values)> {
         all.push((&ops::experts::cuda::INNER, values(&[format])));
         all.push((&ops::experts::cuda::DOWN, values(&[format, 2048, 6])));
         if FLOATS.contains(&format) {
-            all.push((&ops::hyper::cuda::CLUSTER, values(&[format])));
+            all.push((&ops::hyper::cuda::CLUSTER, values(&[format, 1])));
+            all.push((&ops::hyper::cuda::CLUSTER, values(&[format, 3])));
             all.push((&ops::linear::cuda::SGEMM, values(&[format])));
         } else {
             all.push((&ops::linear::cuda::GEMM, values(&[format])));
             all.push((&ops::experts::cuda::GROUPED, values(&[format])));
         }
     }
-    for format in [1, 8, 30] {
-        all.push((&ops::linear::cuda::STRIP, values(&[format])));
+    for [format, stages] in [[1, 2], [1, 4], [8, 3], [8, 4], [30, 2]] {
+        all.push((&ops::linear::cuda::STRIP, values(&[format, stages])));
     }
     for [format, other] in [[8, 1], [16, 0]] {
         all.push((&ops::linear::cuda::PAIR, values(&[format, other])));

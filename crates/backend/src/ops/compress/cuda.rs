@@ -59,12 +59,12 @@ impl Compress for Cuda {
         let (args, segment_count) = (words![segments], step.segments);
         if step.rows <= FEW_TOKENS {
             let unit = (&COMPRESS, layout, "compress_few");
-            return self.record_list(unit, [1, segment_count, 1], 512, places, args);
+            return self.record_list(unit, [1, segment_count, 1], (512, 0), places, args);
         }
         // One window more than tokens fill: the first may have been begun before.
         let grid = [step.rows / ratio + 1, segment_count, 1];
-        self.record_list((&COMPRESS, layout, "compress"), grid, 128, places, args);
+        self.record_list((&COMPRESS, layout, "compress"), grid, (128, 0), places, args);
         let grid = [(ratio * overlap).min(step.rows), segment_count, 1];
-        self.record_list((&COMPRESS, layout, "keep_frontier"), grid, 256, places, args);
+        self.record_list((&COMPRESS, layout, "keep_frontier"), grid, (256, 0), places, args);
     }
 }

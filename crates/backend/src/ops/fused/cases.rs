@@ -34,7 +34,12 @@ pub fn cases() -> Vec<Case> {
     };
     let mut all: Vec<Case> = TOKENS.into_iter().flat_map(of).collect();
     // Channels that are no multiple of a block's threads; streams of another format.
-    all.extend([turns(2, Format::F16, 1792), turns(1, Format::F32, 512)]);
+    // As many tokens as share processors; several columns for a thread.
+    all.extend([
+        turns(16, Format::F16, 1792),
+        turns(2, Format::F16, 1792),
+        turns(1, Format::F32, 512),
+    ]);
     // Ends of rings, several tokens of one session, a session's first tokens; many tokens.
     all.extend([
         kept(Reach::Picked, 16, &[(127, 2), (3, 1), (600, 1)]),

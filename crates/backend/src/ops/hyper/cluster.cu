@@ -6,7 +6,8 @@
 // Each block takes an eighth of the channels of all four streams, holds them in shared memory, and
 // multiplies the columns of the matrix that belong to them. The first piece of the matrix is on its
 // way before the kernels in front have ended. The last warp has no columns: in the last block it makes
-// the gates while the others go on.
+// the gates while the others go on. PIECES says how many pieces a column is taken in: the more, the
+// longer one token waits for them, and the more blocks fit on a processor.
 
 #define RANKS 8
 #define COEFFICIENTS 24
@@ -103,16 +104,21 @@ DEVICE u32 column_chunk(u32 c, u32 width, u32 rank) {
     return c / own * (own * RANKS) + rank * own + c % own;
 }
 
-// A column of the matrix at a time: chunk `c` of all coefficients.
-DEVICE void load_column(Chunk (&loaded)[COEFFICIENTS], Planes matrix, u32 width, u32 c) {
+// Chunk `c` of the coefficients of a piece.
+struct Piece {
+    Chunk of[COEFFICIENTS / PIECES];
+};
+
+DEVICE void load_piece(Piece &to, Planes matrix, u32 width, u32 c, int piece) {
 #pragma unroll
-    for (int r = 0; r < COEFFICIENTS; r++) load(loaded[r], matrix, r, width, c);
+    for (int r = 0; r < COEFFICIENTS / PIECES; r++)
+        load(to.of[r], matrix, piece * (COEFFICIENTS / PIECES) + r, width, c);
 }
 
 // Products of the streams with the matrix, and the sum of their squares, in s.totals of every block.
-// `loaded` is the first column.
-DEVICE void coefficients(Shared &s, Chunk (&loaded)[COEFFICIENTS], Planes matrix,
-                         const float *held, u32 width, u32 rank) {
+// `loaded` is the first piece.
+DEVICE void coefficients(Shared &s, Piece &loaded, Planes matrix, const float *held, u32 width,
+                         u32 rank) {
     u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
     u32 chunks = width / CHUNK / RANKS, c = threadIdx.x;
     float sums[SUMS] = {};
@@ -123,10 +129,18 @@ DEVICE void coefficients(Shared &s, Chunk (&loaded)[COEFFICIENTS], Planes matrix
             *(float4 *)(x + i) = *(const float4 *)(held + c * CHUNK + i);
 #pragma unroll
         for (int i = 0; i < CHUNK; i++) sums[COEFFICIENTS] += x[i] * x[i];
-#pragma unroll
-        for (int r = 0; r < COEFFICIENTS; r++) sums[r] += dot(loaded[r], {0, 0, 0, x}, 0);
+        u32 here = column_chunk(c, width, rank);
         c += THREADS;
-        if (c < chunks) load_column(loaded, matrix, width, column_chunk(c, width, rank));
+#pragma unroll
+        for (int piece = 0; piece < PIECES; piece++) {
+#pragma unroll
+            for (int r = 0; r < COEFFICIENTS / PIECES; r++)
+                sums[piece * (COEFFICIENTS / PIECES) + r] += dot(loaded.of[r], {0, 0, 0, x}, 0);
+            if (piece + 1 < PIECES)
+                load_piece(loaded, matrix, width, here, piece + 1);
+            else if (c < chunks)
+                load_piece(loaded, matrix, width, column_chunk(c, width, rank), 0);
+        }
     }
     __syncwarp();
     float sum = sums_by_lane(sums);
@@ -165,7 +179,7 @@ DEVICE void make_gates(const Shared &s, const float *base, const float *scale, f
 
 // One cluster per token: blocks 8 t to 8 t + 7. See hyper_mix and hyper_spread for the arguments; `y` is
 // null if there is nothing to spread. Dynamic shared memory for this block's channels: d / 2 floats.
-extern "C" __global__ void CLUSTER __launch_bounds__(THREADS + WARP, 1)
+extern "C" __global__ void CLUSTER __launch_bounds__(THREADS + WARP, PIECES > 1 ? 2 : 1)
     cluster_turn(const u8 *a, const float *base, const float *scale, float *h, const float *y,
                  float *gates, float *x, u32 d, u32 iterations, float eps, float rms_eps,
                  const float *norm, float norm_eps, float *normed, i8 *codes, float *steps,
@@ -178,9 +192,9 @@ extern "C" __global__ void CLUSTER __launch_bounds__(THREADS + WARP, 1)
     u32 t = blockIdx.x / RANKS, rank = blockIdx.x % RANKS, i = threadIdx.x;
     u32 fours = d / 4 / RANKS, chunks = 4 * d / CHUNK / RANKS;
     u64 first = (u64)t * (d / 4) + rank * fours;
-    Chunk loaded[COEFFICIENTS];
+    Piece loaded;
     if (i < THREADS && i < chunks)
-        load_column(loaded, {a, 0, 0}, 4 * d, column_chunk(i, 4 * d, rank));
+        load_piece(loaded, {a, 0, 0}, 4 * d, column_chunk(i, 4 * d, rank), 0);
     wait_for_inputs();
     gates += (u64)t * 20;
     float4 *streams = (float4 *)h + (u64)t * d + rank * fours;

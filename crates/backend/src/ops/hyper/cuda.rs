@@ -28,7 +28,7 @@ pub static CLUSTER: Unit = Unit {
     family: "hyper",
     name: "cluster",
     source: &[COMMON, units::WEIGHTS, FOUR, include_str!("cluster.cu")],
-    parameters: &["FORMAT"],
+    parameters: &["FORMAT", "PIECES"],
     kernels: &["cluster_turn"],
 };
 
@@ -105,7 +105,9 @@ impl Cuda {
                 plane, base, scale, h, y, gates, x, d, iterations, eps, rms_eps, weight, norm_eps,
                 floats, codes, steps, halves
             ];
-            let unit = (&CLUSTER, values(&[code]), "cluster_turn");
+            // Where not every block has a processor to itself, two share one.
+            let pieces = if RANKS * rows * 3 / 2 > self.processors() { 3 } else { 1 };
+            let unit = (&CLUSTER, values(&[code, pieces]), "cluster_turn");
             self.reading(&mix.matrix, 1);
             let block = (CLUSTER_THREADS, n * d / RANKS * 4);
             return self.record_shared(unit, [RANKS * rows, 1, 1], block, args);

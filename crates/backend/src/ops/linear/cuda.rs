@@ -54,8 +54,16 @@ pub static PAIR: Unit = Unit {
 pub static STRIP: Unit = Unit {
     family: "linear",
     name: "strip",
-    source: &[COMMON, GIVEN, units::WEIGHTS, units::WHOLE, TF32, include_str!("strip.cu")],
-    parameters: &["FORMAT"],
+    source: &[
+        COMMON,
+        GIVEN,
+        units::WEIGHTS,
+        units::WHOLE,
+        units::SHARED,
+        TF32,
+        include_str!("strip.cu"),
+    ],
+    parameters: &["FORMAT", "STAGES"],
     kernels: &["strip8", "strip16"],
 };
 
@@ -99,9 +107,10 @@ const FEW_RESULTS: usize = 512;
 pub(crate) const MATRICES_MAX: usize = 8;
 const GEMV_THREADS: usize = 256;
 const GEMV_AHEAD: usize = 4;
-/// Tokens from which on strips are faster, where they fit; their rows, and warps of a block; see
-/// strip.cu.
+/// Tokens from which on strips are faster, where they fit; columns of a stretch of Q8_0, rows of a
+/// strip, and warps of a block; see strip.cu.
 const STRIP_TOKENS: usize = 5;
+const STRETCH_CODES: usize = 128;
 const STRIP_ROWS: usize = 16;
 const STRIP_WARPS: usize = GEMV_THREADS / 32;
 /// Weight rows of a tile on tensor cores, and of one in floats; see tile.cuh and sgemm.cu.
@@ -126,6 +135,19 @@ impl SgemmTile {
 pub(crate) fn tile_bytes(format: Format, tokens: usize) -> usize {
     let line = 144 + 4 * 4 + if matches!(format, Format::Q2K | Format::Q4K) { 4 * 8 } else { 0 };
     2 * (TILE_ROWS + tokens) * line + if format == Format::Iq2Xxs { 256 * 8 } else { 0 }
+}
+
+/// Shared memory that a warp needs for a stretch of its strip; see strip.cu.
+fn strip_bytes(stretch: usize, tokens: usize) -> usize {
+    let whole = stretch == STRETCH_CODES;
+    let of_row = 128 + if whole { stretch / 32 * 2 } else { 0 };
+    let of_token = if whole { stretch + stretch / 32 * 4 } else { stretch * 4 };
+    STRIP_ROWS * of_row + tokens * of_token
+}
+
+/// The largest power of two that is not above `n`.
+fn floor_power(n: usize) -> usize {
+    1 << n.ilog2()
 }
 
 /// Rounded copies of buffers, by the buffer's id.
@@ -339,24 +361,50 @@ impl Cuda {
         tokens: usize,
         onto: bool,
     ) {
-        let cols = products[0].0.cols;
-        let code = self.stored(products[0].0).code();
-        let stretch = self.stretch_of_strips(products, groups, tokens);
-        let (unit, rows_at_once, bits, tile) = if let Some(stretch) = stretch {
-            let split = (cols / stretch / 2).clamp(1, STRIP_WARPS).ilog2();
-            let (size, tile) = if tokens > 8 { (1, 16) } else { (0, 8) };
-            let unit = (&STRIP, values(&[code]), STRIP.kernels[size]);
-            (unit, (STRIP_WARPS >> split) * STRIP_ROWS, split, tile)
-        } else {
-            let (share, (size, tile)) = (share_bits(cols, code), few(tokens));
-            ((&GEMV, values(&[code]), GEMV.kernels[size]), GEMV_THREADS >> share, share, tile)
-        };
-        let (list, blocks) = self.listed(products, rows_at_once);
+        if let Some(stretch) = self.stretch_of_strips(products, groups, tokens) {
+            return self.multiply_strips(products, stretch, groups, x, tokens, onto);
+        }
+        let (cols, code) = (products[0].0.cols, self.stored(products[0].0).code());
+        let (share, (size, tile)) = (share_bits(cols, code), few(tokens));
+        let unit = (&GEMV, values(&[code]), GEMV.kernels[size]);
+        let (list, blocks) = self.listed(products, GEMV_THREADS >> share);
         let Activations { codes, steps, halves, floats } = x;
         let args =
-            words![codes, steps, halves, floats, cols, groups, tokens, bits, u32::from(onto)];
+            words![codes, steps, halves, floats, cols, groups, tokens, share, u32::from(onto)];
         let grid = [blocks, tokens.div_ceil(tile), 1];
-        self.record_list(unit, grid, GEMV_THREADS as u32, &filled(list), args);
+        self.record_list(unit, grid, (GEMV_THREADS as u32, 0), &filled(list), args);
+    }
+
+    /// The same in strips.
+    fn multiply_strips(
+        &mut self,
+        products: &[(&Weight, Address)],
+        stretch: usize,
+        groups: usize,
+        x: Activations,
+        tokens: usize,
+        onto: bool,
+    ) {
+        let (cols, code) = (products[0].0.cols, self.stored(products[0].0).code());
+        let (size, tile) = if tokens > 8 { (1, 16) } else { (0, 8) };
+        // As few warps share a strip as give every processor a block or two.
+        let strips = products.iter().map(|(weight, _)| weight.rows.div_ceil(STRIP_ROWS));
+        let strips = strips.sum::<usize>() * tokens.div_ceil(tile);
+        let wanted = (STRIP_WARPS * self.processors() * 3 / 2).div_ceil(strips);
+        let split = wanted.next_power_of_two().min(STRIP_WARPS).min(floor_power(cols / stretch));
+        let bytes = |stages| STRIP_WARPS * stages * strip_bytes(stretch, tile);
+        let (list, blocks) = self.listed(products, STRIP_WARPS / split * STRIP_ROWS);
+        // Blocks that have a processor to themselves may be further ahead.
+        let together = if blocks * tokens.div_ceil(tile) > self.processors() { 2 } else { 1 };
+        let fits = |stages: &usize| self.has_shared(together, bytes(*stages));
+        let stages = [4, 3].into_iter().find(fits).unwrap_or(2);
+        let Activations { codes, steps, halves, floats } = x;
+        let split = split.ilog2();
+        let args =
+            words![codes, steps, halves, floats, cols, groups, tokens, split, u32::from(onto)];
+        let unit = (&STRIP, values(&[code, stages]), STRIP.kernels[size]);
+        let grid = [blocks, tokens.div_ceil(tile), 1];
+        self.record_list(unit, grid, (GEMV_THREADS as u32, bytes(stages)), &filled(list), args);
     }
 
     /// Columns of a stretch, if there are enough tokens for strips, the format has them, no strip
@@ -368,8 +416,8 @@ impl Cuda {
         tokens: usize,
     ) -> Option<usize> {
         let stretch = match self.stored(products[0].0).format {
-            Format::Q8_0 => 128,
-            Format::F16 | Format::Bf16 => 64,
+            Format::Q8_0 => STRETCH_CODES,
+            Format::F16 | Format::Bf16 => STRETCH_CODES / 2,
             _ => return None,
         };
         let fits = |weight: &Weight| {
@@ -405,7 +453,7 @@ impl Cuda {
         let args =
             words![codes, steps, halves, floats, cols, tokens, shares[0], blocks, which, shares[1]];
         let grid = [blocks + more, tokens.div_ceil(tile), 1];
-        self.record_list(unit, grid, GEMV_THREADS as u32, &filled(list), args);
+        self.record_list(unit, grid, (GEMV_THREADS as u32, 0), &filled(list), args);
     }
 
     /// Weights as kernels take them, with the blocks that they need if each takes so many rows.
