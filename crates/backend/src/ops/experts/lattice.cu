@@ -55,10 +55,8 @@ DEVICE void load_line(Line &line, Planes planes, u64 row, u32 lane) {
     for (int i = 0; i < HELD; i++) line.of[i] = {fixed(codes + i * WARP), fixed(scales + i * 4)};
 }
 
-// `one` is 1, which the compiler must not know: selectors are joined and moved by multiplying, on units
-// that have nothing else to do, where those for bits and bytes have too much.
 DEVICE float dot_line(const Line &line, const int4 (&x)[HELD][2], const float (&steps)[HELD],
-                      u32 tables, u32 one) {
+                      u32 tables) {
     float sum = 0;
 #pragma unroll
     for (int i = 0; i < HELD; i++) {
@@ -68,10 +66,9 @@ DEVICE float dot_line(const Line &line, const int4 (&x)[HELD][2], const float (&
         int all = 0;
 #pragma unroll
         for (int k = 0; k < 4; k++) {
-            u32 of = entry<0>(w.x, k, tables) * one + entry<TABLE_BYTES>(w.y, k, tables);
-            u64 upper = (u64)of * (one << 16);
+            u32 of = entry<0>(w.x, k, tables) | entry<TABLE_BYTES>(w.y, k, tables);
             all = __dp4a(four_values(of), v[2 * k], all);
-            all = __dp4a(four_values((u32)(upper >> 32)), v[2 * k + 1], all);
+            all = __dp4a(four_values(of >> 16), v[2 * k + 1], all);
         }
         // Steps have the eighth of the scale, and the rest of it is a whole number.
         int scale = 2 * scale_bits(line.of[i]) + 1;
@@ -88,7 +85,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     fill_tables();
     __syncthreads();
     wait_for_inputs();
-    u32 lane = threadIdx.x % WARP, t = blockIdx.y, rows = used * INNER, one = gridDim.z;
+    u32 lane = threadIdx.x % WARP, t = blockIdx.y, rows = used * INNER;
     u32 tables = tables_at(lane);
     Token all = token_at({codes, steps, 0, 0}, t, HELD * 1024);
     int4 x[HELD][2];
@@ -116,8 +113,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
         row = (u64)picks[next / INNER] * INNER + next % INNER;
         load_line(next_gate, gates, row, lane);
         load_line(next_up, ups, row, lane);
-        float a = warp_sum(dot_line(gate, x, own, tables, one));
-        float b = warp_sum(dot_line(up, x, own, tables, one));
+        float a = warp_sum(dot_line(gate, x, own, tables));
+        float b = warp_sum(dot_line(up, x, own, tables));
         if (lane == 0) out[i] = shares[i / INNER] * activate(a, b, clamp);
         i = after;
         return i < rows;
