@@ -8,9 +8,31 @@
 //! This crate must not know tensors or HTTP, and reads no environment: folders come from whoever
 //! starts it. Start at `event.rs`, the contract between the loop and what shows it.
 
+pub mod agent;
+mod answer;
+mod calls;
+mod clock;
+pub mod commands;
+mod compact;
+mod desk;
+mod error;
 pub mod event;
+mod export;
+mod format;
+pub mod gate;
+mod guide;
+pub mod instructions;
+mod kept;
+mod loops;
 pub mod model;
+pub mod plain;
+pub mod sessions;
+mod talk;
 pub mod tools;
+mod turn;
 
+pub use agent::{Agent, Open, Settings};
+pub use error::Error;
 pub use event::{Event, Wish};
+pub use format::{THINK_MAX_CONTEXT, Thinking};
 pub use model::Model;

@@ -1,1 +1,9 @@
-//! The crate from outside.
+//! Tests of the agent at its boundaries.
+
+mod compact;
+mod nano;
+mod plain;
+mod script;
+mod sessions;
+mod support;
+mod turns;
