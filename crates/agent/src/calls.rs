@@ -106,8 +106,8 @@ impl Loop {
         }
         cost.calls += 1;
         let changes = plan.needs.iter().any(|need| !matches!(need, Need::Read(_)));
-        self.desk.tell(Event::ToolBegan { call: at, title: plan.title });
-        (self.execute(at, tool, arguments), changes)
+        self.desk.tell(Event::ToolBegan { call: at, title: plan.title.clone() });
+        (self.execute(at, tool, arguments, plan), changes)
     }
 
     /// The tool, its arguments, and what it would do; or what is wrong with the call.
@@ -173,13 +173,19 @@ impl Loop {
     }
 
     /// Runs a tool in a thread of its own.
-    fn execute(&mut self, at: usize, tool: Arc<dyn Tool>, arguments: Arguments) -> Outcome {
+    fn execute(
+        &mut self,
+        at: usize,
+        tool: Arc<dyn Tool>,
+        arguments: Arguments,
+        plan: Plan,
+    ) -> Outcome {
         self.count += 1;
         let (number, stop) = (self.count, Stop::default());
         let (mut print, sender) = (self.desk.printer(number), self.desk.sender());
         let stopped = stop.clone();
         let work = move || {
-            let run = || tool.run(&arguments, &mut print, &stopped);
+            let run = || tool.run(&arguments, &plan, &mut print, &stopped);
             let outcome = catch_unwind(AssertUnwindSafe(run)).ok();
             let _ = sender.send(Heard::Ran(number, outcome));
         };

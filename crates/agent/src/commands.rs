@@ -63,7 +63,7 @@ pub const LIST: [Command; 26] = [
     command("fork", "", "go on in a copy, and leave this one as it is", false, fork),
     command("save", "[NAME]", "give the conversation a name", false, save),
     command("history", "[N]", "show the last N turns again", true, history),
-    command("undo", "", "take the last turn back, and what it changed in files", false, undo),
+    command("undo", "[force]", "take the last turn back, and its changes to files", false, undo),
     command("compact", "", "sum the conversation up now, to make room", false, compact),
     command("export", "FILE", "write the conversation as Markdown", false, export),
     command("strip", "", "say what is kept of this conversation, and how it goes", true, strip),
@@ -245,7 +245,7 @@ fn is_prompt(past: &Past) -> bool {
     matches!(past, Past::Prompt(_))
 }
 
-fn undo(agent: &mut Loop, _: &str) -> Answer {
+fn undo(agent: &mut Loop, arguments: &str) -> Answer {
     if !agent.talk.can_undo() {
         return Err(match agent.talk.is_fresh() {
             true => "there is no turn to take back".to_owned(),
@@ -253,8 +253,9 @@ fn undo(agent: &mut Loop, _: &str) -> Answer {
         });
     }
     // Files first: if they cannot be put back, the conversation says what is in them.
+    let turn = agent.talk.last_turn().unwrap_or("").to_owned();
     let files = match &mut agent.settings.keeper {
-        Some(keeper) => keeper.undo_turn()?,
+        Some(keeper) => keeper.undo_turn(&turn, arguments == "force")?,
         None => Vec::new(),
     };
     agent.note(Record::Undone);

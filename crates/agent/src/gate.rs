@@ -46,16 +46,17 @@ pub trait Gate: Send {
     fn protection(&self) -> String;
 }
 
-/// Keeps what tools change, so that a turn can be taken back.
+/// Keeps what tools change, so that a turn can be taken back, also after a restart.
 pub trait Keeper: Send {
-    /// A turn begins: what its tools change belongs to it.
-    fn turn_begins(&mut self);
+    /// A turn of this name begins: what its tools change belongs to it.
+    fn turn_begins(&mut self, turn: &str);
 
-    /// Puts back what the last turn's tools changed, and forgets that turn. A line for each file.
+    /// Puts back what the tools of a turn changed, and forgets that turn. A line for each file.
+    /// What somebody else has changed since is written over only with `force`.
     ///
     /// # Errors
     /// Why nothing was changed, in a line.
-    fn undo_turn(&mut self) -> Result<Vec<String>, String>;
+    fn undo_turn(&mut self, turn: &str, force: bool) -> Result<Vec<String>, String>;
 }
 
 /// The gate of a conversation without tools: it is never asked, and would allow nothing.

@@ -40,6 +40,8 @@ pub enum Record {
         /// Its tokens.
         ids: Vec<u32>,
     },
+    /// A turn of this name begins; whoever keeps what it changes in files knows it by that name.
+    Began(String),
     /// Something to show.
     Past(Past),
     /// Results of calls that the model will be told with the next prompt.
@@ -73,6 +75,8 @@ pub struct Talk {
     past: Vec<Past>,
     owed: Vec<String>,
     title: Option<String>,
+    /// Names of all turns.
+    names: Vec<String>,
 }
 
 /// Characters of a title that is made of a prompt.
@@ -95,6 +99,7 @@ impl Talk {
                 }
                 self.past.push(past.clone());
             }
+            Record::Began(name) => self.names.push(name.clone()),
             Record::Owed(results) => self.owed.clone_from(results),
             Record::Undone => self.undo(),
             Record::Restarted => {
@@ -115,7 +120,8 @@ impl Talk {
             Record::Tokens { kind, ids }
         });
         let owed = (!self.owed.is_empty()).then(|| Record::Owed(self.owed.clone()));
-        title.chain(segments).chain(past).chain(owed).collect()
+        let names = self.names.iter().map(|name| Record::Began(name.clone()));
+        title.chain(names).chain(segments).chain(past).chain(owed).collect()
     }
 
     /// All of its tokens, as the model has read and written them.
@@ -162,6 +168,11 @@ impl Talk {
         self.turns() > 0
     }
 
+    /// The name of the last turn.
+    pub fn last_turn(&self) -> Option<&str> {
+        self.names.last().map(String::as_str)
+    }
+
     /// Segments from the first that begins an exchange (a prompt or results, and what follows) so
     /// that at most `tokens_max` tokens follow; if there is one that begins a whole turn, that one.
     pub fn tail(&self, tokens_max: usize) -> Vec<(Kind, Range<usize>)> {
@@ -198,6 +209,7 @@ impl Talk {
         self.tokens.truncate(self.segments[last].1);
         self.segments.truncate(last);
         self.owed.clear();
+        self.names.pop();
         let prompt = self.past.iter().rposition(|past| matches!(past, Past::Prompt(_)));
         self.past.truncate(prompt.unwrap_or(0));
     }

@@ -18,6 +18,7 @@ use crate::event::{Cost, Event, Past, Status, TurnEnd, Verdict, Wish};
 use crate::format::{Format, THINK_MAX_CONTEXT, Thinking};
 use crate::kept::Kept;
 use crate::loops::Repeats;
+use crate::sessions::new_id;
 use crate::talk::{Kind, Record, Talk};
 use crate::tools::Tool;
 use crate::{Error, Model, commands};
@@ -232,9 +233,6 @@ impl Loop {
     /// Takes a prompt into the conversation, if there is room for it.
     fn take_prompt(&mut self, prompt: String, cost: &mut Cost) -> Result<(), TurnEnd> {
         let failed = |error: Error| TurnEnd::Failed(error.to_string());
-        if let Some(keeper) = &mut self.settings.keeper {
-            keeper.turn_begins();
-        }
         let owed = self.talk.owed().iter().map(|text| result(text));
         let blocks: Vec<Block> = owed.chain([Block::Text(prompt.clone())]).collect();
         // Circumstances are told once, where the conversation begins.
@@ -246,6 +244,11 @@ impl Loop {
         if self.talk.tokens().len() + ids.len() >= self.context {
             return Err(TurnEnd::ContextFull);
         }
+        let name = new_id();
+        if let Some(keeper) = &mut self.settings.keeper {
+            keeper.turn_begins(&name);
+        }
+        self.note(Record::Began(name));
         self.note(Record::Past(Past::Prompt(prompt)));
         self.add(Kind::Prompt, &ids);
         self.tell_status();

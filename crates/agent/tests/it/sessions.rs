@@ -181,17 +181,20 @@ fn conversations_are_named_listed_switched_and_copied() {
     assert_eq!(other.command("/list all").lines().count(), 5);
 }
 
+/// Turns whose files could be put back, by name.
 struct Files(Arc<Mutex<Vec<String>>>);
 
 impl Keeper for Files {
-    fn turn_begins(&mut self) {
-        self.0.lock().unwrap().push("turn".to_owned());
+    fn turn_begins(&mut self, turn: &str) {
+        self.0.lock().unwrap().push(turn.to_owned());
     }
 
-    fn undo_turn(&mut self) -> Result<Vec<String>, String> {
-        match self.0.lock().unwrap().pop() {
-            Some(turn) => Ok(vec![format!("restored a file of a {turn}")]),
-            None => Err("a.txt was changed since".to_owned()),
+    fn undo_turn(&mut self, turn: &str, force: bool) -> Result<Vec<String>, String> {
+        let mut turns = self.0.lock().unwrap();
+        match turns.pop_if(|last| last == turn) {
+            Some(_) => Ok(vec!["restored a.txt".to_owned()]),
+            None if force => Ok(vec!["wrote over b.txt".to_owned()]),
+            None => Err("b.txt was changed since; /undo force writes over it".to_owned()),
         }
     }
 }
@@ -210,19 +213,23 @@ fn a_turn_is_taken_back_with_its_files_also_after_a_restart() {
     let before = held.status().tokens;
     held.ask("second");
     let answer = held.command("/undo");
-    assert!(answer.contains("restored a file of a turn"), "{answer}");
+    assert!(answer.contains("- restored a.txt"), "{answer}");
     assert_eq!(held.status().tokens, before);
     assert_eq!(opened(&held).1.len(), 2);
     held.quit();
     let settings = Settings { keeper: keeper(&turns), ..last(folder.path()) };
     let mut again = start(script.clone(), vec![], settings);
     assert_eq!(again.status().tokens, before);
+    assert!(again.command("/undo").contains("- restored a.txt"), "the first turn, by its name");
     again.ask("third");
     assert!(!script.asked()[2].text.contains("second"), "{}", script.asked()[2].text);
     turns.lock().unwrap().clear();
+    let held = again.status().tokens;
     let answer = again.command("/undo");
-    assert!(answer.contains("a.txt was changed since"), "{answer}");
-    assert!(again.status().tokens > before, "nothing was taken back");
+    assert!(answer.contains("b.txt was changed since"), "{answer}");
+    assert_eq!(again.status().tokens, held, "nothing was taken back");
+    assert!(again.command("/undo force").contains("- wrote over b.txt"));
+    assert!(again.status().tokens < held);
 }
 
 #[test]

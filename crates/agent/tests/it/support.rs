@@ -200,7 +200,13 @@ impl Tool for Small {
         (self.glance)(arguments)
     }
 
-    fn run(&self, arguments: &Arguments, print: &mut dyn FnMut(&str), stop: &Stop) -> Outcome {
+    fn run(
+        &self,
+        arguments: &Arguments,
+        _: &Plan,
+        print: &mut dyn FnMut(&str),
+        stop: &Stop,
+    ) -> Outcome {
         (self.run)(arguments, print, stop)
     }
 }
