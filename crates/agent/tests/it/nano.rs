@@ -138,7 +138,7 @@ pub fn tools(folder: &Path) -> Vec<Box<dyn Tool>> {
         said(text)
     });
     let among = folder.to_owned();
-    let search = Small::new("search", &["pattern"], move |arguments, _, _| {
+    let search = Small::new("search", &["pattern", "path"], move |arguments, _, _| {
         let pattern = argument(arguments, "pattern");
         let names = std::fs::read_dir(&among).unwrap().map(|entry| entry.unwrap().path());
         let holds =

@@ -177,7 +177,7 @@ fn nano_works_in_a_folder() {
     assert!(calls(&run, "bash") >= 1 && shown(&run).contains("hi\n"));
     let listed = work_on(open(Open::New), &["list the files in ."]);
     assert!(calls(&listed, "list") >= 1 && shown(&listed).contains("notes.txt"));
-    let found = work_on(open(Open::New), &["search for goodbye"]);
+    let found = work_on(open(Open::New), &["search for goodbye in ."]);
     assert!(calls(&found, "search") >= 1 && shown(&found).contains("notes.txt"));
     let opened = read.iter().find(|event| event["event"] == "opened").expect("it was resumed");
     assert_eq!(opened["turns"], 1);
