@@ -5,7 +5,7 @@
 //! notice only. Nobody can be asked, so what would need a yes is refused and says which flag allows
 //! it.
 
-use std::io::{self, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
@@ -55,6 +55,27 @@ pub fn run(
     let _ = thread.join();
     written.and(held)
 }
+
+/// The lines of `input`, each a prompt.
+pub fn lines(mut input: impl BufRead) -> impl Iterator<Item = io::Result<String>> {
+    std::iter::from_fn(move || {
+        let mut line = Vec::new();
+        let read = (&mut input).take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut line);
+        match read {
+            Ok(0) => None,
+            Ok(read) if read as u64 > LINE_BYTES_MAX => Some(Err(io::Error::other(format!(
+                "a line of the input has more than {LINE_BYTES_MAX} bytes"
+            )))),
+            Ok(_) => Some(String::from_utf8(line).map_err(|_| {
+                io::Error::new(io::ErrorKind::InvalidData, "the input is not UTF-8 text")
+            })),
+            Err(error) => Some(Err(error)),
+        }
+    })
+}
+
+/// Bytes of a line of the input at most.
+const LINE_BYTES_MAX: u64 = 1 << 20;
 
 /// What is said to the agent, and what it says.
 struct Exchange<'a> {

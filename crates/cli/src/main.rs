@@ -43,6 +43,8 @@ fn run(command: Command) -> anyhow::Result<Exit> {
     let terminal = Terminal::detect();
     match command {
         Command::Run(typed) => cmd::run::run(meant::run(typed)?, &terminal),
+        Command::Chat(typed) => cmd::agent::chat(meant::agent::chat(typed)?, &terminal),
+        Command::Agent(typed) => cmd::agent::agent(meant::agent::agent(typed)?, &terminal),
         Command::Serve(typed) => cmd::serve::serve(meant::serve::serve(typed)?, &terminal),
         Command::Inspect(typed) => cmd::inspect::inspect(&meant::inspect(typed)?, &terminal),
         Command::Tokenize(typed) => cmd::tokenize::tokenize(&meant::tokenize(typed)?),
