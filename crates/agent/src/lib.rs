@@ -9,7 +9,10 @@
 //! starts it. Start at `event.rs`, the contract between the loop and what shows it.
 
 pub mod event;
+pub mod files;
+pub mod harmless;
 pub mod model;
+pub mod sandbox;
 pub mod tools;
 
 pub use event::{Event, Wish};

@@ -34,9 +34,18 @@ pub trait Tool: Send + Sync {
         None
     }
 
-    /// Does it. What it prints meanwhile goes to `print`; `stop` is looked at often enough that a
-    /// person who stops it does not wait.
-    fn run(&self, arguments: &Arguments, print: &mut dyn FnMut(&str), stop: &Stop) -> Outcome;
+    /// Does what was planned. What it prints meanwhile goes to `print`; `stop` is looked at often
+    /// enough that a person who stops it does not wait.
+    ///
+    /// `plan` is the one that was decided upon. Paths are taken from it and never resolved anew: a
+    /// path that has become a link since then would lead to where nobody has said yes to.
+    fn run(
+        &self,
+        arguments: &Arguments,
+        plan: &Plan,
+        print: &mut dyn FnMut(&str),
+        stop: &Stop,
+    ) -> Outcome;
 }
 
 /// What a call would do.
