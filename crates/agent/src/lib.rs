@@ -11,9 +11,13 @@
 pub mod event;
 pub mod files;
 pub mod harmless;
+pub mod mcp;
 pub mod model;
+pub mod permit;
 pub mod sandbox;
 pub mod tools;
+pub mod undo;
+pub mod workplace;
 
 pub use event::{Event, Wish};
 pub use model::Model;
