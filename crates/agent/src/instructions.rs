@@ -40,6 +40,15 @@ pub fn tree_of(folder: &Path) -> PathBuf {
     above.find(|at| at.join(".git").exists()).unwrap_or(folder).to_owned()
 }
 
+/// A name for a working tree that is a folder's name everywhere and that no other tree has.
+pub fn tree_name(tree: &Path) -> String {
+    let hash = blake3::hash(tree.as_os_str().as_encoded_bytes()).to_hex();
+    let name = tree.file_name().unwrap_or_default().to_string_lossy();
+    let plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let name: String = name.chars().filter(plain).take(40).collect();
+    format!("{name}-{}", &hash[..16])
+}
+
 /// The branch of a working tree, if it is one of git's and on a branch.
 pub fn branch(tree: &Path) -> Option<String> {
     let git = tree.join(".git");
@@ -96,10 +105,12 @@ pub fn system(tree: &Path, folder: &Path, system: Option<&str>, found: &[Instruc
     let platform = format!("{} {}", std::env::consts::OS, std::env::consts::ARCH);
     let mut text = format!(
         "{AGENT}\n\nWorking folder: {}\nPlatform: {platform}",
-        one_line(&folder.display().to_string())
+        one_line(&tree.display().to_string())
     );
-    if folder != tree {
-        text += &format!("\nRoot of the project: {}", one_line(&tree.display().to_string()));
+    if let Some(inner) = folder.strip_prefix(tree).ok().filter(|at| !at.as_os_str().is_empty()) {
+        let inner = one_line(&inner.display().to_string());
+        text +=
+            &format!("\nThe person is in its folder {inner}; paths begin at the working folder.");
     }
     for Instruction { path, text: said, cut } in found {
         let name = one_line(&path.strip_prefix(tree).unwrap_or(path).display().to_string());
@@ -163,6 +174,7 @@ mod tests {
         assert_eq!(said, [("mine", false), ("root", false), long, ("deep", false)]);
         assert!(found[2].text.len() <= FILE_BYTES_MAX);
         let text = system(&tree, &tree.join("a/b"), Some(" more "), &found);
+        assert!(text.contains("The person is in its folder a/b;"), "{text}");
         assert!(text.contains("from a/b/CLAUDE.md:\ndeep") && text.ends_with("\n\nmore"));
         assert!(text.contains("[only the beginning of a/AGENTS.md"));
     }
@@ -178,6 +190,13 @@ mod tests {
         let found = gather(&[], folder.path(), &deep);
         let bytes: usize = found.iter().map(|instruction| instruction.text.len()).sum();
         assert_eq!(bytes, ALL_BYTES_MAX);
+    }
+
+    #[test]
+    fn trees_have_names_of_their_own() {
+        let (a, b) = (tree_name(Path::new("a/pro ject")), tree_name(Path::new("b/pro ject")));
+        assert!(a.starts_with("project-") && a.len() == "project-".len() + 16 && a != b, "{a} {b}");
+        assert_eq!(tree_name(Path::new("/")).len(), 17);
     }
 
     #[test]

@@ -32,6 +32,12 @@ use crate::typed::{Command, Typed};
 
 fn main() -> ExitCode {
     exit::explain_panics();
+    // Not for people: a command of the agent is about to be confined.
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == cmd::agent::CONFINE) {
+        exit::say(&agent::sandbox::confined(arguments));
+        return exit::NOT_STARTED.into();
+    }
     let typed = match Typed::try_parse() {
         Ok(typed) => typed,
         Err(refusal) => return exit::refuse(&refusal),

@@ -6,7 +6,7 @@
 mod work;
 
 use std::io::{self, IsTerminal};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use agent::event::TurnEnd;
@@ -28,6 +28,7 @@ use crate::interrupt;
 use crate::meant::agent::{Agent, Talk};
 use crate::open::{self, Model};
 use crate::terminal::Terminal;
+pub use work::CONFINE;
 use work::Work;
 
 /// Room for a conversation if nothing is said. Memory for it is taken only as it is used.

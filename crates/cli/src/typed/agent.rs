@@ -19,8 +19,8 @@ pub struct Agent {
     #[arg(long, value_name = "DIR", help_heading = "Permissions")]
     pub cd: Option<PathBuf>,
 
-    /// What may be done without asking [default: what was chosen last in this project, or ask]
-    #[arg(long, value_enum, default_value = "ask", hide_default_value = true)]
+    /// What may be done without asking
+    #[arg(long, value_enum, default_value = "ask")]
     #[arg(help_heading = "Permissions")]
     pub mode: Mode,
 
