@@ -1,9 +1,10 @@
 //! Making room: a conversation that nears the end of the context is summed up.
 //!
-//! The model itself writes the summary, as an answer that nobody sees. Instructions, the summary and
-//! the last turns word for word are the conversation from then on; what people see, and the file,
-//! keep everything. It is done before a turn, or between a call and its result, when the context is
-//! nearly full or what comes would not fit; a result that does not fit even then is cut, and says so.
+//! The model itself writes the summary, as an answer that nobody sees. Instructions, the summary
+//! and the last turns word for word are the conversation from then on; what people see, and the
+//! file, keep everything. It is done before a turn, or between a call and its result, when the
+//! context is nearly full or what comes would not fit; a result that does not fit even then is cut,
+//! and says so.
 
 use spec::TokenId;
 use text::{Block, Part, ToolResult};

@@ -112,6 +112,12 @@ impl Format {
         Ok(self.tokenizer.encode_prompt(&Prompt { pieces })?)
     }
 
+    /// Whether these tokens end inside reasoning that has just begun.
+    pub fn opens_thinking(&self, tokens: &[TokenId]) -> bool {
+        let think = self.tokenizer.special(special::THINK);
+        think.is_some() && tokens.last().copied() == think
+    }
+
     /// Ends an answer: also its reasoning, if that is open.
     pub fn ending(&self, reasoning_open: bool) -> Vec<TokenId> {
         let close = reasoning_open.then_some(self.think_end);

@@ -158,6 +158,11 @@ impl Talk {
         self.segments.iter().all(|(kind, _)| *kind == Kind::System)
     }
 
+    /// Whether the model was asked and has not answered: what a crash leaves.
+    pub fn awaits_answer(&self) -> bool {
+        matches!(self.segments.last(), Some((Kind::Prompt | Kind::Results, _)))
+    }
+
     /// Turns of the person that are still there token by token.
     pub fn turns(&self) -> usize {
         self.segments.iter().filter(|(kind, _)| *kind == Kind::Prompt).count()

@@ -1,9 +1,9 @@
 //! The loop: one turn after the other, and what is done between them.
 //!
-//! A turn is a prompt, then answers of the model with the results of their calls between them, until
-//! an answer calls nothing. The state of all of it is [`Loop`]; how an answer is heard is told in
-//! `answer.rs`, how calls are executed in `calls.rs`, how room is made in `compact.rs`, what
-//! commands do in `commands/`.
+//! A turn is a prompt, then answers of the model with the results of their calls between them,
+//! until an answer calls nothing. The state of all of it is [`Loop`]; how an answer is heard is
+//! told in `answer.rs`, how calls are executed in `calls.rs`, how room is made in `compact.rs`, what
+//! commands do in `commands.rs`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -130,6 +130,11 @@ impl Loop {
     /// Goes on with another conversation.
     pub fn switch(&mut self, id: &str) -> Result<(), Error> {
         self.talk = self.kept.open(id)?;
+        if self.talk.awaits_answer() {
+            // Whoever was to answer has ended before that.
+            let ending = self.format.ending(self.format.opens_thinking(self.talk.tokens()));
+            self.add(Kind::Answer, &ending);
+        }
         self.tell_opened();
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! Conversations in files: a folder with one file of JSON lines for each.
 //!
 //! A file is only appended to, and made durable when a turn ends; a last line that was cut off is
-//! passed over. What is in a line is said by [`Record`]; `docs/conversation-file.md` describes the
-//! format. While a conversation is open its file is locked, so that two processes never write into
+//! passed over. What is in a line is said by `talk::Record`; `docs/conversation-file.md` describes
+//! the format. While a conversation is open its file is locked, so that two processes never write into
 //! one. This room knows what it reads and writes, not what it means: start at [`Folder`].
 
 mod journal;
@@ -21,7 +21,7 @@ pub(crate) use journal::Journal;
 pub const VERSION: u32 = 1;
 
 /// Bytes of a file of conversations at most.
-pub const FILE_BYTES_MAX: u64 = 1 << 30;
+pub const FILE_BYTES_MAX: u64 = 256 << 20;
 
 /// Files that are listed at most.
 const LISTED_MAX: usize = 10_000;

@@ -12,7 +12,10 @@ use crate::Error;
 use crate::talk::{Record, Talk};
 
 /// Bytes of one line at most.
-const LINE_BYTES_MAX: u64 = 256 << 20;
+const LINE_BYTES_MAX: u64 = 64 << 20;
+
+/// Tokens of a conversation at most: more than any context holds.
+const TOKENS_MAX: usize = 4 << 20;
 
 /// Bytes of a header.
 const HEADER_BYTES_MAX: u64 = 64 << 10;
@@ -42,7 +45,12 @@ pub(super) fn whole(path: &Path, file: &File) -> Result<(Header, Talk, u64), Err
         }
         let parsed = match &header {
             None => head(&line).map(|found| header = Some(found)),
-            Some(Header { vocab, .. }) => record(&line, *vocab).map(|record| talk.apply(&record)),
+            Some(Header { vocab, .. }) => record(&line, *vocab).and_then(|record| {
+                talk.apply(&record);
+                let tokens = talk.tokens().len();
+                let most = format!("{tokens} tokens, expected {TOKENS_MAX} at most");
+                (tokens <= TOKENS_MAX).then_some(()).ok_or(most)
+            }),
         };
         match parsed {
             Ok(()) => whole += read as u64,
@@ -50,6 +58,9 @@ pub(super) fn whole(path: &Path, file: &File) -> Result<(Header, Talk, u64), Err
         }
     }
     match header {
+        Some(_) if talk.shared() == 0 => {
+            damaged(1, "the conversation does not begin with instructions".to_owned())
+        }
         Some(header) => Ok((header, talk, whole)),
         None => damaged(1, "expected the line that says what this file is".to_owned()),
     }

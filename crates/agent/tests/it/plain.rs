@@ -134,8 +134,8 @@ fn events(out: &str) -> Vec<Value> {
     out.lines().map(|line| serde_json::from_str(line).expect("a line is an object")).collect()
 }
 
-/// What a coding agent does, done by Nano with the real instructions: files are made, read, changed,
-/// listed and searched, commands run.
+/// What a coding agent does, done by Nano with the real instructions: files are made, read,
+/// changed, listed and searched, commands run.
 #[test]
 fn nano_works_in_a_folder() {
     let (work, kept) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

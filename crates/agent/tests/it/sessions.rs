@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use agent::event::{Past, TurnEnd};
 use agent::gate::Keeper;
 use agent::sessions::Folder;
-use agent::{Event, Open, Settings};
+use agent::{Event, Open, Settings, Thinking};
 
 use crate::script::Script;
 use crate::support::{Held, block, kept_in, read, start};
@@ -89,12 +89,13 @@ fn a_line_that_was_cut_off_is_passed_over_and_damage_is_named() {
 
     let text = String::from_utf8(fs::read(&file).unwrap()).unwrap();
     let lines: Vec<&str> = text.lines().collect();
-    let cases: [(usize, String, &str); 5] = [
+    let cases: [(usize, String, &str); 6] = [
         (0, lines[0].replace("conversation\":1", "conversation\":2"), "version 2"),
         (0, "[]".to_owned(), "line 1"),
         (3, "nonsense".to_owned(), "line 4"),
         (3, "{\"tokens\":{\"kind\":\"answer\",\"ids\":[4608]}}".to_owned(), "token 4608"),
         (3, "{\"surprise\":1}".to_owned(), "surprise"),
+        (lines.len() - 1, "\"restarted\"".to_owned(), "does not begin with instructions"),
     ];
     let id = file.file_stem().unwrap().to_str().unwrap();
     for (at, line, expected) in cases {
@@ -108,6 +109,29 @@ fn a_line_that_was_cut_off_is_passed_over_and_damage_is_named() {
         };
         let expected = if at == 0 { "there is no such conversation" } else { expected };
         assert!(error.to_string().contains(expected), "{line}: {error}");
+    }
+}
+
+/// A crash while the model answers: what was asked is there, and is ended properly.
+#[test]
+fn an_answer_that_never_came_is_ended() {
+    for (thinking, opened) in [(Thinking::On, "<think></think>"), (Thinking::Off, "</think>")] {
+        let folder = tempfile::tempdir().unwrap();
+        let script = Script::new(CONTEXT, &["Hm.</think>One."]);
+        let settings = |open| Settings { open, thinking, ..kept_in(folder.path()) };
+        let mut held = start(script.clone(), vec![], settings(Open::New));
+        held.ask("first");
+        held.quit();
+        let file = files(folder.path()).remove(0);
+        let text = fs::read_to_string(&file).unwrap();
+        let answer = text.find("{\"tokens\":{\"kind\":\"answer\"").expect("an answer");
+        fs::write(&file, &text[..answer + 30]).unwrap();
+        script.add(&["Two.</think>"]);
+        let mut again = start(script.clone(), vec![], settings(Open::Last));
+        again.ask("second");
+        let asked = script.asked().pop().unwrap().text;
+        let ended = format!("first<｜Assistant｜>{opened}<｜end▁of▁sentence｜><｜User｜>second");
+        assert!(asked.contains(&ended), "{asked}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! `dwarfstar agent` and `dwarfstar chat` for scripts, with the model inside the program.
 //!
-//! Nano is small and errs; what is asked of it here it does, greedily, every time. Tests assert what
-//! is certain: files, events, exit codes.
+//! Nano is small and errs; what is asked of it here it does, greedily, every time. Tests assert
+//! what is certain: files, events, exit codes.
 
 use std::fs;
 use std::io::Write;
