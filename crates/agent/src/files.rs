@@ -92,11 +92,12 @@ pub fn read(path: &Path, bytes_max: u64) -> io::Result<Option<Content>> {
 }
 
 /// Makes a file, or replaces what it holds; folders on the way are made. The mode and, as far as
-/// the system lets us, the owner of a file that was there stay, unless `mode` says otherwise.
+/// the system lets us, the owner of a file that was there stay, unless `mode` says otherwise. Returns
+/// the mode that the file has now.
 ///
 /// # Errors
 /// A link is in the way, something that is no file is there, or the system refuses.
-pub fn replace(path: &Path, bytes: &[u8], mode: Option<u32>) -> io::Result<()> {
+pub fn replace(path: &Path, bytes: &[u8], mode: Option<u32>) -> io::Result<u32> {
     let (folder, name) = parent_of(path, true)?;
     let old = match rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => None,
@@ -114,8 +115,9 @@ pub fn replace(path: &Path, bytes: &[u8], mode: Option<u32>) -> io::Result<()> {
     let part = part_name()?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::openat(&folder, &part, flags, Mode::from_raw_mode(0o666))?;
-    let written = fill(File::from(file), bytes, old.as_ref(), mode).and_then(|()| {
-        rustix::fs::renameat(&folder, &part, &folder, name).map_err(io::Error::from)
+    let written = fill(File::from(file), bytes, old.as_ref(), mode).and_then(|mode| {
+        rustix::fs::renameat(&folder, &part, &folder, name)?;
+        Ok(mode)
     });
     if written.is_err() {
         let _ = rustix::fs::unlinkat(&folder, &part, AtFlags::empty()); // the first error counts
@@ -123,7 +125,7 @@ pub fn replace(path: &Path, bytes: &[u8], mode: Option<u32>) -> io::Result<()> {
     written
 }
 
-fn fill(mut file: File, bytes: &[u8], old: Option<&Stat>, mode: Option<u32>) -> io::Result<()> {
+fn fill(mut file: File, bytes: &[u8], old: Option<&Stat>, mode: Option<u32>) -> io::Result<u32> {
     file.write_all(bytes)?;
     if let Some(old) = old {
         let (owner, group) = (Uid::from_raw(old.st_uid), Gid::from_raw(old.st_gid));
@@ -133,7 +135,7 @@ fn fill(mut file: File, bytes: &[u8], old: Option<&Stat>, mode: Option<u32>) -> 
     if let Some(mode) = mode.or(old.map(permissions)) {
         rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
     }
-    Ok(())
+    Ok(permissions(&rustix::fs::fstat(&file)?))
 }
 
 /// Removes a file.

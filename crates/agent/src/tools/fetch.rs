@@ -115,11 +115,12 @@ fn address(text: &str) -> Result<Uri, String> {
     if text.len() > ADDRESS_BYTES_MAX {
         return Err(wrong("the address is too long"));
     }
-    let address: Uri = text.trim().parse().map_err(|_| wrong("this is no address"))?;
-    match address.scheme_str() {
-        Some("http" | "https") => {}
-        _ => return Err(wrong("only http and https can be fetched")),
+    let text = text.trim();
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+    if !matches!(scheme.as_deref(), Some("http" | "https")) {
+        return Err(wrong("only http and https can be fetched"));
     }
+    let address: Uri = text.parse().map_err(|_| wrong("this is no address"))?;
     match address.authority() {
         Some(authority) if authority.as_str().contains('@') => {
             Err(wrong("an address may not hold a name or a password"))
@@ -346,7 +347,9 @@ mod tests {
             ("file:///etc/passwd", "only http and https"),
             ("/etc/passwd", "only http and https"),
             ("https://user:secret@example.org/", "a name or a password"),
-            ("no address", "this is no address"),
+            ("no address", "only http and https"),
+            ("https://a b/", "this is no address"),
+            ("https:///x", "this is no address"),
         ];
         for (given, expected) in rows {
             let error = address(given).unwrap_err();

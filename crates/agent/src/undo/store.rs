@@ -201,7 +201,7 @@ impl Store {
     fn write_current(&mut self) -> io::Result<()> {
         let (number, turn) = self.current();
         let (number, text) = (*number, serde_json::to_vec(turn)?);
-        files::replace(&self.turn_file(number), &text, Some(0o600))
+        files::replace(&self.turn_file(number), &text, Some(0o600)).map(|_| ())
     }
 
     fn file(&self, kept: &Kept) -> PathBuf {

@@ -1,1 +1,9 @@
 //! The crate from outside.
+
+mod escape;
+mod fetch;
+mod mcp;
+mod permit;
+mod site;
+mod tools;
+mod undo;
