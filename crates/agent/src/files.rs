@@ -8,10 +8,11 @@
 //! It knows nothing of trees or permissions. Where a path leads is decided by `workplace.rs`.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path};
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid};
@@ -81,7 +82,7 @@ pub fn read(path: &Path, bytes_max: u64) -> io::Result<Option<Content>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
     };
-    let mode = permissions(&rustix::fs::fstat(&file)?);
+    let mode = permissions(&file)?;
     let mut bytes = Vec::new();
     file.take(bytes_max + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > bytes_max {
@@ -92,8 +93,8 @@ pub fn read(path: &Path, bytes_max: u64) -> io::Result<Option<Content>> {
 }
 
 /// Makes a file, or replaces what it holds; folders on the way are made. The mode and, as far as
-/// the system lets us, the owner of a file that was there stay, unless `mode` says otherwise. Returns
-/// the mode that the file has now.
+/// the system lets us, the owner of a file that was there stay, unless `mode` says otherwise.
+/// Returns the mode that the file has now.
 ///
 /// # Errors
 /// A link is in the way, something that is no file is there, or the system refuses.
@@ -132,10 +133,15 @@ fn fill(mut file: File, bytes: &[u8], old: Option<&Stat>, mode: Option<u32>) -> 
         // Only the superuser may give files away; for anyone else the file is theirs already.
         let _ = rustix::fs::fchown(&file, Some(owner), Some(group));
     }
-    if let Some(mode) = mode.or(old.map(permissions)) {
-        rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
+    match (mode, old) {
+        (Some(mode), _) => file.set_permissions(Permissions::from_mode(mode))?,
+        (None, Some(old)) => {
+            let bits = Mode::RWXU | Mode::RWXG | Mode::RWXO;
+            rustix::fs::fchmod(&file, Mode::from_raw_mode(old.st_mode) & bits)?;
+        }
+        (None, None) => {}
     }
-    Ok(permissions(&rustix::fs::fstat(&file)?))
+    permissions(&file)
 }
 
 /// Removes a file.
@@ -186,8 +192,8 @@ fn sorted(mut entries: Vec<Entry>) -> Vec<Entry> {
     entries
 }
 
-fn permissions(stat: &Stat) -> u32 {
-    u32::from(stat.st_mode) & 0o777
+fn permissions(file: &File) -> io::Result<u32> {
+    Ok(file.metadata()?.permissions().mode() & 0o777)
 }
 
 fn part_name() -> io::Result<String> {

@@ -1,7 +1,7 @@
 //! A running server: its process, its session, and the runtime that both live on.
 //!
-//! The rest of the agent is made of plain threads, so the calls here block, and look at `Stop` while
-//! they wait. A server has a process group of its own, which ends with the last of its tools.
+//! The rest of the agent is made of plain threads, so the calls here block, and look at `Stop`
+//! while they wait. A server has a process group of its own, which ends with the last of its tools.
 
 use std::collections::VecDeque;
 use std::io;

@@ -11,14 +11,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-use serde_json::json;
 use text::ToolSpec;
 use ureq::config::Config;
 use ureq::http::{Uri, header};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
-use super::arguments::text;
+use super::arguments::{schema, text};
 use super::result::{bounded, done, failed, head};
 use super::{Arguments, Need, Outcome, Plan, Stop, Tool};
 use crate::event::Shown;
@@ -59,13 +58,7 @@ impl Tool for Fetch {
         ToolSpec::new(
             "fetch",
             Some("Fetch a page of the web; HTML comes as Markdown.".to_owned()),
-            Some(json!({
-                "type": "object",
-                "properties": {
-                    "url": {"type": "string", "description": "Its address, with http:// or https://"}
-                },
-                "required": ["url"]
-            })),
+            Some(schema(&[("url", "string", "Its address, with http:// or https://")], 1)),
         )
     }
 

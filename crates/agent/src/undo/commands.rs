@@ -18,7 +18,7 @@ const TREE_BYTES_MAX: u64 = 64 << 20;
 
 /// A tree as it was at some time.
 #[derive(Clone, Debug, Default)]
-pub struct Snapshot {
+pub struct KeptTree {
     files: HashMap<PathBuf, (Signature, Kept)>,
 }
 
@@ -34,12 +34,12 @@ struct Signature {
 impl Undo {
     /// Keeps a tree before a command. `earlier` spares reading what has not changed since. `None`
     /// if the tree is not covered.
-    pub fn before_command(&self, tree: &Path, earlier: &Snapshot) -> Option<Snapshot> {
+    pub fn before_command(&self, tree: &Path, earlier: &KeptTree) -> Option<KeptTree> {
         let found = walk(tree).or_else(|| {
             self.leave_uncovered("changes by commands: the tree is too large to be kept");
             None
         })?;
-        let mut snapshot = Snapshot::default();
+        let mut snapshot = KeptTree::default();
         let mut state = self.state();
         state.pinned.clear();
         for (path, signature) in found {
@@ -63,7 +63,7 @@ impl Undo {
     }
 
     /// Notes what has changed since.
-    pub fn after_command(&self, tree: &Path, before: &Snapshot) {
+    pub fn after_command(&self, tree: &Path, before: &KeptTree) {
         let Some(found) = walk(tree) else {
             self.leave_uncovered("changes by commands: the tree has become too large to be kept");
             return;

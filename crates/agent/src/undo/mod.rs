@@ -18,7 +18,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::files::{self, Content, FILE_BYTES_MAX};
 
-pub use commands::Snapshot;
+pub use commands::KeptTree;
 use store::{Kept, Store};
 
 /// Keeps what is changed.

@@ -267,7 +267,7 @@ fn restrictions_are_inherited_and_cannot_be_lifted() {
     let tree = site.beside("outside");
     // A second confinement adds to the first one, whatever it allows.
     let outcome = site.shell(&format!(
-        "{confine} --write {} --network -- sh -c 'echo x > {}/new.txt'",
+        "{confine} --restrict --write {} --network -- sh -c 'echo x > {}/new.txt'",
         tree.display(),
         tree.display()
     ));

@@ -34,9 +34,8 @@ fn serve() -> String {
                 _ => ("404 Not Found", "Content-Type: text/html", "<p>nothing here".into()),
             };
             let length = body.len();
-            let head = format!(
-                "HTTP/1.1 {status}\r\n{headers}\r\nContent-Length: {length}\r\nConnection: close\r\n"
-            );
+            let headers = format!("{headers}\r\nContent-Length: {length}\r\nConnection: close");
+            let head = format!("HTTP/1.1 {status}\r\n{headers}\r\n");
             // Whoever has seen enough goes away in the middle.
             let _ = write!(stream, "{head}\r\n{body}");
         }

@@ -2,6 +2,7 @@
 
 mod escape;
 mod fetch;
+mod hostile;
 mod mcp;
 mod permit;
 mod site;

@@ -124,7 +124,8 @@ fn what_goes_wrong_is_an_outcome() {
     let fail = call(&started, "s__fail", json!({}), &stop);
     assert!(fail.failed, "{fail:?}");
     let refuse = call(&started, "s__refuse", json!({}), &stop);
-    assert_eq!((refuse.failed, refuse.text), (true, "s: the server refuses: not ␛[2Jtoday".into()));
+    let expected = "s: the server refuses: not ␛[2Jtoday";
+    assert_eq!((refuse.failed, refuse.text.as_str()), (true, expected));
     let die = call(&started, "s__die", json!({}), &stop);
     assert!(die.failed && die.text.contains("it said last: out of luck"), "{}", die.text);
     let again = call(&started, "s__echo", json!({}), &stop);

@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod bench;
+mod confine;
 mod help;
 mod inspect;
 mod kv;
