@@ -32,9 +32,6 @@ use crate::typed::{Command, Typed};
 
 fn main() -> ExitCode {
     exit::explain_panics();
-    if let Some(arguments) = cmd::confine::asked_for() {
-        return cmd::confine::confine(arguments);
-    }
     let typed = match Typed::try_parse() {
         Ok(typed) => typed,
         Err(refusal) => return exit::refuse(&refusal),

@@ -5,7 +5,6 @@
 //! the commands share that write model files.
 
 pub mod bench;
-pub mod confine;
 pub mod formats;
 pub mod inspect;
 pub mod kv;

@@ -6,7 +6,6 @@
 
 mod bad_input;
 mod bench;
-mod confine;
 mod help;
 mod inspect;
 mod kv;
