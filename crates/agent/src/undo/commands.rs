@@ -70,7 +70,7 @@ impl Undo {
         };
         let now: HashMap<PathBuf, Signature> = found.into_iter().collect();
         let mut state = self.state();
-        let mut unsaved = false;
+        let mut changed = false;
         for (path, signature) in &now {
             let known = before.files.get(path);
             if known.is_some_and(|(known, _)| known == signature) {
@@ -80,7 +80,8 @@ impl Undo {
             let after = after.as_ref().map(Kept::of);
             let before = known.map(|(_, kept)| kept.clone());
             if before != after {
-                unsaved |= state.record(Change { path: path.clone(), before, after }).is_err();
+                state.note(Change { path: path.clone(), before, after });
+                changed = true;
             }
         }
         for (path, (_, kept)) in &before.files {
@@ -93,9 +94,10 @@ impl Undo {
                 continue;
             }
             let (path, before) = (path.clone(), Some(kept.clone()));
-            unsaved |= state.record(Change { path, before, after: None }).is_err();
+            state.note(Change { path, before, after: None });
+            changed = true;
         }
-        if unsaved {
+        if changed && state.write().is_err() {
             state.leave_uncovered("changes by a command that could not be noted on disk");
         }
     }

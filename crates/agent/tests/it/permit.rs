@@ -5,6 +5,7 @@ use std::path::Path;
 use agent::event::Shown;
 use agent::permit::{Decision, Ground, Mode, Rule, Rules, command, decide};
 use agent::tools::{Need, Plan};
+use agent::workplace::{Places, Workplace};
 
 fn plan(needs: Vec<Need>) -> Plan {
     Plan { title: String::new(), needs, detail: Shown::Text(String::new()) }
@@ -212,6 +213,23 @@ fn hosts_are_compared_as_hosts() {
     ] {
         assert!(!covers(other), "{other}");
     }
+}
+
+#[test]
+fn nothing_is_remembered_where_commands_could_write_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |tree: &str| {
+        let places = Places {
+            tree: folder.path().join(tree),
+            data: folder.path().join("state/data"),
+            home: None,
+            context_tokens: 100_000,
+        };
+        Workplace::open(places).unwrap()
+    };
+    std::fs::create_dir(folder.path().join("tree")).unwrap();
+    assert!(place("tree").rules().unwrap().ends_with("state/data/rules.json"));
+    assert_eq!(place(".").rules(), None);
 }
 
 #[test]

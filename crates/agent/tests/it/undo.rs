@@ -85,6 +85,18 @@ fn what_is_not_covered_is_said() {
 }
 
 #[test]
+fn a_command_that_changes_very_much_is_covered_as_far_as_it_is_said() {
+    let site = Site::new();
+    let undo = &site.place.undo;
+    undo.begin_turn("1");
+    let outcome = site.shell("for i in $(seq 1 2100); do echo $i > $i; done");
+    assert!(!outcome.failed, "{}", outcome.text);
+    let undone = undo.undo_turn("1", false).unwrap();
+    assert_eq!(undone.removed.len(), 2000);
+    assert_eq!(undone.uncovered, ["files after the first 2000 of a turn"]);
+}
+
+#[test]
 fn work_of_others_is_not_overwritten_unless_forced() {
     let site = Site::new();
     site.put("a.txt", "old\n");
