@@ -8,10 +8,11 @@
 //! It knows nothing of trees or permissions. Where a path leads is decided by `workplace.rs`.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path};
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid};
@@ -81,7 +82,7 @@ pub fn read(path: &Path, bytes_max: u64) -> io::Result<Option<Content>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
     };
-    let mode = permissions(&rustix::fs::fstat(&file)?);
+    let mode = permissions(&file)?;
     let mut bytes = Vec::new();
     file.take(bytes_max + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > bytes_max {
@@ -93,10 +94,11 @@ pub fn read(path: &Path, bytes_max: u64) -> io::Result<Option<Content>> {
 
 /// Makes a file, or replaces what it holds; folders on the way are made. The mode and, as far as
 /// the system lets us, the owner of a file that was there stay, unless `mode` says otherwise.
+/// Returns the mode that the file has now.
 ///
 /// # Errors
 /// A link is in the way, something that is no file is there, or the system refuses.
-pub fn replace(path: &Path, bytes: &[u8], mode: Option<u32>) -> io::Result<()> {
+pub fn replace(path: &Path, bytes: &[u8], mode: Option<u32>) -> io::Result<u32> {
     let (folder, name) = parent_of(path, true)?;
     let old = match rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => None,
@@ -114,8 +116,9 @@ pub fn replace(path: &Path, bytes: &[u8], mode: Option<u32>) -> io::Result<()> {
     let part = part_name()?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::openat(&folder, &part, flags, Mode::from_raw_mode(0o666))?;
-    let written = fill(File::from(file), bytes, old.as_ref(), mode).and_then(|()| {
-        rustix::fs::renameat(&folder, &part, &folder, name).map_err(io::Error::from)
+    let written = fill(File::from(file), bytes, old.as_ref(), mode).and_then(|mode| {
+        rustix::fs::renameat(&folder, &part, &folder, name)?;
+        Ok(mode)
     });
     if written.is_err() {
         let _ = rustix::fs::unlinkat(&folder, &part, AtFlags::empty()); // the first error counts
@@ -123,17 +126,22 @@ pub fn replace(path: &Path, bytes: &[u8], mode: Option<u32>) -> io::Result<()> {
     written
 }
 
-fn fill(mut file: File, bytes: &[u8], old: Option<&Stat>, mode: Option<u32>) -> io::Result<()> {
+fn fill(mut file: File, bytes: &[u8], old: Option<&Stat>, mode: Option<u32>) -> io::Result<u32> {
     file.write_all(bytes)?;
     if let Some(old) = old {
         let (owner, group) = (Uid::from_raw(old.st_uid), Gid::from_raw(old.st_gid));
         // Only the superuser may give files away; for anyone else the file is theirs already.
         let _ = rustix::fs::fchown(&file, Some(owner), Some(group));
     }
-    if let Some(mode) = mode.or(old.map(permissions)) {
-        rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
+    match (mode, old) {
+        (Some(mode), _) => file.set_permissions(Permissions::from_mode(mode))?,
+        (None, Some(old)) => {
+            let bits = Mode::RWXU | Mode::RWXG | Mode::RWXO;
+            rustix::fs::fchmod(&file, Mode::from_raw_mode(old.st_mode) & bits)?;
+        }
+        (None, None) => {}
     }
-    Ok(())
+    permissions(&file)
 }
 
 /// Removes a file.
@@ -184,8 +192,8 @@ fn sorted(mut entries: Vec<Entry>) -> Vec<Entry> {
     entries
 }
 
-fn permissions(stat: &Stat) -> u32 {
-    u32::from(stat.st_mode) & 0o777
+fn permissions(file: &File) -> io::Result<u32> {
+    Ok(file.metadata()?.permissions().mode() & 0o777)
 }
 
 fn part_name() -> io::Result<String> {

@@ -29,7 +29,7 @@ pub fn shown_in_line(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
-            '\n' => out.push('␊'),
+            '\n' => out.push('\u{240A}'), // the picture of a newline
             '\t' => out.push(' '),
             c => write_out(c, &mut out),
         }
@@ -67,7 +67,7 @@ fn write_out(c: char, out: &mut String) {
         0..0x20 if !matches!(c, '\n' | '\t') => {
             out.push(char::from_u32(0x2400 + number).unwrap_or('\u{FFFD}'));
         }
-        0x7F => out.push('␡'),
+        0x7F => out.push('\u{2421}'),
         _ if is_harmless(c) => out.push(c),
         _ => {
             let _ = write!(out, "<U+{number:04X}>"); // a String takes everything
@@ -156,22 +156,22 @@ impl Output {
         self.sequence_chars += 1;
         let too_long = self.sequence_chars > SEQUENCE_CHARS_MAX;
         match self.state {
-            State::Text => return self.take_text(c, out),
+            State::Text => self.take_text(c, out),
             State::Escape => match c {
                 '[' => self.state = State::Control,
                 ']' | 'P' | '_' | '^' | 'X' => self.state = State::String,
-                ' '..='/' => {}
+                ' '..='/' if !too_long => {}
                 '\u{1b}' => self.begin(State::Escape),
-                _ if c.is_control() => return self.resume(c, out),
+                _ if c.is_control() => self.resume(c, out),
                 _ => self.state = State::Text,
             },
             State::Control => match c {
                 '@'..='~' => self.state = State::Text,
                 ' '..='?' if !too_long => {}
-                _ => return self.resume(c, out),
+                _ => self.resume(c, out),
             },
             State::String | State::StringEscape if c == '\n' || too_long => {
-                return self.resume(c, out);
+                self.resume(c, out);
             }
             State::String => match c {
                 '\u{7}' | '\u{9c}' => self.state = State::Text,
@@ -181,7 +181,7 @@ impl Output {
             State::StringEscape if c == '\\' => self.state = State::Text,
             State::StringEscape => {
                 self.begin(State::Escape);
-                return self.take(c, out);
+                self.take(c, out);
             }
         }
     }
@@ -298,7 +298,9 @@ mod tests {
             pieces in prop::collection::vec(
                 prop::collection::vec(
                     prop_oneof![
-                        prop::sample::select(b"\x1b[]P\\\x07\r\n\x08;m?\x9b\xc2\xe2\x80\xae".to_vec()),
+                        prop::sample::select(
+                            b"\x1b[]P\\\x07\r\n\x08;m?\x9b\xc2\xe2\x80\xae".to_vec()
+                        ),
                         any::<u8>(),
                     ],
                     0..12,

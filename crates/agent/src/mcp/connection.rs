@@ -1,7 +1,7 @@
 //! A running server: its process, its session, and the runtime that both live on.
 //!
-//! The rest of the agent is made of plain threads, so the calls here block, and look at `Stop` while
-//! they wait. A server has a process group of its own, which ends with the last of its tools.
+//! The rest of the agent is made of plain threads, so the calls here block, and look at `Stop`
+//! while they wait. A server has a process group of its own, which ends with the last of its tools.
 
 use std::collections::VecDeque;
 use std::io;
@@ -21,6 +21,7 @@ use serde_json::{Map, Value};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 
 use super::{Config, ServerConfig};
 use crate::harmless;
@@ -56,7 +57,14 @@ struct Begun {
     /// Ends the session when it goes.
     _session: RunningService<RoleClient, ()>,
     child: Mutex<Child>,
-    words: Arc<Mutex<VecDeque<u8>>>,
+    words: Words,
+}
+
+/// The end of what a server says on its standard error.
+struct Words {
+    said: Arc<Mutex<VecDeque<u8>>>,
+    /// Ends when nothing comes any more.
+    listening: tokio::sync::Mutex<JoinHandle<()>>,
 }
 
 type Connected = Result<(Arc<Connection>, Vec<Offer>), String>;
@@ -99,8 +107,9 @@ async fn connect(server: ServerConfig, folder: PathBuf) -> Result<(Begun, Vec<Of
     let (Some(input), Some(output), Some(errors)) = (input, output, errors) else {
         return Err("it has no standard input and output".to_owned());
     };
-    let words = Arc::new(Mutex::new(VecDeque::new()));
-    tokio::spawn(listen(errors, Arc::clone(&words)));
+    let said = Arc::new(Mutex::new(VecDeque::new()));
+    let listening = tokio::sync::Mutex::new(tokio::spawn(listen(errors, Arc::clone(&said))));
+    let words = Words { said, listening };
     let transport =
         AsyncRwTransport::new_client(output, input).with_max_line_length(MESSAGE_BYTES_MAX);
     let begun = tokio::time::timeout(START_TIME_MAX, async {
@@ -118,7 +127,7 @@ async fn connect(server: ServerConfig, folder: PathBuf) -> Result<(Begun, Vec<Of
         }
         Err(why) => {
             end(&mut child);
-            Err(format!("{why}{}", last(&words)))
+            Err(format!("{why}{}", words.last().await))
         }
     }
 }
@@ -134,13 +143,21 @@ async fn listen(mut errors: impl AsyncRead + Unpin, words: Arc<Mutex<VecDeque<u8
     }
 }
 
-/// What a server said last, if it said anything, to be put behind an error.
-fn last(words: &Mutex<VecDeque<u8>>) -> String {
-    let mut words = words.lock().unwrap_or_else(PoisonError::into_inner);
-    let text = harmless::output(words.make_contiguous());
-    match text.trim() {
-        "" => String::new(),
-        text => format!("; it said last: {text}"),
+impl Words {
+    /// What a server that has ended said last, if it said anything, to be put behind an error.
+    async fn last(&self) -> String {
+        // It has ended, so the rest comes at once, unless somebody else holds the other end.
+        const REST_WITHIN: Duration = Duration::from_millis(500);
+        let mut listening = self.listening.lock().await;
+        if !listening.is_finished() {
+            let _ = tokio::time::timeout(REST_WITHIN, &mut *listening).await;
+        }
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = harmless::output(said.make_contiguous());
+        match text.trim() {
+            "" => String::new(),
+            text => format!("; it said last: {text}"),
+        }
     }
 }
 
@@ -185,7 +202,8 @@ impl Connection {
         match answered {
             Some(Ok(result)) => Ok(text_of(&result)),
             Some(Err(ServiceError::TransportClosed | ServiceError::TransportSend(_))) => {
-                Err(format!("the server has ended{}", last(&self.begun.words)))
+                let last = self.runtime.block_on(self.begun.words.last());
+                Err(format!("the server has ended{last}"))
             }
             Some(Err(ServiceError::McpError(error))) => {
                 Err(format!("the server refuses: {}", harmless::shown(&error.message)))

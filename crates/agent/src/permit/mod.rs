@@ -152,7 +152,7 @@ fn of_need(mode: Mode, need: &Need, ground: &Ground<'_>) -> Answer {
     }
 }
 
-fn of_write(mode: Mode, path: &PathBuf, ground: &Ground<'_>) -> Answer {
+fn of_write(mode: Mode, path: &Path, ground: &Ground<'_>) -> Answer {
     if path.starts_with(ground.data) {
         return Answer::Deny(format!(
             "{} belongs to the agent itself, and no tool changes it",
@@ -161,7 +161,7 @@ fn of_write(mode: Mode, path: &PathBuf, ground: &Ground<'_>) -> Answer {
     }
     let Ok(inner) = path.strip_prefix(ground.tree) else {
         let reason = format!("{} is outside the working tree", line(path));
-        return Answer::Ask(reason, Some(Rule::Write(path.clone())));
+        return Answer::Ask(reason, Some(Rule::Write(path.to_owned())));
     };
     let is_git = |name: &std::ffi::OsStr| name.eq_ignore_ascii_case(".git");
     if inner.iter().any(is_git) {

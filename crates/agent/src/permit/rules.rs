@@ -162,7 +162,8 @@ impl Rules {
         let stored = Stored { version: VERSION, allow: self.rules.clone() };
         let mut text = serde_json::to_vec_pretty(&stored)?;
         text.push(b'\n');
-        files::replace(file, &text, Some(0o600)).map_err(|error| named(file, &error))
+        files::replace(file, &text, Some(0o600)).map_err(|error| named(file, &error))?;
+        Ok(())
     }
 
     /// Whether one of them makes this free.

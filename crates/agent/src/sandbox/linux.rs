@@ -22,6 +22,7 @@ use landlock::{
     RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 use rustix::fs::OFlags;
+use rustix::thread::{CapabilitySet, CapabilitySets};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule,
@@ -43,12 +44,35 @@ pub fn restrict(confinement: &Confinement) -> Protection {
     // The filter last: it has no say in what landlock asks for, and landlock none in it.
     let files = restrict_files(confinement).unwrap_or(false);
     let filtered = restrict_calls(confinement.network).is_ok();
+    drop_privileges();
     let network = match (confinement.network, filtered) {
         (true, _) => Network::Allowed,
         (false, true) => Network::Filtered,
         (false, false) => Network::Open,
     };
     Protection { files, network, why_none: "the kernel offers neither landlock nor seccomp" }
+}
+
+/// Whoever runs as the superuser keeps what concerns files and processes, and neither the kernel's
+/// own matters nor those of other processes. It cannot be had back, as no new privileges are given.
+fn drop_privileges() {
+    let keep = CapabilitySet::CHOWN
+        | CapabilitySet::DAC_OVERRIDE
+        | CapabilitySet::FOWNER
+        | CapabilitySet::FSETID
+        | CapabilitySet::KILL
+        | CapabilitySet::SETGID
+        | CapabilitySet::SETUID;
+    let Ok(now) = rustix::thread::capabilities(None) else {
+        return;
+    };
+    let dropped = CapabilitySets {
+        effective: now.effective & keep,
+        permitted: now.permitted & keep,
+        inheritable: CapabilitySet::empty(),
+    };
+    // Giving up what one has is always allowed.
+    let _ = rustix::thread::set_capabilities(None, dropped);
 }
 
 fn restrict_files(confinement: &Confinement) -> Result<bool, RulesetError> {
@@ -61,8 +85,9 @@ fn restrict_files(confinement: &Confinement) -> Result<bool, RulesetError> {
     let mut rules = Rules(ruleset.create()?);
     rules.allow(Path::new("/"), AccessFs::ReadDir.into())?;
     rules.allow_but(Path::new("/"), &confinement.hidden, AccessFs::from_read(KNOWN))?;
+    let devices = AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::IoctlDev;
     for folder in &confinement.writable {
-        rules.allow(folder, AccessFs::from_all(KNOWN))?;
+        rules.allow(folder, AccessFs::from_all(KNOWN) & !devices)?;
     }
     for device in DEVICES {
         rules.allow(Path::new(device), AccessFs::ReadFile | AccessFs::WriteFile)?;

@@ -131,7 +131,7 @@ impl Sandbox {
 
 /// The confinement as arguments, and what must hold.
 fn promised(confinement: &Confinement, protection: Protection) -> Vec<OsString> {
-    let mut arguments = Vec::new();
+    let mut arguments = vec!["--restrict".into()];
     for folder in &confinement.writable {
         arguments.extend(["--write".into(), folder.clone().into_os_string()]);
     }
@@ -162,31 +162,29 @@ pub fn confined(arguments: impl Iterator<Item = OsString>) -> String {
 fn become_confined(
     mut arguments: impl Iterator<Item = OsString>,
 ) -> Result<std::convert::Infallible, String> {
-    let mut confinement = None;
-    let mut promised = (false, false);
+    let mut confinement = Confinement::default();
+    let (mut restricted, mut files, mut no_network) = (false, false, false);
     while let Some(argument) = arguments.next() {
-        let known = confinement.get_or_insert_with(Confinement::default);
         match argument.to_str() {
-            Some("--write") => known.writable.extend(arguments.next().map(PathBuf::from)),
-            Some("--hide") => known.hidden.extend(arguments.next().map(PathBuf::from)),
-            Some("--network") => known.network = true,
-            Some("--promise-files") => promised.0 = true,
-            Some("--promise-no-network") => promised.1 = true,
+            Some("--restrict") => restricted = true,
+            Some("--write") => confinement.writable.extend(arguments.next().map(PathBuf::from)),
+            Some("--hide") => confinement.hidden.extend(arguments.next().map(PathBuf::from)),
+            Some("--network") => confinement.network = true,
+            Some("--promise-files") => files = true,
+            Some("--promise-no-network") => no_network = true,
             Some("--") => break,
             _ => return Err(format!("unknown argument {}", argument.to_string_lossy())),
         }
     }
     let program = arguments.next().ok_or("no command after --")?;
-    // A new session has no terminal: nothing can be typed into it or read from it. A process that
-    // leads its group already has been given one of its own by whoever started it.
+    // A new session has no terminal: nothing can be typed into it or read from it. Only a process
+    // that leads its group has to stay in its session.
     let _ = rustix::process::setsid();
-    let restricted = confinement.filter(|confinement| *confinement != Confinement::default());
-    let holds = restricted.map(|confinement| system::restrict(&confinement));
-    let (files, network) = promised;
+    let holds = restricted.then(|| system::restrict(&confinement));
     if files && !holds.is_some_and(|holds| holds.files) {
         return Err("its files would not be protected as promised".to_owned());
     }
-    if network && !holds.is_some_and(|holds| holds.network == Network::Filtered) {
+    if no_network && !holds.is_some_and(|holds| holds.network == Network::Filtered) {
         return Err("the network would not be out of reach as promised".to_owned());
     }
     let error = Command::new(&program).args(arguments).exec();

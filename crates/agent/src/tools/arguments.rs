@@ -2,13 +2,24 @@
 //!
 //! What is wrong with them is said in a text that the model can learn from: which argument, what
 //! was expected. Numbers may come as text, since models write them so. [`Begun`] reads arguments of
-//! which only the beginning is there yet.
+//! which only the beginning is there yet. [`schema`] is how they are described to the model.
 
 use std::ops::RangeInclusive;
 
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::Arguments;
+
+/// The schema of arguments: name, type and description of each. The first `required` of them must
+/// be there.
+pub fn schema(arguments: &[(&str, &str, &str)], required: usize) -> Value {
+    let properties: Map<String, Value> = arguments
+        .iter()
+        .map(|(name, kind, what)| ((*name).to_owned(), json!({"type": kind, "description": what})))
+        .collect();
+    let required: Vec<&str> = arguments.iter().take(required).map(|(name, ..)| *name).collect();
+    json!({"type": "object", "properties": properties, "required": required})
+}
 
 /// An argument that must be there.
 pub fn text<'a>(arguments: &'a Arguments, name: &str) -> Result<&'a str, String> {
@@ -137,7 +148,7 @@ mod tests {
         let end = |part: &str| whole.find(part).unwrap() + part.len();
         assert_eq!(read(end(r#"\\b"#), "path"), None);
         assert_eq!(read(end(r#"\\b""#), "path"), Some("a\"\\b".to_owned()));
-        assert_eq!(read(end(r#"A"#).min(whole.len()), "new"), None);
+        assert_eq!(read(end("0041"), "old"), None);
         assert_eq!(read(whole.len(), "old"), Some("x, }A".to_owned()));
         assert_eq!(read(whole.len(), "new"), Some("y".to_owned()));
         for end in 0..=whole.len() {

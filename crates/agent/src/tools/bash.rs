@@ -8,16 +8,16 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde_json::json;
 use text::ToolSpec;
 
-use super::arguments::{number, text};
+use super::arguments::{number, schema, text};
 use super::jobs::{End, Job, Jobs, OUTPUT_BYTES_MAX};
 use super::result::{failed, head, tail};
 use super::{Arguments, Need, Outcome, Plan, Stop, Tool};
 use crate::event::Shown;
 use crate::harmless::{self, Output};
-use crate::undo::Snapshot;
+use crate::sandbox::Network;
+use crate::undo::KeptTree;
 
 const SCRIPT_BYTES_MAX: usize = 64 << 10;
 const TIME_DEFAULT: u64 = 120;
@@ -31,7 +31,7 @@ const PIECE_BYTES_MAX: usize = 256 << 10;
 pub struct Bash {
     jobs: Arc<Jobs>,
     /// The tree as it was kept before the last command.
-    snapshot: Mutex<Snapshot>,
+    snapshot: Mutex<KeptTree>,
 }
 
 /// Looks after a command that goes on running.
@@ -51,23 +51,35 @@ impl Bash {
 
 impl Tool for Bash {
     fn spec(&self) -> ToolSpec {
+        let protection = self.jobs.protection();
+        let files = match protection.files {
+            true => " It can write in the working tree and in $TMPDIR only.",
+            false => "",
+        };
+        let network = match protection.network {
+            Network::Filtered => " It reaches no network, nor servers of this machine.",
+            Network::Allowed | Network::Open => "",
+        };
         ToolSpec::new(
             "bash",
             Some(format!(
-                "Run a shell command in the working tree. It gets no input and no terminal, ends \
-                 after {TIME_DEFAULT} seconds unless timeout_sec says otherwise, and may only \
-                 write in the working tree and in $TMPDIR. With refresh_sec the call comes back \
-                 after that many seconds while the command goes on: use bash_status and bash_stop."
+                "Run a shell command in the working tree. It gets no input and no terminal, and \
+                 ends after {TIME_DEFAULT} seconds unless timeout_sec says otherwise.\
+                 {files}{network} With refresh_sec the call comes back after that many seconds \
+                 while the command goes on: use bash_status and bash_stop."
             )),
-            Some(json!({
-                "type": "object",
-                "properties": {
-                    "command": {"type": "string", "description": "The command"},
-                    "timeout_sec": {"type": "integer", "description": "Seconds after which it is ended"},
-                    "refresh_sec": {"type": "integer", "description": "Seconds after which to come back while it runs; 0 for a server"}
-                },
-                "required": ["command"]
-            })),
+            Some(schema(
+                &[
+                    ("command", "string", "The command"),
+                    ("timeout_sec", "integer", "Seconds after which it is ended"),
+                    (
+                        "refresh_sec",
+                        "integer",
+                        "Seconds after which to come back while it runs; 0 for a server",
+                    ),
+                ],
+                1,
+            )),
         )
     }
 
@@ -121,14 +133,13 @@ impl Tool for BashStatus {
         ToolSpec::new(
             "bash_status",
             Some("Look at a command that goes on running: how it is, what it printed.".to_owned()),
-            Some(json!({
-                "type": "object",
-                "properties": {
-                    "job": {"type": "integer", "description": "The number that bash gave it"},
-                    "refresh_sec": {"type": "integer", "description": "Seconds to wait for its end first"}
-                },
-                "required": ["job"]
-            })),
+            Some(schema(
+                &[
+                    ("job", "integer", "The number that bash gave it"),
+                    ("refresh_sec", "integer", "Seconds to wait for its end first"),
+                ],
+                1,
+            )),
         )
     }
 
@@ -159,13 +170,7 @@ impl Tool for BashStop {
         ToolSpec::new(
             "bash_stop",
             Some("End a command that goes on running, and all that it started.".to_owned()),
-            Some(json!({
-                "type": "object",
-                "properties": {
-                    "job": {"type": "integer", "description": "The number that bash gave it"}
-                },
-                "required": ["job"]
-            })),
+            Some(schema(&[("job", "integer", "The number that bash gave it")], 1)),
         )
     }
 

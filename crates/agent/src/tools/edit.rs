@@ -6,10 +6,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde_json::json;
 use text::ToolSpec;
 
-use super::arguments::{Begun, text};
+use super::arguments::{Begun, schema, text};
 use super::result::{failed, line};
 use super::{Arguments, Need, Outcome, Plan, Stop, Tool, planned_path};
 use crate::event::Shown;
@@ -75,15 +74,14 @@ impl Tool for Edit {
                  once; take more lines if it occurs more often."
                     .to_owned(),
             ),
-            Some(json!({
-                "type": "object",
-                "properties": {
-                    "path": {"type": "string", "description": "The file, relative to the working tree"},
-                    "old": {"type": "string", "description": "The text to replace"},
-                    "new": {"type": "string", "description": "What stands there afterwards"}
-                },
-                "required": ["path", "old", "new"]
-            })),
+            Some(schema(
+                &[
+                    ("path", "string", "The file, relative to the working tree"),
+                    ("old", "string", "The text to replace"),
+                    ("new", "string", "What stands there afterwards"),
+                ],
+                3,
+            )),
         )
     }
 
@@ -102,7 +100,7 @@ impl Tool for Edit {
                 after: harmless::shown(&after),
             },
             Err(why) if path.starts_with(self.place.tree()) => return Err(why),
-            Err(_) => Shown::Text(harmless::shown(&format!("{old}\n→\n{new}"))),
+            Err(_) => Shown::Text(harmless::shown(&format!("{old}\n->\n{new}"))),
         };
         Ok(Plan { title, needs: vec![Need::Write(path)], detail })
     }
@@ -154,8 +152,8 @@ impl Tool for Edit {
 
 /// The text with `old`, which stands in it exactly once, replaced.
 ///
-/// Where the file ends its lines with a carriage return and a newline and `old` does not, both texts
-/// are taken as if they did.
+/// Where the file ends its lines with a carriage return and a newline and `old` does not, both
+/// texts are taken as if they did.
 ///
 /// # Errors
 /// It stands there not once; a text for the model, which says where it nearly stands.

@@ -11,14 +11,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-use serde_json::json;
 use text::ToolSpec;
 use ureq::config::Config;
 use ureq::http::{Uri, header};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
-use super::arguments::text;
+use super::arguments::{schema, text};
 use super::result::{bounded, done, failed, head};
 use super::{Arguments, Need, Outcome, Plan, Stop, Tool};
 use crate::event::Shown;
@@ -59,13 +58,7 @@ impl Tool for Fetch {
         ToolSpec::new(
             "fetch",
             Some("Fetch a page of the web; HTML comes as Markdown.".to_owned()),
-            Some(json!({
-                "type": "object",
-                "properties": {
-                    "url": {"type": "string", "description": "Its address, with http:// or https://"}
-                },
-                "required": ["url"]
-            })),
+            Some(schema(&[("url", "string", "Its address, with http:// or https://")], 1)),
         )
     }
 
@@ -115,11 +108,12 @@ fn address(text: &str) -> Result<Uri, String> {
     if text.len() > ADDRESS_BYTES_MAX {
         return Err(wrong("the address is too long"));
     }
-    let address: Uri = text.trim().parse().map_err(|_| wrong("this is no address"))?;
-    match address.scheme_str() {
-        Some("http" | "https") => {}
-        _ => return Err(wrong("only http and https can be fetched")),
+    let text = text.trim();
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+    if !matches!(scheme.as_deref(), Some("http" | "https")) {
+        return Err(wrong("only http and https can be fetched"));
     }
+    let address: Uri = text.parse().map_err(|_| wrong("this is no address"))?;
     match address.authority() {
         Some(authority) if authority.as_str().contains('@') => {
             Err(wrong("an address may not hold a name or a password"))
@@ -346,7 +340,9 @@ mod tests {
             ("file:///etc/passwd", "only http and https"),
             ("/etc/passwd", "only http and https"),
             ("https://user:secret@example.org/", "a name or a password"),
-            ("no address", "this is no address"),
+            ("no address", "only http and https"),
+            ("https://a b/", "this is no address"),
+            ("https:///x", "this is no address"),
         ];
         for (given, expected) in rows {
             let error = address(given).unwrap_err();

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Protection, Sandbox};
 use crate::workplace::Workplace;
 
 /// What a command may print before it is ended.
@@ -82,6 +82,11 @@ impl Jobs {
     /// Where they run.
     pub fn place(&self) -> &Workplace {
         &self.place
+    }
+
+    /// What keeps them in.
+    pub fn protection(&self) -> Protection {
+        self.sandbox.protection()
     }
 
     /// Starts a command, which may take `time`.

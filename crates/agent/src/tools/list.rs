@@ -3,10 +3,9 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use serde_json::json;
 use text::ToolSpec;
 
-use super::arguments::text_or;
+use super::arguments::{schema, text_or};
 use super::result::{done, failed};
 use super::{Arguments, Need, Outcome, Plan, Stop, Tool, planned_path};
 use crate::event::Shown;
@@ -28,13 +27,12 @@ impl Tool for List {
                 "List one folder: folders end with /, links with @, files have their size in bytes."
                     .to_owned(),
             ),
-            Some(json!({
-                "type": "object",
-                "properties": {
-                    "path": {"type": "string", "description": "The folder, relative to the working tree; . is the tree itself"}
-                },
-                "required": ["path"]
-            })),
+            Some(schema(
+                &[
+                    ("path", "string", "The folder, relative to the working tree, which is ."),
+                ],
+                1,
+            )),
         )
     }
 

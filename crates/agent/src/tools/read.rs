@@ -5,10 +5,9 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
 use text::ToolSpec;
 
-use super::arguments::{number, text};
+use super::arguments::{number, schema, text};
 use super::result::{done, failed, line};
 use super::{Arguments, Need, Outcome, Plan, Stop, Tool, planned_path};
 use crate::event::Shown;
@@ -34,15 +33,14 @@ impl Tool for Read {
                 "Read a text file. Every line comes with its number and a tab, which are not part \
                  of the file. At most {lines} lines unless max_lines says otherwise."
             )),
-            Some(json!({
-                "type": "object",
-                "properties": {
-                    "path": {"type": "string", "description": "The file, relative to the working tree"},
-                    "start_line": {"type": "integer", "description": "First line to read, from 1"},
-                    "max_lines": {"type": "integer", "description": "How many lines to read"}
-                },
-                "required": ["path"]
-            })),
+            Some(schema(
+                &[
+                    ("path", "string", "The file, relative to the working tree"),
+                    ("start_line", "integer", "First line to read, from 1"),
+                    ("max_lines", "integer", "How many lines to read"),
+                ],
+                1,
+            )),
         )
     }
 

@@ -10,10 +10,9 @@ use std::sync::Arc;
 use globset::{Glob, GlobMatcher};
 use grep_regex::{RegexMatcher, RegexMatcherBuilder};
 use grep_searcher::{BinaryDetection, Searcher, SearcherBuilder, Sink, SinkContext, SinkMatch};
-use serde_json::json;
 use text::ToolSpec;
 
-use super::arguments::{flag, number, text, text_or};
+use super::arguments::{flag, number, schema, text, text_or};
 use super::result::{done, failed, line};
 use super::{Arguments, Need, Outcome, Plan, Stop, Tool, planned_path};
 use crate::event::Shown;
@@ -50,19 +49,18 @@ impl Tool for Search {
                  ignores are left out."
                     .to_owned(),
             ),
-            Some(json!({
-                "type": "object",
-                "properties": {
-                    "query": {"type": "string", "description": "What to look for"},
-                    "path": {"type": "string", "description": "File or folder to search in, the working tree if left out"},
-                    "mode": {"type": "string", "enum": ["literal", "regex"], "description": "literal if left out"},
-                    "glob": {"type": "string", "description": "Only files like this, such as *.rs or src/**/*.py"},
-                    "context": {"type": "integer", "description": "Lines to show around each match"},
-                    "max_results": {"type": "integer", "description": "100 if left out"},
-                    "case_sensitive": {"type": "boolean", "description": "false if left out"}
-                },
-                "required": ["query"]
-            })),
+            Some(schema(
+                &[
+                    ("query", "string", "What to look for"),
+                    ("path", "string", "File or folder, the working tree if left out"),
+                    ("mode", "string", "literal or regex; literal if left out"),
+                    ("glob", "string", "Only files like this, such as *.rs or src/**/*.py"),
+                    ("context", "integer", "Lines to show around each match"),
+                    ("max_results", "integer", "100 if left out"),
+                    ("case_sensitive", "boolean", "false if left out"),
+                ],
+                1,
+            )),
         )
     }
 

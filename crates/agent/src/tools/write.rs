@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
 use text::ToolSpec;
 
-use super::arguments::text;
+use super::arguments::{schema, text};
 use super::result::failed;
 use super::{Arguments, Need, Outcome, Plan, Stop, Tool, planned_path};
 use crate::event::Shown;
@@ -26,14 +25,13 @@ impl Tool for Write {
                  part of a file use edit."
                     .to_owned(),
             ),
-            Some(json!({
-                "type": "object",
-                "properties": {
-                    "path": {"type": "string", "description": "The file, relative to the working tree"},
-                    "content": {"type": "string", "description": "All that the file is to hold"}
-                },
-                "required": ["path", "content"]
-            })),
+            Some(schema(
+                &[
+                    ("path", "string", "The file, relative to the working tree"),
+                    ("content", "string", "All that the file is to hold"),
+                ],
+                2,
+            )),
         )
     }
 

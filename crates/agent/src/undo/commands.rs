@@ -18,7 +18,7 @@ const TREE_BYTES_MAX: u64 = 64 << 20;
 
 /// A tree as it was at some time.
 #[derive(Clone, Debug, Default)]
-pub struct Snapshot {
+pub struct KeptTree {
     files: HashMap<PathBuf, (Signature, Kept)>,
 }
 
@@ -34,12 +34,12 @@ struct Signature {
 impl Undo {
     /// Keeps a tree before a command. `earlier` spares reading what has not changed since. `None`
     /// if the tree is not covered.
-    pub fn before_command(&self, tree: &Path, earlier: &Snapshot) -> Option<Snapshot> {
+    pub fn before_command(&self, tree: &Path, earlier: &KeptTree) -> Option<KeptTree> {
         let found = walk(tree).or_else(|| {
             self.leave_uncovered("changes by commands: the tree is too large to be kept");
             None
         })?;
-        let mut snapshot = Snapshot::default();
+        let mut snapshot = KeptTree::default();
         let mut state = self.state();
         state.pinned.clear();
         for (path, signature) in found {
@@ -63,14 +63,14 @@ impl Undo {
     }
 
     /// Notes what has changed since.
-    pub fn after_command(&self, tree: &Path, before: &Snapshot) {
+    pub fn after_command(&self, tree: &Path, before: &KeptTree) {
         let Some(found) = walk(tree) else {
             self.leave_uncovered("changes by commands: the tree has become too large to be kept");
             return;
         };
         let now: HashMap<PathBuf, Signature> = found.into_iter().collect();
         let mut state = self.state();
-        let mut unsaved = false;
+        let mut changed = false;
         for (path, signature) in &now {
             let known = before.files.get(path);
             if known.is_some_and(|(known, _)| known == signature) {
@@ -80,7 +80,8 @@ impl Undo {
             let after = after.as_ref().map(Kept::of);
             let before = known.map(|(_, kept)| kept.clone());
             if before != after {
-                unsaved |= state.record(Change { path: path.clone(), before, after }).is_err();
+                state.note(Change { path: path.clone(), before, after });
+                changed = true;
             }
         }
         for (path, (_, kept)) in &before.files {
@@ -93,9 +94,10 @@ impl Undo {
                 continue;
             }
             let (path, before) = (path.clone(), Some(kept.clone()));
-            unsaved |= state.record(Change { path, before, after: None }).is_err();
+            state.note(Change { path, before, after: None });
+            changed = true;
         }
-        if unsaved {
+        if changed && state.write().is_err() {
             state.leave_uncovered("changes by a command that could not be noted on disk");
         }
     }

@@ -18,7 +18,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::files::{self, Content, FILE_BYTES_MAX};
 
-pub use commands::Snapshot;
+pub use commands::KeptTree;
 use store::{Kept, Store};
 
 /// Keeps what is changed.
@@ -64,15 +64,28 @@ impl Undo {
     /// # Errors
     /// Nothing was changed: the old content cannot be read or kept, or the new one not be written.
     pub fn change(&self, path: &Path, bytes: Option<&[u8]>) -> io::Result<()> {
+        if bytes.is_some_and(|bytes| bytes.len() as u64 > FILE_BYTES_MAX) {
+            let what = format!("more than {FILE_BYTES_MAX} bytes");
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
+        }
         let mut state = self.state();
         let before = files::read(path, FILE_BYTES_MAX)?;
         state.keep_before(path, before.as_ref())?;
-        match bytes {
-            Some(bytes) => files::replace(path, bytes, None)?,
-            None => files::remove(path)?,
+        let after = match bytes {
+            Some(bytes) => {
+                let mode = files::replace(path, bytes, None)?;
+                Some(Kept::of(&Content { bytes: bytes.to_vec(), mode }))
+            }
+            None => {
+                files::remove(path)?;
+                None
+            }
+        };
+        if state.keep_after(path, after).is_err() {
+            // It has happened; without the note it looks like somebody else's change.
+            state.leave_uncovered(&path.display().to_string());
         }
-        let after = files::read(path, FILE_BYTES_MAX)?;
-        state.keep_after(path, after.as_ref().map(Kept::of))
+        Ok(())
     }
 
     /// Says that something of this turn cannot be taken back.
@@ -136,7 +149,7 @@ fn restore(store: &Store, path: &Path, before: Option<&Kept>) -> io::Result<()> 
     match before {
         Some(kept) => {
             let Content { bytes, mode } = store.content(kept)?;
-            files::replace(path, &bytes, Some(mode))
+            files::replace(path, &bytes, Some(mode)).map(|_| ())
         }
         None => match files::remove(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

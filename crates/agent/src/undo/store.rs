@@ -17,7 +17,8 @@ use crate::files::{self, Content, FILE_BYTES_MAX};
 const TURNS_MAX: usize = 200;
 const TURN_CHANGES_MAX: usize = 2000;
 const KEPT_BYTES_MAX: u64 = 256 << 20;
-const TURN_FILE_BYTES_MAX: u64 = 4 << 20;
+const UNCOVERED_MAX: usize = 100;
+const TURN_FILE_BYTES_MAX: u64 = 32 << 20;
 /// Processes that work in one tree at a time, each with a store of its own.
 const STORES_MAX: usize = 16;
 
@@ -112,11 +113,12 @@ impl Store {
             return Ok(());
         }
         let kept = before.map(|content| self.keep(content)).transpose()?;
-        self.record(Change { path: path.to_owned(), before: kept.clone(), after: kept })
+        self.note(Change { path: path.to_owned(), before: kept.clone(), after: kept });
+        self.write()
     }
 
-    /// A change that has happened already, to a content that is kept.
-    pub fn record(&mut self, change: Change) -> io::Result<()> {
+    /// A change of a content that is kept; it is in the journal after the next [`Store::write`].
+    pub fn note(&mut self, change: Change) {
         let turn = &mut self.current().1;
         if let Some(known) = turn.changes.iter_mut().find(|known| known.path == change.path) {
             known.after = change.after;
@@ -124,22 +126,27 @@ impl Store {
             turn.changes.push(change);
         } else {
             let what = format!("files after the first {TURN_CHANGES_MAX} of a turn");
-            self.leave_uncovered(&what);
+            self.add_uncovered(&what);
         }
-        self.write_current()
     }
 
     /// What the turn has left in a file.
     pub fn keep_after(&mut self, path: &Path, after: Option<Kept>) -> io::Result<()> {
-        self.record(Change { path: path.to_owned(), before: None, after })
+        self.note(Change { path: path.to_owned(), before: None, after });
+        self.write()
     }
 
     pub fn leave_uncovered(&mut self, what: &str) {
+        self.add_uncovered(what);
+        let _ = self.write(); // told again when files change, where it is an error
+    }
+
+    fn add_uncovered(&mut self, what: &str) {
         let turn = &mut self.current().1;
-        if !turn.uncovered.iter().any(|known| known == what) {
+        let is_known = turn.uncovered.iter().any(|known| known == what);
+        if !is_known && turn.uncovered.len() < UNCOVERED_MAX {
             turn.uncovered.push(what.to_owned());
         }
-        let _ = self.write_current(); // told again when files change, where it is an error
     }
 
     pub fn keep(&mut self, content: &Content) -> io::Result<Kept> {
@@ -198,10 +205,11 @@ impl Store {
         }
     }
 
-    fn write_current(&mut self) -> io::Result<()> {
+    /// Writes the journal of the turn under way.
+    pub fn write(&mut self) -> io::Result<()> {
         let (number, turn) = self.current();
         let (number, text) = (*number, serde_json::to_vec(turn)?);
-        files::replace(&self.turn_file(number), &text, Some(0o600))
+        files::replace(&self.turn_file(number), &text, Some(0o600)).map(|_| ())
     }
 
     fn file(&self, kept: &Kept) -> PathBuf {
