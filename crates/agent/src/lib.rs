@@ -8,8 +8,12 @@
 //! This crate must not know tensors or HTTP, and reads no environment: folders come from whoever
 //! starts it. Start at `event.rs`, the contract between the loop and what shows it.
 
+pub mod diff;
 pub mod event;
+pub mod highlight;
+pub mod markdown;
 pub mod model;
+pub mod paint;
 pub mod tools;
 
 pub use event::{Event, Wish};
