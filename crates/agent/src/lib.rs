@@ -14,6 +14,7 @@ pub mod highlight;
 pub mod markdown;
 pub mod model;
 pub mod paint;
+pub mod screen;
 pub mod tools;
 
 pub use event::{Event, Wish};

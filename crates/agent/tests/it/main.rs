@@ -1,2 +1,5 @@
 //! The crate from outside.
 mod markdown;
+mod pty;
+mod screen;
+mod terminal;
