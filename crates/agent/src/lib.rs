@@ -8,6 +8,7 @@
 //! This crate must not know tensors or HTTP, and reads no environment: folders come from whoever
 //! starts it. Start at `event.rs`, the contract between the loop and what shows it.
 
+pub mod chat;
 pub mod diff;
 pub mod event;
 pub mod highlight;

@@ -129,8 +129,8 @@ impl View {
         match key.code {
             KeyCode::PageUp => self.transcript.page(false),
             KeyCode::PageDown => self.transcript.page(true),
-            KeyCode::Home if control => self.transcript.to_start(),
-            KeyCode::End if control => self.transcript.to_end(),
+            KeyCode::Home if control => self.transcript.go_to_start(),
+            KeyCode::End if control => self.transcript.go_to_end(),
             KeyCode::Up if key.modifiers.contains(KeyModifiers::SHIFT) => self.scroll(-1),
             KeyCode::Down if key.modifiers.contains(KeyModifiers::SHIFT) => self.scroll(1),
             KeyCode::Char('l') if control => self.redraw = true,
@@ -186,16 +186,8 @@ impl View {
             KeyCode::Right => input.right(),
             KeyCode::Home => input.home(),
             KeyCode::End => input.end(),
-            KeyCode::Up => {
-                if !input.up() {
-                    self.older();
-                }
-            }
-            KeyCode::Down => {
-                if !input.down() {
-                    self.newer();
-                }
-            }
+            KeyCode::Up if !input.up() => self.older(),
+            KeyCode::Down if !input.down() => self.newer(),
             _ => {}
         }
     }

@@ -5,7 +5,7 @@
 //! that and a terminal. So a test plays a conversation without one, and sees every cell. Start at
 //! `view.rs`.
 
-mod call;
+pub(crate) mod call;
 mod draw;
 mod entry;
 mod help;
@@ -13,9 +13,9 @@ mod input;
 mod keys;
 mod past;
 mod run;
-mod status;
+pub(crate) mod status;
 mod transcript;
-mod view;
+pub(crate) mod view;
 
 pub use input::INPUT_BYTES_MAX;
 pub use run::run;

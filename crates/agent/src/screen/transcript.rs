@@ -226,12 +226,12 @@ impl Transcript {
     }
 
     /// To the beginning.
-    pub fn to_start(&mut self) {
+    pub fn go_to_start(&mut self) {
         self.scroll(isize::MIN / 2);
     }
 
     /// To the end, which is followed then.
-    pub fn to_end(&mut self) {
+    pub fn go_to_end(&mut self) {
         self.place = Place::End;
     }
 

@@ -150,7 +150,7 @@ impl View {
             return Vec::new();
         }
         self.prompts.add(line);
-        self.transcript.to_end();
+        self.transcript.go_to_end();
         match command(line) {
             Some("help") => {
                 self.help = Some(0);

@@ -1,4 +1,5 @@
 //! The crate from outside.
+mod chat;
 mod markdown;
 mod pty;
 mod screen;

@@ -142,10 +142,17 @@ fn fragment() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn any_text_in_any_pieces(parts in prop::collection::vec(fragment(), 0..60), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8), width in 1usize..50) {
+    fn any_text_in_any_pieces(
+        parts in prop::collection::vec(fragment(), 0..60),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
+        width in 1usize..50,
+    ) {
         let text: String = parts.concat();
         let whole = Markdown::of(&text);
-        let mut cuts: Vec<usize> = cuts.iter().map(|cut| text.floor_char_boundary(cut.index(text.len() + 1))).collect();
+        let cut = |cut: &prop::sample::Index| {
+            text.floor_char_boundary(cut.index(text.len() + 1))
+        };
+        let mut cuts: Vec<usize> = cuts.iter().map(cut).collect();
         cuts.sort_unstable();
         let mut stream = Markdown::new();
         let mut from = 0;
