@@ -17,12 +17,12 @@ use crate::paint::{Face, Ink, Line, Run, Wrap};
 /// Margins deeper than this are not added up: rows need room for words.
 const DEPTH_MAX: usize = 8;
 
-/// The pieces of a block.
-pub fn pieces(text: &str) -> Vec<Piece> {
+/// The pieces of a block, `is_plain` without colours in code.
+pub fn pieces(text: &str, is_plain: bool) -> Vec<Piece> {
     let options =
         Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
     let text = keep_definitions(text);
-    let mut writer = Writer::default();
+    let mut writer = Writer { is_plain, ..Writer::default() };
     for event in Parser::new_ext(&text, options) {
         writer.event(event);
     }
@@ -72,8 +72,9 @@ struct Writer {
     table: Option<Table>,
     /// A blank line is due before the next one.
     gap: bool,
-    /// The last line was of a list whose items stand close.
+    /// The block is HTML, which stands as it was written.
     html: bool,
+    is_plain: bool,
 }
 
 impl Writer {
@@ -125,7 +126,7 @@ impl Writer {
                     CodeBlockKind::Indented => String::new(),
                 };
                 let word = language.split([' ', ',', '{']).next().unwrap_or_default();
-                self.code = Some(Highlighter::new(word));
+                self.code = Some(Highlighter::new(if self.is_plain { "" } else { word }));
             }
             Tag::List(first) => {
                 self.end_line();

@@ -53,6 +53,8 @@ pub struct Markdown {
     line: String,
     fence: Option<(Fence, Highlighter)>,
     bytes: usize,
+    /// Code has no colours.
+    is_plain: bool,
 }
 
 impl Markdown {
@@ -64,6 +66,14 @@ impl Markdown {
     /// A whole text.
     pub fn of(text: &str) -> Markdown {
         let mut markdown = Markdown::new();
+        markdown.push(text);
+        markdown.finish();
+        markdown
+    }
+
+    /// A whole text, whose code has no colours: a tenth of the work.
+    pub fn without_colours(text: &str) -> Markdown {
+        let mut markdown = Markdown { is_plain: true, ..Markdown::default() };
         markdown.push(text);
         markdown.finish();
         markdown
@@ -132,7 +142,7 @@ impl Markdown {
         let text = if opens { self.open.clone() } else { format!("{}{}", self.open, self.line) };
         if !text.trim().is_empty() {
             self.gap(&mut pieces);
-            pieces.extend(block::pieces(&text));
+            pieces.extend(block::pieces(&text, self.is_plain));
         }
         pieces
     }
@@ -170,7 +180,8 @@ impl Markdown {
                 let mut gap = Vec::new();
                 self.gap(&mut gap);
                 self.settled.append(&mut gap);
-                let code = Highlighter::new(fence.language());
+                let language = if self.is_plain { "" } else { fence.language() };
+                let code = Highlighter::new(language);
                 self.fence = Some((fence, code));
                 return;
             }
@@ -185,7 +196,7 @@ impl Markdown {
         if !open.trim().is_empty() {
             let mut pieces = Vec::new();
             self.gap(&mut pieces);
-            pieces.extend(block::pieces(&open));
+            pieces.extend(block::pieces(&open, self.is_plain));
             self.settled.append(&mut pieces);
         }
     }

@@ -205,12 +205,16 @@ fn question(consent: &Consent, width: usize) -> Vec<Row> {
         lay(Line::of(format!("always: {always}"), Face::DIM).wrapped(Wrap::Cut));
     }
     let key = |key: &str| Run::new(key, Face::BOLD);
-    let mut keys = vec![key("y"), Run::plain(" once  ")];
+    let texts = match width {
+        0..34 => ["/", "/", " or type"],
+        34..52 => [" once  ", " always  ", " no  or type"],
+        _ => [" once  ", " always  ", " no  or type what to do instead"],
+    };
+    let mut keys = vec![key("y"), Run::plain(texts[0])];
     if consent.always.is_some() {
-        keys.extend([key("a"), Run::plain(" always  ")]);
+        keys.extend([key("a"), Run::plain(texts[1])]);
     }
-    let rest = if width < 52 { " no  or type" } else { " no  or type what to do instead" };
-    keys.extend([key("n"), Run::plain(rest)]);
+    keys.extend([key("n"), Run::plain(texts[2])]);
     lay(Line { runs: keys, wrap: Wrap::Cut, ..Line::default() });
     rows
 }

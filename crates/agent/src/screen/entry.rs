@@ -165,6 +165,13 @@ impl Prose {
         prose
     }
 
+    /// A whole text whose code has no colours.
+    pub fn without_colours(text: &str) -> Prose {
+        let markdown = Markdown::without_colours(text);
+        let words = text.split_whitespace().count();
+        Prose { markdown, words, is_over: true, ..Prose::default() }
+    }
+
     /// How many words there are.
     pub fn words(&self) -> usize {
         self.words

@@ -34,8 +34,10 @@ use crate::highlight;
 const FRAME: Duration = Duration::from_millis(16);
 /// So long the loop sleeps when nothing comes; then it looks whether the program is to end.
 const IDLE: Duration = Duration::from_millis(100);
-/// So much may wait to be applied.
-const WAITING_MAX: usize = 1_024;
+/// So long after the signal the program stands still, or nobody stops it.
+const STOPPING: Duration = Duration::from_millis(50);
+/// So much may wait to be applied; a key waits behind it.
+const WAITING_MAX: usize = 64;
 
 /// The conversation's loop is gone and has not said that it ends.
 const BROKEN: &str = "the conversation has broken off; what was said up to the last turn is kept";
@@ -103,13 +105,13 @@ fn drive<W: Write + 'static>(
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         };
-        // All that is there is applied before the next drawing, but not for longer than a frame.
-        let until = Instant::now() + FRAME;
+        // What is there is applied before the next drawing, as far as half a frame goes.
+        let until = Instant::now() + FRAME / 2;
         while let Some(this) = next.take() {
             changed = true;
             if is_suspend(&this) {
                 guard.suspend()?;
-                terminal.clear()?;
+                clear(terminal)?;
             } else if !apply(view, this, began.elapsed(), wishes)? {
                 return Ok(());
             }
@@ -128,7 +130,7 @@ fn drive<W: Write + 'static>(
 
 fn draw<W: Write>(view: &mut View, terminal: &mut Terminal<CrosstermBackend<W>>) -> io::Result<()> {
     if view.takes_redraw() {
-        terminal.clear()?;
+        clear(terminal)?;
     }
     terminal.draw(|frame| {
         let area = frame.area();
@@ -137,6 +139,13 @@ fn draw<W: Write>(view: &mut View, terminal: &mut Terminal<CrosstermBackend<W>>)
         }
     })?;
     Ok(())
+}
+
+/// Has all of the terminal drawn again. `Terminal::clear` would ask the terminal where its cursor
+/// is, and wait for an answer that the thread for keys may take, or that never comes.
+fn clear<W: Write>(terminal: &mut Terminal<CrosstermBackend<W>>) -> io::Result<()> {
+    let size = terminal.size()?;
+    terminal.resize(size.into())
 }
 
 /// Applies what has happened; `false` if nothing more will.
@@ -261,6 +270,8 @@ impl<W: Write + 'static> Guard<W> {
         restore(self.open)?;
         let stopped =
             rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TSTP);
+        // The signal may reach another thread first; this one must not go on before it is stopped.
+        thread::sleep(STOPPING);
         self.raise()?;
         stopped.map_err(io::Error::from)
     }

@@ -16,6 +16,8 @@ use super::entry::{Entry, Folds, Kind, Prose};
 const BYTES_MAX: usize = 16 << 20;
 /// Of a conversation that is opened so much is shown.
 const HISTORY_BYTES_MAX: usize = 512 << 10;
+/// And of that, code has colours in so much at the end: they take most of the time.
+const COLOURED_BYTES_MAX: usize = 16 << 10;
 
 /// Where the rows are that are seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,7 +179,14 @@ impl Transcript {
             let text = format!("{first} earlier entries are not shown; /history shows them");
             self.notice(&text, Face::DIM);
         }
-        self.entries.extend(history[first..].iter().map(past));
+        let mut room = COLOURED_BYTES_MAX;
+        let entries = history[first..].iter().rev().map(|entry| {
+            room = room.saturating_sub(bytes(entry));
+            past(entry, room > 0)
+        });
+        let from = self.entries.len();
+        self.entries.extend(entries);
+        self.entries[from..].reverse();
     }
 
     /// Lays out what has changed for a size, and returns how many rows there are.
@@ -344,11 +353,12 @@ fn gap_above(is_first: bool, is_close: bool) -> usize {
     usize::from(!is_first && !is_close)
 }
 
-fn past(past: &Past) -> Entry {
+fn past(past: &Past, colours: bool) -> Entry {
+    let prose = |text: &str| if colours { Prose::of(text) } else { Prose::without_colours(text) };
     Entry::new(match past {
         Past::Prompt(text) => Kind::Prompt(text.clone()),
-        Past::Reasoning(text) => Kind::Reasoning { prose: Prose::of(text), over: true },
-        Past::Text(text) => Kind::Text(Prose::of(text)),
+        Past::Reasoning(text) => Kind::Reasoning { prose: prose(text), over: true },
+        Past::Text(text) => Kind::Text(prose(text)),
         Past::Notice(text) => Kind::Notice(text.clone(), Face::ink(Ink::Yellow)),
         Past::Call { name, arguments, shown, failed } => {
             let mut call = Call::new(name);

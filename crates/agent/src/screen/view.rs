@@ -110,7 +110,10 @@ impl View {
                 self.prefill = None;
                 self.transcript.said(&said);
             }
-            Event::Consent(consent) => self.consents.push_back(consent),
+            Event::Consent(consent) => {
+                self.help = None;
+                self.consents.push_back(consent);
+            }
             Event::ToolBegan { call, title } => {
                 self.answered(call);
                 self.transcript.began(call, &title);
@@ -199,6 +202,7 @@ impl View {
         };
         self.transcript.notice(&text, face);
         if *end == TurnEnd::Stopped {
+            self.status.queued = 0;
             self.take_back();
         }
     }

@@ -189,6 +189,7 @@ fn a_conversation_in_a_terminal() {
     pty.wait("next prompt", |shown| shown.trim_end().ends_with("\n>"));
     pty.keys("/reasoning\r");
     pty.wait_for("reasoning is hidden from now on");
+    pty.wait("next prompt", |shown| shown.trim_end().ends_with("\n>"));
     pty.keys("\u{3}");
     pty.wait_for("Ctrl+D or /quit ends");
     pty.keys("\u{1b}[A\u{1b}[A\u{1b}[A\r");

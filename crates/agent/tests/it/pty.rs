@@ -3,7 +3,7 @@
 
 use std::io::{Read, Write};
 use std::num::NonZeroU16;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -48,7 +48,7 @@ impl Pty {
             let mut buffer = [0; 64 * 1024];
             loop {
                 let count = reader.read(&mut buffer).unwrap_or(0);
-                let mut state = shared.state.lock().unwrap();
+                let mut state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
                 state.parser.process(&buffer[..count]);
                 state.is_over = count == 0;
                 shared.changed.notify_all();
@@ -131,7 +131,7 @@ impl Pty {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.screen.state.lock().unwrap()
+        self.screen.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

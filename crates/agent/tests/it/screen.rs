@@ -533,6 +533,26 @@ fn a_mebibyte_of_text_stays_smooth() {
     assert!(median < Duration::from_millis(10), "{median:?}");
 }
 
+#[test]
+#[ignore = "a measurement; other work on the machine shows in it"]
+fn a_long_conversation_is_opened_at_once() {
+    let text = include_str!("markdown/long.md");
+    let history = (0..1_000).flat_map(|_| {
+        let shown = Shown::Text("a line of output\n".repeat(20));
+        let arguments = "{\"path\": \"a/b\"}".into();
+        let call = Past::Call { name: "read".into(), arguments, shown, failed: false };
+        [Past::Prompt("next".into()), Past::Reasoning(text.into()), Past::Text(text.into()), call]
+    });
+    let history = history.collect();
+    let mut play = Play::new();
+    let began = std::time::Instant::now();
+    play.view.apply(Event::Opened { title: "long".into(), history });
+    play.cells(120, 40);
+    let took = began.elapsed();
+    println!("opened in {took:?}");
+    assert!(took < Duration::from_millis(500), "{took:?}");
+}
+
 /// What may happen to a screen.
 #[derive(Clone, Debug)]
 enum Step {

@@ -72,7 +72,8 @@ fn loop_behind(play: &str, wanted: &mpsc::Receiver<Wish>, tell: &mpsc::SyncSende
                 tell.send(Event::TurnEnded { end, cost: Cost::default() }).unwrap();
             }
             Some(Wish::Prompt(text)) => {
-                tell.send(Event::Answer(format!("heard: {} bytes {text}", text.len()))).unwrap();
+                let begin: String = text.chars().take(30).collect();
+                tell.send(Event::Answer(format!("heard: {} bytes {begin}", text.len()))).unwrap();
             }
             _ => {}
         }
@@ -99,8 +100,14 @@ fn it_comes_up_hears_keys_and_goes() {
     pty.wait_for("three");
     pty.keys("\r");
     pty.wait_for("heard: 13 bytes");
+    let large = "0123456789abcde\n".repeat(16 * 1024);
+    pty.paste(&large);
+    pty.wait_for("9abcde");
+    pty.keys("\r");
+    pty.wait_for("heard: 262144 bytes");
+    pty.keys("\u{1b}[H\u{1b}[F");
     pty.resize(30, 10);
-    pty.keys("narrow");
+    pty.keys("nar\u{c}row");
     pty.wait_for("\u{203a} narrow");
     pty.keys("\u{15}\u{4}");
     assert!(pty.end().success());
@@ -117,6 +124,32 @@ fn it_stops_a_turn_and_quits_by_the_second_ctrl_c() {
     pty.keys("\u{3}");
     assert!(pty.end().success());
     assert!(pty.shown().contains("the screen is down"), "{}", pty.shown());
+}
+
+#[test]
+fn a_shell_suspends_it_and_takes_it_up_again() {
+    let mut shell = CommandBuilder::new("sh");
+    shell.arg("-i");
+    shell.env("PS1", "shell> ");
+    shell.env(PLAY, "quiet");
+    let mut pty = Pty::start(shell, 80, 24);
+    pty.wait_for("shell> ");
+    let program = env::current_exe().unwrap();
+    let arguments = "--ignored --exact --nocapture terminal::inside_a_terminal";
+    pty.keys(&format!("{} {arguments}\r", program.display()));
+    pty.wait_for("ready");
+    pty.keys("typed\u{1a}");
+    pty.wait("shell", |shown| shown.trim_end().ends_with("shell>"));
+    // Whether pasted text is marked is the shell's own choice.
+    assert!(!pty.is_alternate());
+    pty.keys("fg\r");
+    pty.wait_for("\u{203a} typed");
+    assert!(pty.is_alternate() && pty.is_bracketed());
+    pty.keys("\u{15}\u{4}");
+    pty.wait_for("the screen is down");
+    pty.wait("shell", |shown| shown.trim_end().ends_with("shell>"));
+    pty.keys("exit\r");
+    assert!(pty.end().success());
 }
 
 #[test]
