@@ -6,7 +6,7 @@
 use std::io::{self, Write};
 
 use crate::event::{Event, Past, Shown, TurnEnd};
-use crate::markdown::{Markdown, Piece};
+use crate::markdown::{Element, Markdown};
 use crate::paint::{Face, Ink, Line, Row, Run};
 use crate::screen::call::{Call, Stage};
 use crate::screen::status::{bar, short};
@@ -18,11 +18,11 @@ use super::region::Region;
 /// What is being written.
 enum Under {
     Nothing,
-    /// Text, dimmed if it is reasoning; so many of its pieces are settled already.
+    /// Text, dimmed if it is reasoning; so many of its elements are settled already.
     Prose {
         markdown: Box<Markdown>,
         dimmed: bool,
-        pieces: usize,
+        elements: usize,
     },
     /// Reasoning that is not shown: its words so far, and whether the last has ended.
     Counted {
@@ -128,9 +128,9 @@ impl<W: Write> Paper<W> {
                 let text = format!("\u{25b8} thought, {words} words (/reasoning shows them)");
                 self.part([Line::of(text, Face::DIM)])
             }
-            Under::Prose { mut markdown, dimmed, pieces } => {
+            Under::Prose { mut markdown, dimmed, elements } => {
                 markdown.finish();
-                let rows = self.rows(&markdown.settled()[pieces..], dimmed);
+                let rows = self.rows(&markdown.settled()[elements..], dimmed);
                 self.gap = true;
                 self.region.show(rows, Vec::new())
             }
@@ -206,11 +206,11 @@ impl<W: Write> Paper<W> {
             }
             self.end_part()?;
             self.blank()?;
-            self.under = Under::Prose { markdown: Box::default(), dimmed: dim, pieces: 0 };
+            self.under = Under::Prose { markdown: Box::default(), dimmed: dim, elements: 0 };
         }
-        let Under::Prose { markdown, pieces, .. } = &mut self.under else { return Ok(()) };
+        let Under::Prose { markdown, elements, .. } = &mut self.under else { return Ok(()) };
         markdown.push(text);
-        let from = std::mem::replace(pieces, markdown.settled().len());
+        let from = std::mem::replace(elements, markdown.settled().len());
         let (settled, open) = (markdown.settled()[from..].to_vec(), markdown.open());
         let (settled, open) = (self.rows(&settled, dim), self.rows(&open, dim));
         self.region.show(settled, open)
@@ -292,9 +292,9 @@ impl<W: Write> Paper<W> {
         Ok(())
     }
 
-    fn rows(&self, pieces: &[Piece], dimmed: bool) -> Vec<Row> {
+    fn rows(&self, elements: &[Element], dimmed: bool) -> Vec<Row> {
         let mut rows = Vec::new();
-        pieces.iter().for_each(|piece| piece.lay(self.width, &mut rows));
+        elements.iter().for_each(|element| element.lay(self.width, &mut rows));
         if dimmed {
             let runs = rows.iter_mut().flat_map(|row| &mut row.runs);
             runs.for_each(|run| run.face = Face { ink: Ink::Plain, ..run.face.dim() });

@@ -10,15 +10,15 @@ use std::borrow::Cow;
 use pulldown_cmark::{CodeBlockKind, Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 
 use super::table::Table;
-use super::{Piece, code_line};
+use super::{Element, code_line};
 use crate::highlight::Highlighter;
 use crate::paint::{Face, Ink, Line, Run, Wrap};
 
 /// Margins deeper than this are not added up: rows need room for words.
 const DEPTH_MAX: usize = 8;
 
-/// The pieces of a block, `is_plain` without colours in code.
-pub fn pieces(text: &str, is_plain: bool) -> Vec<Piece> {
+/// The elements of a block, `is_plain` without colours in code.
+pub fn elements(text: &str, is_plain: bool) -> Vec<Element> {
     let options =
         Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
     let text = keep_definitions(text);
@@ -27,7 +27,7 @@ pub fn pieces(text: &str, is_plain: bool) -> Vec<Piece> {
         writer.event(event);
     }
     writer.end_line();
-    writer.pieces
+    writer.elements
 }
 
 /// `[name]: address` would be taken away by a parser that sees one block at a time.
@@ -58,7 +58,7 @@ struct Level {
 
 #[derive(Default)]
 struct Writer {
-    pieces: Vec<Piece>,
+    elements: Vec<Element>,
     levels: Vec<Level>,
     /// The number of the next item, per list.
     numbers: Vec<Option<u64>>,
@@ -93,7 +93,7 @@ impl Writer {
             Event::HardBreak => self.end_line(),
             Event::Rule => {
                 self.begin_block();
-                self.pieces.push(Piece::Rule);
+                self.elements.push(Element::Rule);
                 self.gap = true;
             }
             Event::TaskListMarker(done) => {
@@ -185,7 +185,7 @@ impl Writer {
                 }
             }
             TagEnd::Table => {
-                self.pieces.extend(self.table.take().map(Piece::Table));
+                self.elements.extend(self.table.take().map(Element::Table));
                 self.gap = true;
             }
             TagEnd::Emphasis | TagEnd::Strong | TagEnd::Strikethrough => {
@@ -232,9 +232,9 @@ impl Writer {
     fn begin_block(&mut self) {
         self.end_line();
         let item_begins = self.levels.last().is_some_and(|level| level.lead.is_some());
-        if std::mem::take(&mut self.gap) && !item_begins && !self.pieces.is_empty() {
+        if std::mem::take(&mut self.gap) && !item_begins && !self.elements.is_empty() {
             let line = self.margins(Line::default());
-            self.pieces.push(Piece::Line(line));
+            self.elements.push(Element::Line(line));
         }
     }
 
@@ -269,16 +269,16 @@ impl Writer {
         let runs = std::mem::take(&mut self.runs);
         let wrap = if self.html { Wrap::Columns } else { Wrap::Words };
         let line = self.margins(Line { runs, wrap, ..Line::default() });
-        self.pieces.push(Piece::Line(line));
+        self.elements.push(Element::Line(line));
     }
 
     fn end_code(&mut self) {
         let Some(mut code) = self.code.take() else { return };
         let text = std::mem::take(&mut self.code_text);
         for line in text.lines() {
-            if let Piece::Line(line) = code_line(code.line(line)) {
+            if let Element::Line(line) = code_line(code.line(line)) {
                 let line = self.margins(line);
-                self.pieces.push(Piece::Line(line));
+                self.elements.push(Element::Line(line));
             }
         }
         self.gap = true;

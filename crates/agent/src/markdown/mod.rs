@@ -22,7 +22,7 @@ const OPEN_BYTES_MAX: usize = 16 * 1024;
 
 /// Something that is laid out by itself.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Piece {
+pub enum Element {
     /// A line of text, of a list, of code.
     Line(Line),
     /// A table, whose columns depend on the width.
@@ -31,13 +31,13 @@ pub enum Piece {
     Rule,
 }
 
-impl Piece {
-    /// Adds the rows of the piece in `width` columns.
+impl Element {
+    /// Adds the rows of the element in `width` columns.
     pub fn lay(&self, width: usize, rows: &mut Vec<Row>) {
         match self {
-            Piece::Line(line) => line.lay(width, rows),
-            Piece::Table(table) => table.lay(width, rows),
-            Piece::Rule => Line::of("\u{2500}".repeat(width.min(60)), Face::DIM).lay(width, rows),
+            Element::Line(line) => line.lay(width, rows),
+            Element::Table(table) => table.lay(width, rows),
+            Element::Rule => Line::of("\u{2500}".repeat(width.min(60)), Face::DIM).lay(width, rows),
         }
     }
 }
@@ -45,7 +45,7 @@ impl Piece {
 /// A text in Markdown that grows.
 #[derive(Clone, Default)]
 pub struct Markdown {
-    settled: Vec<Piece>,
+    settled: Vec<Element>,
     cutter: Cutter,
     /// The complete lines of the block under way.
     open: String,
@@ -125,26 +125,26 @@ impl Markdown {
     }
 
     /// What no later text can change.
-    pub fn settled(&self) -> &[Piece] {
+    pub fn settled(&self) -> &[Element] {
         &self.settled
     }
 
     /// What stands below that for now.
-    pub fn open(&self) -> Vec<Piece> {
-        let mut pieces = Vec::new();
+    pub fn open(&self) -> Vec<Element> {
+        let mut elements = Vec::new();
         if let Some((fence, code)) = &self.fence {
             if !self.line.is_empty() && !fence.may_end_with(&self.line) {
-                pieces.push(code_line(code.peek(fence.inside(&self.line))));
+                elements.push(code_line(code.peek(fence.inside(&self.line))));
             }
-            return pieces;
+            return elements;
         }
         let opens = self.cutter.at_top() && Fence::may_begin_with(&self.line);
         let text = if opens { self.open.clone() } else { format!("{}{}", self.open, self.line) };
         if !text.trim().is_empty() {
-            self.gap(&mut pieces);
-            pieces.extend(block::pieces(&text, self.is_plain));
+            self.gap(&mut elements);
+            elements.extend(block::elements(&text, self.is_plain));
         }
-        pieces
+        elements
     }
 
     /// A line has come as far as a line may: what is there is settled, the rest goes on.
@@ -194,23 +194,28 @@ impl Markdown {
     fn settle(&mut self) {
         let open = std::mem::take(&mut self.open);
         if !open.trim().is_empty() {
-            let mut pieces = Vec::new();
-            self.gap(&mut pieces);
-            pieces.extend(block::pieces(&open, self.is_plain));
-            self.settled.append(&mut pieces);
+            let mut elements = Vec::new();
+            self.gap(&mut elements);
+            elements.extend(block::elements(&open, self.is_plain));
+            self.settled.append(&mut elements);
         }
     }
 
     /// Blocks stand apart.
-    fn gap(&self, pieces: &mut Vec<Piece>) {
+    fn gap(&self, elements: &mut Vec<Element>) {
         if !self.settled.is_empty() {
-            pieces.push(Piece::Line(Line::default()));
+            elements.push(Element::Line(Line::default()));
         }
     }
 }
 
 /// A line of code, set off to the right.
-fn code_line(runs: Vec<Run>) -> Piece {
+fn code_line(runs: Vec<Run>) -> Element {
     let margin = Run::plain("  ");
-    Piece::Line(Line { lead: vec![margin.clone()], hang: vec![margin], runs, wrap: Wrap::Columns })
+    Element::Line(Line {
+        lead: vec![margin.clone()],
+        hang: vec![margin],
+        runs,
+        wrap: Wrap::Columns,
+    })
 }

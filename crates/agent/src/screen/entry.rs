@@ -4,7 +4,7 @@
 //! settled and lays out the rest again, so a long answer costs no more per token than a short one.
 //! Start at [`Entry`].
 
-use crate::markdown::{Markdown, Piece};
+use crate::markdown::{Element, Markdown};
 use crate::paint::{Face, Ink, Line, Row, Run, Wrap};
 
 use super::call::Call;
@@ -137,7 +137,7 @@ pub struct Prose {
     in_word: bool,
     /// Nothing more comes.
     pub is_over: bool,
-    /// How many rows of the entry are settled, from how many pieces, in which width.
+    /// How many rows of the entry are settled, from how many elements, in which width.
     settled: (usize, usize, usize),
 }
 
@@ -179,15 +179,15 @@ impl Prose {
 
     /// Brings `rows`, which nobody else has changed since, up to date; `over` is a face for all.
     fn lay(&mut self, width: usize, over: Option<Face>, rows: &mut Vec<Row>) {
-        let (mut settled_rows, mut pieces, laid_width) = self.settled;
+        let (mut settled_rows, mut elements, laid_width) = self.settled;
         if laid_width != width {
-            (settled_rows, pieces) = (0, 0);
+            (settled_rows, elements) = (0, 0);
         }
         rows.truncate(settled_rows);
-        let new = &self.markdown.settled()[pieces..];
-        lay_pieces(new, width, over, rows);
-        self.settled = (rows.len(), pieces + new.len(), width);
-        lay_pieces(&self.markdown.open(), width, over, rows);
+        let new = &self.markdown.settled()[elements..];
+        lay_elements(new, width, over, rows);
+        self.settled = (rows.len(), elements + new.len(), width);
+        lay_elements(&self.markdown.open(), width, over, rows);
     }
 
     /// The rows have been used for something else.
@@ -196,9 +196,9 @@ impl Prose {
     }
 }
 
-fn lay_pieces(pieces: &[Piece], width: usize, over: Option<Face>, rows: &mut Vec<Row>) {
+fn lay_elements(elements: &[Element], width: usize, over: Option<Face>, rows: &mut Vec<Row>) {
     let from = rows.len();
-    pieces.iter().for_each(|piece| piece.lay(width, rows));
+    elements.iter().for_each(|element| element.lay(width, rows));
     if let Some(over) = over {
         let runs = rows[from..].iter_mut().flat_map(|row| &mut row.runs);
         runs.for_each(|run| run.face = Face { ink: over.ink, ..run.face.dim() });

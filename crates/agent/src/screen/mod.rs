@@ -1,8 +1,8 @@
 //! The full screen: a transcript, a line to type in, and how things stand.
 //!
 //! Everything but the terminal itself is a value. A [`View`] hears events, keys and pasted text,
-//! answers keys with wishes, and is drawn onto a buffer of cells; [`run`] is the thin loop between
-//! that and a terminal. So a test plays a conversation without one, and sees every cell. Start at
+//! answers keys with wishes, and is drawn onto a buffer of cells; [`run()`] is the thin loop
+//! between that and a terminal. So a test plays a conversation without one, and sees every cell. Start at
 //! `view.rs`.
 
 pub(crate) mod call;

@@ -1,20 +1,20 @@
 //! Markdown that streams: the lines that it gives, and that the way of cutting it does not matter.
 
-use agent::markdown::{Markdown, Piece};
+use agent::markdown::{Element, Markdown};
 use agent::paint::{Ansi, Row};
 use proptest::prelude::*;
 
 /// A text with everything that models write.
 const LONG: &str = include_str!("markdown/long.md");
 
-fn rows(pieces: &[Piece], width: usize) -> Vec<Row> {
+fn rows(elements: &[Element], width: usize) -> Vec<Row> {
     let mut rows = Vec::new();
-    pieces.iter().for_each(|piece| piece.lay(width, &mut rows));
+    elements.iter().for_each(|element| element.lay(width, &mut rows));
     rows
 }
 
-fn text(pieces: &[Piece], width: usize) -> String {
-    let rows = rows(pieces, width);
+fn text(elements: &[Element], width: usize) -> String {
+    let rows = rows(elements, width);
     rows.iter().map(|row| row.text().trim_end().to_owned() + "\n").collect()
 }
 
