@@ -2,8 +2,8 @@
 //!
 //! Everything but the terminal itself is a value. A [`View`] hears events, keys and pasted text,
 //! answers keys with wishes, and is drawn onto a buffer of cells; [`run()`] is the thin loop
-//! between that and a terminal. So a test plays a conversation without one, and sees every cell. Start at
-//! `view.rs`.
+//! between that and a terminal. So a test plays a conversation without one, and sees every cell.
+//! Start at `view.rs`.
 
 pub(crate) mod call;
 mod draw;

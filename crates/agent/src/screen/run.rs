@@ -5,7 +5,7 @@
 //! change. Whatever ends the loop, a panic in any thread included, the terminal is as it was
 //! before. Nothing is decided here; see `view.rs`.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::panic;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
@@ -67,7 +67,8 @@ pub fn run<W: Write + 'static>(
     let mouse = look.mouse;
     let mut view = View::new(look);
     let guard = Guard::enter(open, mouse)?;
-    let mut terminal = Terminal::new(CrosstermBackend::new(open()))?;
+    // A drawing leaves in one piece.
+    let mut terminal = Terminal::new(CrosstermBackend::new(BufWriter::new(open())))?;
     let happened = listen(events, &guard.raised);
     let result = drive(&mut view, &mut terminal, &happened, wishes, &guard, ended);
     drop(terminal);
@@ -78,7 +79,7 @@ pub fn run<W: Write + 'static>(
 
 fn drive<W: Write + 'static>(
     view: &mut View,
-    terminal: &mut Terminal<CrosstermBackend<W>>,
+    terminal: &mut Terminal<CrosstermBackend<BufWriter<W>>>,
     happened: &Receiver<Happened>,
     wishes: &Sender<Wish>,
     guard: &Guard<W>,
@@ -128,7 +129,10 @@ fn drive<W: Write + 'static>(
     Ok(())
 }
 
-fn draw<W: Write>(view: &mut View, terminal: &mut Terminal<CrosstermBackend<W>>) -> io::Result<()> {
+fn draw<W: Write>(
+    view: &mut View,
+    terminal: &mut Terminal<CrosstermBackend<BufWriter<W>>>,
+) -> io::Result<()> {
     if view.takes_redraw() {
         clear(terminal)?;
     }
@@ -143,7 +147,7 @@ fn draw<W: Write>(view: &mut View, terminal: &mut Terminal<CrosstermBackend<W>>)
 
 /// Has all of the terminal drawn again. `Terminal::clear` would ask the terminal where its cursor
 /// is, and wait for an answer that the thread for keys may take, or that never comes.
-fn clear<W: Write>(terminal: &mut Terminal<CrosstermBackend<W>>) -> io::Result<()> {
+fn clear<W: Write>(terminal: &mut Terminal<CrosstermBackend<BufWriter<W>>>) -> io::Result<()> {
     let size = terminal.size()?;
     terminal.resize(size.into())
 }

@@ -107,6 +107,22 @@ fn lines_and_blocks_without_an_end_are_settled_in_parts() {
     assert!(rows(&list.open(), 80).len() < 5_000);
 }
 
+#[test]
+fn lines_longer_than_a_line_may_be_are_cut_at_the_same_places() {
+    let words = "w\u{e4}\u{4e2d}rd ".repeat(5_000);
+    let text = format!("```rust\n{}\n```\n{words}", "x".repeat(40_000));
+    let whole = Markdown::of(&text);
+    for limit in [16 * 1024, 2 * 16 * 1024, 40_012 + 16 * 1024] {
+        for at in (limit - 24..limit + 24).filter(|&at| text.is_char_boundary(at)) {
+            let mut split = Markdown::new();
+            split.push(&text[..at]);
+            split.push(&text[at..]);
+            split.finish();
+            assert!(split.settled() == whole.settled(), "cut at byte {at}");
+        }
+    }
+}
+
 /// Fragments that mean something, and some that mean nothing.
 fn fragment() -> impl Strategy<Value = String> {
     const MARKS: &[&str] = &[

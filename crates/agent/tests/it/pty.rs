@@ -1,6 +1,8 @@
 //! A program in a terminal of its own: it is started, gets keys, and what stands on the screen is
 //! looked at. It knows no particular program, so that tests of other crates can include this file.
 
+#![allow(dead_code, reason = "whoever includes it uses what it needs")]
+
 use std::io::{Read, Write};
 use std::num::NonZeroU16;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

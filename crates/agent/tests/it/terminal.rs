@@ -3,7 +3,7 @@
 //! The program in the terminal is this test binary itself, which runs one ignored test that plays
 //! the loop behind the screen.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use std::{env, io, thread};
@@ -18,6 +18,9 @@ use crate::pty::Pty;
 const PLAY: &str = "DWARFSTAR_TEST_PLAY";
 const ANSWER: &str = "Here is *some* text with `code` in it, and more of it to fill the rows.\n\n\
     ```rust\nfn main() {\n    println!(\"hello\"); // a comment\n}\n```\n\n- one\n- two\n\n";
+
+/// The program has been told to end.
+static ENDED: AtomicBool = AtomicBool::new(false);
 
 fn start(play: &str, columns: u16, rows: u16) -> Pty {
     let mut command = CommandBuilder::new(env::current_exe().unwrap());
@@ -34,7 +37,7 @@ fn inside_a_terminal() {
     let (wishes, wanted) = mpsc::channel();
     let (tell, events) = mpsc::sync_channel(64);
     thread::spawn(move || loop_behind(&play, &wanted, &tell));
-    screen::run(&wishes, events, Look::default(), io::stdout, &AtomicBool::new(false)).unwrap();
+    screen::run(&wishes, events, Look::default(), io::stdout, &ENDED).unwrap();
     print!("the screen is down\r\n");
 }
 
@@ -46,6 +49,10 @@ fn loop_behind(play: &str, wanted: &mpsc::Receiver<Wish>, tell: &mpsc::SyncSende
     if play == "panic" {
         thread::sleep(Duration::from_millis(300));
         panic!("a bug behind the screen");
+    }
+    if play == "ended" {
+        thread::sleep(Duration::from_millis(300));
+        ENDED.store(true, Ordering::Relaxed);
     }
     let pause = match play {
         "model" => Some(Duration::from_millis(1)),
@@ -123,6 +130,15 @@ fn it_stops_a_turn_and_quits_by_the_second_ctrl_c() {
     pty.wait_for("stopped");
     pty.keys("\u{3}");
     assert!(pty.end().success());
+    assert!(pty.shown().contains("the screen is down"), "{}", pty.shown());
+}
+
+#[test]
+fn a_program_that_is_told_to_end_leaves_the_terminal_as_it_was() {
+    let mut pty = start("ended", 80, 24);
+    pty.wait_for("ready");
+    assert!(pty.end().success());
+    assert!(!pty.is_alternate() && !pty.is_bracketed());
     assert!(pty.shown().contains("the screen is down"), "{}", pty.shown());
 }
 
