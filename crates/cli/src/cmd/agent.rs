@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use agent::event::TurnEnd;
 use agent::gate::Shut;
+use agent::paint::Ansi;
 use agent::plain::{self, Plain};
-use agent::{Settings, instructions};
+use agent::{Settings, chat, commands, instructions, screen};
 use anyhow::Result;
 use engine::serve::{ServeOptions, Service};
 use engine::{DiskOptions, Engine, OpenOptions};
@@ -49,7 +50,7 @@ pub fn agent(meant: Agent, terminal: &Terminal) -> Result<Exit> {
     let system = instructions::system(&tree, &meant.folder, system, &found);
     let opened = open(&meant.talk, terminal)?;
     let work = work::work(&meant, &tree, opened.context)?;
-    hold(meant.talk, opened, work, (system, tree), terminal)
+    hold(meant.talk, opened, work, (system, tree), (Face::Screen, terminal))
 }
 
 /// Talks.
@@ -57,7 +58,16 @@ pub fn chat((talk, folder): (Talk, PathBuf), terminal: &Terminal) -> Result<Exit
     let system = talk.system.clone().unwrap_or_else(|| CHAT_SYSTEM.to_owned());
     let opened = open(&talk, terminal)?;
     let work = Work { tools: Vec::new(), gate: Box::new(Shut), keeper: None };
-    hold(talk, opened, work, (system, folder), terminal)
+    hold(talk, opened, work, (system, folder), (Face::Prompt, terminal))
+}
+
+/// What people see in a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Face {
+    /// The whole screen.
+    Screen,
+    /// A prompt, and answers that scroll by.
+    Prompt,
 }
 
 /// An engine at work.
@@ -100,10 +110,6 @@ fn open(talk: &Talk, terminal: &Terminal) -> Result<Opened> {
         return Err(error);
     }
     let service = started?;
-    if let Some(notices) = service.notices() {
-        let lines = move || notices.iter().for_each(|line| say(&human::safe(&line.to_string())));
-        std::thread::spawn(lines);
-    }
     Ok(Opened { service, context, checkpoint })
 }
 
@@ -126,9 +132,9 @@ fn hold(
     opened: Opened,
     work: Work,
     (system, tree): (String, PathBuf),
-    terminal: &Terminal,
+    (face, terminal): (Face, &Terminal),
 ) -> Result<Exit> {
-    let Opened { service, checkpoint, .. } = &opened;
+    let Opened { service, checkpoint, .. } = opened;
     let Work { tools, gate, keeper } = work;
     let settings = Settings {
         system,
@@ -140,27 +146,32 @@ fn hold(
         sampling: talk.sampling,
         seed: talk.seed,
         answer_tokens_max: talk.tokens_max,
-        checkpoint: *checkpoint,
+        checkpoint,
         gate,
         keeper,
     };
     let agent = agent::Agent::start(Arc::new(service.handle()), tools, settings)?;
-    show(agent, talk, terminal)
+    let shown = show(agent, talk, face, terminal);
+    // A line on a screen that is drawn would be lost, so they come when it is gone.
+    let notices = service.notices();
+    drop(service);
+    notices.iter().flatten().for_each(|line| say(&human::safe(&line.to_string())));
+    shown
 }
 
-/// Shows the conversation until it ends: the one place where it is decided how. Text for scripts;
-/// in a terminal, lines are read in the same way.
-fn show(agent: agent::Agent, talk: Talk, terminal: &Terminal) -> Result<Exit> {
+/// Shows the conversation until it ends: to people in a terminal, to scripts otherwise.
+fn show(agent: agent::Agent, talk: Talk, face: Face, terminal: &Terminal) -> Result<Exit> {
     interrupt::listen(terminal);
+    let people = terminal.output && io::stdin().is_terminal();
+    if talk.prompt.is_none() && !talk.json && people {
+        return show_people(agent, &talk, face, terminal);
+    }
     let how = Plain { json: talk.json, quiet: talk.quiet };
     let (mut out, mut notes) = (io::stdout(), io::stderr());
     let streams: (&mut dyn io::Write, &mut dyn io::Write) = (&mut out, &mut notes);
     let end = match talk.prompt {
         Some(prompt) => plain::run(agent, [Ok(prompt)], streams, how, interrupt::requested)?,
         None => {
-            if io::stdin().is_terminal() && !talk.quiet {
-                say("a prompt per line; /help lists commands, Ctrl+D ends");
-            }
             let lines = plain::lines(io::stdin().lock());
             plain::run(agent, lines, streams, how, interrupt::requested)?
         }
@@ -170,4 +181,30 @@ fn show(agent: agent::Agent, talk: Talk, terminal: &Terminal) -> Result<Exit> {
         Some(TurnEnd::Stopped) => Exit::Interrupted,
         Some(_) => Exit::Problems,
     })
+}
+
+fn show_people(agent: agent::Agent, talk: &Talk, face: Face, terminal: &Terminal) -> Result<Exit> {
+    let agent::Agent { wishes, events, thread } = agent;
+    let commands = commands::LIST.iter();
+    let commands = commands.map(|of| (of.name.to_owned(), of.help.to_owned())).collect();
+    let name = if face == Face::Screen { "agent-history" } else { "chat-history" };
+    let history = talk.folder.as_ref().and_then(|_| folders::state(name));
+    let Terminal { styles, moves, .. } = *terminal;
+    let shown = match face {
+        Face::Screen => {
+            let default = screen::Look::default();
+            let look = screen::Look { colours: styles, history, commands, ..default };
+            screen::run(&wishes, events, look, io::stdout, interrupt::flag())
+        }
+        Face::Prompt => {
+            let ansi = Ansi { styles, colours: styles };
+            let look = chat::Look { ansi, moves, reasoning: true, history, commands };
+            chat::run(&wishes, &events, look, io::stdout(), interrupt::flag())
+        }
+    };
+    // Nobody wishes any more, so the loop ends, and what it holds is kept.
+    drop(wishes);
+    let _ = thread.join();
+    shown?;
+    Ok(Exit::Done)
 }
