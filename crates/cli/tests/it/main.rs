@@ -11,10 +11,13 @@ mod help;
 mod inspect;
 mod kv;
 mod logits;
+#[path = "../../../agent/tests/it/pty.rs"]
+mod pty;
 mod quantize;
 mod run;
 mod serve;
 mod signals;
 mod support;
 mod synth;
+mod talk;
 mod tokenize;
