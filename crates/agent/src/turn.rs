@@ -2,8 +2,8 @@
 //!
 //! A turn is a prompt, then answers of the model with the results of their calls between them,
 //! until an answer calls nothing. The state of all of it is [`Loop`]; how an answer is heard is
-//! told in `answer.rs`, how calls are executed in `calls.rs`, how room is made in `compact.rs`, what
-//! commands do in `commands.rs`.
+//! told in `answer.rs`, how calls are executed in `calls.rs`, how room is made in `compact.rs`,
+//! what commands do in `commands.rs`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

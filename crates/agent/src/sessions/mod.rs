@@ -2,8 +2,8 @@
 //!
 //! A file is only appended to, and made durable when a turn ends; a last line that was cut off is
 //! passed over. What is in a line is said by `talk::Record`; `docs/conversation-file.md` describes
-//! the format. While a conversation is open its file is locked, so that two processes never write into
-//! one. This room knows what it reads and writes, not what it means: start at [`Folder`].
+//! the format. While a conversation is open its file is locked, so that two processes never write
+//! into one. This room knows what it reads and writes, not what it means: start at [`Folder`].
 
 mod journal;
 mod read;

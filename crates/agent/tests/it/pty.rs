@@ -95,6 +95,11 @@ impl Pty {
         self.state().parser.screen().bracketed_paste()
     }
 
+    /// The screen with all that a terminal knows of it.
+    pub fn look<T>(&self, at: impl FnOnce(&vt100::Screen) -> T) -> T {
+        at(self.state().parser.screen())
+    }
+
     /// Waits until the screen is as asked; panics with the screen if it is not in time.
     pub fn wait(&self, what: &str, is_so: impl Fn(&str) -> bool) -> String {
         let until = Instant::now() + Duration::from_secs(20);

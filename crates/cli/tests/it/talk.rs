@@ -67,7 +67,8 @@ fn a_person_works_with_the_agent() {
     pty.wait_for("Kept as");
     pty.keys(CTRL_D);
     assert!(pty.end().success());
-    assert!(!pty.is_alternate());
+    let left = |screen: &vt100::Screen| !screen.alternate_screen() && !screen.hide_cursor();
+    assert!(pty.look(left), "the terminal is as it was");
     let pty = start(home.path(), &["agent", "--continue"]);
     let shown = pty.wait_for("echo hi");
     assert!(shown.contains("tried"), "{shown}");
