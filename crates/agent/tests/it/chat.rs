@@ -2,7 +2,7 @@
 //! it in a terminal of its own.
 
 use std::num::NonZeroU16;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 use std::{env, io, thread};
@@ -61,6 +61,9 @@ fn written(look: &Look, events: &[Event]) -> Vec<u8> {
     paper.rest().unwrap();
     bytes
 }
+
+/// Ctrl+C was pressed.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// What a terminal shows of bytes.
 fn shown(bytes: &[u8]) -> String {
@@ -131,6 +134,14 @@ fn text_cannot_steer_the_terminal() {
     assert!(!text.replace("\r\n", "").contains(['\r', '\n']), "{text:?}");
 }
 
+#[test]
+fn a_notice_waits_for_the_end_of_a_text() {
+    let notice = Event::Notice("the disk is full".into());
+    let events = [said("```\none\n"), notice, said("two\n```\n"), turn_ended(TurnEnd::Done)];
+    let screen = shown(&written(&Look::default(), &events));
+    assert!(screen.contains("  one\n  two\n\nthe disk is full\n\nread"), "{screen}");
+}
+
 fn start() -> Pty {
     let mut command = CommandBuilder::new(env::current_exe().unwrap());
     command.args(["--ignored", "--exact", "--nocapture", "chat::inside_a_terminal"]);
@@ -149,7 +160,7 @@ fn inside_a_terminal() {
     thread::spawn(move || loop_behind(&wanted, &tell));
     let commands = vec![("stats".to_owned(), "figures".to_owned())];
     let look = Look { commands, ..Look::default() };
-    chat::run(&wishes, &events, look, io::stdout(), &AtomicBool::new(false)).unwrap();
+    chat::run(&wishes, &events, look, io::stdout(), &INTERRUPTED).unwrap();
     println!("the prompt is gone");
 }
 
@@ -158,6 +169,14 @@ fn loop_behind(wanted: &mpsc::Receiver<Wish>, tell: &mpsc::SyncSender<Event>) {
     tell.send(status()).unwrap();
     for wish in wanted {
         let events = match wish {
+            // A turn that only ends when it is stopped.
+            Wish::Prompt(prompt) if prompt == "endless" => {
+                tell.send(Event::TurnBegan { prompt, queued: 0 }).unwrap();
+                tell.send(said("on and on")).unwrap();
+                INTERRUPTED.store(true, Ordering::Relaxed);
+                continue;
+            }
+            Wish::Stop => vec![turn_ended(TurnEnd::Stopped)],
             Wish::Prompt(prompt) => {
                 let mut events = turn();
                 events.insert(1, Event::Notice(format!("heard {prompt:?}")));
@@ -187,12 +206,15 @@ fn a_conversation_in_a_terminal() {
     pty.keys("\r");
     pty.wait_for("heard \"one\\ntwo\"");
     pty.wait("next prompt", |shown| shown.trim_end().ends_with("\n>"));
+    pty.keys("endless\r");
+    pty.wait_for("stopped");
+    pty.wait("next prompt", |shown| shown.trim_end().ends_with("\n>"));
     pty.keys("/reasoning\r");
     pty.wait_for("reasoning is hidden from now on");
     pty.wait("next prompt", |shown| shown.trim_end().ends_with("\n>"));
     pty.keys("\u{3}");
     pty.wait_for("Ctrl+D or /quit ends");
-    pty.keys("\u{1b}[A\u{1b}[A\u{1b}[A\r");
+    pty.keys("\u{1b}[A\u{1b}[A\u{1b}[A\u{1b}[A\r");
     pty.wait_for("thought, 14 words");
     pty.wait("next prompt", |shown| shown.trim_end().ends_with("\n>"));
     pty.keys("\u{4}");
