@@ -11,6 +11,7 @@ use agent::chat::{self, Look, Paper};
 use agent::event::{Cost, Event, Past, Status, TurnEnd, Wish};
 use agent::paint::Ansi;
 use portable_pty::CommandBuilder;
+use proptest::prelude::*;
 use text::Event as Said;
 
 use crate::pty::Pty;
@@ -140,6 +141,39 @@ fn a_notice_waits_for_the_end_of_a_text() {
     let events = [said("```\none\n"), notice, said("two\n```\n"), turn_ended(TurnEnd::Done)];
     let screen = shown(&written(&Look::default(), &events));
     assert!(screen.contains("  one\n  two\n\nthe disk is full\n\nread"), "{screen}");
+}
+
+/// What is left of bytes without the sequences that the paper itself writes.
+fn without_own(bytes: &[u8]) -> String {
+    let text = String::from_utf8(bytes.to_vec()).unwrap();
+    let mut parts = text.split('\u{1b}');
+    let mut left = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let inside = part.strip_prefix('[').expect("a sequence");
+        let end = inside.find(|c: char| !c.is_ascii_digit() && c != ';').expect("its end");
+        assert!(matches!(&inside[end..end + 1], "m" | "A" | "J"), "{part:?}");
+        left.push_str(&inside[end + 1..]);
+    }
+    left
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_no_text_steers_the_terminal(
+        events in prop::collection::vec((crate::screen::event(), 1usize..60), 0..50),
+    ) {
+        let mut bytes = Vec::new();
+        let mut paper = Paper::new(&mut bytes, &Look::default());
+        for (event, width) in &events {
+            paper.set_size(*width, 10).unwrap();
+            paper.event(event).unwrap();
+        }
+        paper.rest().unwrap();
+        drop(paper);
+        let left = without_own(&bytes);
+        let bad = |c: char| c.is_control() && !matches!(c, '\r' | '\n');
+        prop_assert!(!left.contains(bad), "{left:?}");
+    }
 }
 
 fn start() -> Pty {

@@ -599,7 +599,8 @@ fn nasty() -> impl Strategy<Value = String> {
     prop::collection::vec(part, 0..6).prop_map(|parts| parts.concat())
 }
 
-fn event() -> impl Strategy<Value = Event> {
+/// Any event, with text that tries to steer the terminal.
+pub fn event() -> impl Strategy<Value = Event> {
     let index = 0usize..3;
     let shown = prop_oneof![
         nasty().prop_map(Shown::Text),
