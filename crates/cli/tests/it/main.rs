@@ -4,6 +4,7 @@
 //! `support` makes. One module per command; `bad_input` is the table of everything that may go
 //! wrong, `signals` is about Ctrl+C and closed pipes, `help` holds the help texts.
 
+mod agent;
 mod bad_input;
 mod bench;
 mod help;
