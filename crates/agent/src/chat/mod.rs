@@ -1,8 +1,8 @@
 //! The prompt in an ordinary terminal: a line is asked for, the answer scrolls by.
 //!
 //! [`run()`] asks with `rustyline` and, while a turn runs, hands events to a [`Paper`], which
-//! writes them as Markdown with the last rows still changing (`region.rs`). What scrolls away is final. A
-//! terminal that is none is not a matter of this room. Start at `run.rs`.
+//! writes them as Markdown with the last rows still changing (`region.rs`). What scrolls away is
+//! final. A terminal that is none is not a matter of this room. Start at `run.rs`.
 
 mod line;
 mod paper;

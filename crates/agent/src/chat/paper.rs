@@ -40,6 +40,8 @@ pub struct Paper<W: Write> {
     under: Under,
     calls: Vec<Call>,
     answered: bool,
+    /// Lines that came in the middle of a text and wait for its end.
+    notices: Vec<String>,
     /// A blank row is due before the next part.
     gap: bool,
 }
@@ -54,6 +56,7 @@ impl<W: Write> Paper<W> {
             under: Under::Nothing,
             calls: Vec::new(),
             answered: false,
+            notices: Vec::new(),
             gap: false,
         }
     }
@@ -102,9 +105,10 @@ impl<W: Write> Paper<W> {
                 };
                 self.part([Line::of(summary(end, cost), face)])
             }
+            Event::Notice(text) if matches!(self.under, Under::Nothing) => self.notice(text),
             Event::Notice(text) => {
-                self.end_part()?;
-                self.part(text.lines().map(|line| Line::of(line, Face::ink(Ink::Yellow))))
+                self.notices.push(text.clone());
+                Ok(())
             }
             Event::Answer(markdown) => self.whole(markdown),
             Event::Opened { title, history } => self.opened(title, history),
@@ -122,6 +126,16 @@ impl<W: Write> Paper<W> {
     }
 
     fn end_part(&mut self) -> io::Result<()> {
+        self.end_under()?;
+        let notices = std::mem::take(&mut self.notices);
+        notices.iter().try_for_each(|text| self.notice(text))
+    }
+
+    fn notice(&mut self, text: &str) -> io::Result<()> {
+        self.part(text.lines().map(|line| Line::of(line, Face::ink(Ink::Yellow))))
+    }
+
+    fn end_under(&mut self) -> io::Result<()> {
         match std::mem::replace(&mut self.under, Under::Nothing) {
             Under::Nothing => self.region.show(Vec::new(), Vec::new()),
             Under::Counted { words, .. } => {

@@ -135,8 +135,6 @@ pub struct Prose {
     /// Words, as white space parts them, and whether the last has ended.
     words: usize,
     in_word: bool,
-    /// Nothing more comes.
-    pub is_over: bool,
     /// How many rows of the entry are settled, from how many elements, in which width.
     settled: (usize, usize, usize),
 }
@@ -153,7 +151,6 @@ impl Prose {
 
     /// Nothing more comes.
     pub fn finish(&mut self) {
-        self.is_over = true;
         self.markdown.finish();
     }
 
@@ -169,7 +166,7 @@ impl Prose {
     pub fn without_colours(text: &str) -> Prose {
         let markdown = Markdown::without_colours(text);
         let words = text.split_whitespace().count();
-        Prose { markdown, words, is_over: true, ..Prose::default() }
+        Prose { markdown, words, ..Prose::default() }
     }
 
     /// How many words there are.

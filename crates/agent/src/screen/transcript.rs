@@ -32,6 +32,8 @@ enum Place {
 #[derive(Clone)]
 pub struct Transcript {
     entries: Vec<Entry>,
+    /// The entry of the text or reasoning that is coming.
+    prose: Option<usize>,
     /// Entries of the calls of the answer under way, by the call's number.
     calls: Vec<usize>,
     /// The answer is over: what is said next belongs to another one.
@@ -48,6 +50,7 @@ impl Transcript {
     pub fn new(folds: Folds) -> Transcript {
         Transcript {
             entries: Vec::new(),
+            prose: None,
             calls: Vec::new(),
             answered: true,
             folds,
@@ -74,7 +77,7 @@ impl Transcript {
         self.entries.push(Entry::new(Kind::Prompt(text.to_owned())));
     }
 
-    /// A line about the conversation; after it, text begins anew.
+    /// A line about the conversation. Text under way goes on above it.
     pub fn notice(&mut self, text: &str, face: Face) {
         self.entries.push(Entry::new(Kind::Notice(text.to_owned(), face)));
     }
@@ -289,36 +292,37 @@ impl Transcript {
     }
 
     fn reasoning(&mut self, text: &str) {
-        match self.entries.last_mut().map(Entry::change) {
-            Some(Kind::Reasoning { prose, over: false }) => prose.push(text),
+        match self.under_way() {
+            Some(Kind::Reasoning { prose, .. }) => prose.push(text),
             _ if text.trim().is_empty() => {}
-            _ => {
-                self.end_prose();
-                let mut prose = Prose::default();
-                prose.push(text.trim_start());
-                self.entries.push(Entry::new(Kind::Reasoning { prose, over: false }));
-            }
+            _ => self.begin_prose(text, |prose| Kind::Reasoning { prose, over: false }),
         }
     }
 
     fn text(&mut self, text: &str) {
-        if let Some(Kind::Reasoning { over: false, .. }) = self.entries.last().map(Entry::kind) {
-            self.end_prose();
-        }
-        match self.entries.last_mut().map(Entry::change) {
-            Some(Kind::Text(prose)) if !prose.is_over => prose.push(text),
+        match self.under_way() {
+            Some(Kind::Text(prose)) => prose.push(text),
             _ if text.trim().is_empty() => {}
-            _ => {
-                let mut prose = Prose::default();
-                prose.push(text.trim_start_matches('\n'));
-                self.entries.push(Entry::new(Kind::Text(prose)));
-            }
+            _ => self.begin_prose(text, Kind::Text),
         }
     }
 
-    /// Text and reasoning under way are complete.
+    /// Text or reasoning that is coming. Notices may stand below it already.
+    fn under_way(&mut self) -> Option<&mut Kind> {
+        Some(self.entries.get_mut(self.prose?)?.change())
+    }
+
+    fn begin_prose(&mut self, text: &str, kind: impl FnOnce(Prose) -> Kind) {
+        self.end_prose();
+        let mut prose = Prose::default();
+        prose.push(text.trim_start_matches('\n'));
+        self.prose = Some(self.entries.len());
+        self.entries.push(Entry::new(kind(prose)));
+    }
+
+    /// Text or reasoning under way is complete.
     fn end_prose(&mut self) {
-        match self.entries.last_mut().map(Entry::change) {
+        match self.under_way() {
             Some(Kind::Reasoning { prose, over }) => {
                 *over = true;
                 prose.finish();
@@ -326,6 +330,7 @@ impl Transcript {
             Some(Kind::Text(prose)) => prose.finish(),
             _ => {}
         }
+        self.prose = None;
     }
 
     fn end_answer(&mut self) {

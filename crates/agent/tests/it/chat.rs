@@ -2,7 +2,7 @@
 //! it in a terminal of its own.
 
 use std::num::NonZeroU16;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 use std::{env, io, thread};
@@ -11,6 +11,7 @@ use agent::chat::{self, Look, Paper};
 use agent::event::{Cost, Event, Past, Status, TurnEnd, Wish};
 use agent::paint::Ansi;
 use portable_pty::CommandBuilder;
+use proptest::prelude::*;
 use text::Event as Said;
 
 use crate::pty::Pty;
@@ -61,6 +62,9 @@ fn written(look: &Look, events: &[Event]) -> Vec<u8> {
     paper.rest().unwrap();
     bytes
 }
+
+/// Ctrl+C was pressed.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// What a terminal shows of bytes.
 fn shown(bytes: &[u8]) -> String {
@@ -131,6 +135,47 @@ fn text_cannot_steer_the_terminal() {
     assert!(!text.replace("\r\n", "").contains(['\r', '\n']), "{text:?}");
 }
 
+#[test]
+fn a_notice_waits_for_the_end_of_a_text() {
+    let notice = Event::Notice("the disk is full".into());
+    let events = [said("```\none\n"), notice, said("two\n```\n"), turn_ended(TurnEnd::Done)];
+    let screen = shown(&written(&Look::default(), &events));
+    assert!(screen.contains("  one\n  two\n\nthe disk is full\n\nread"), "{screen}");
+}
+
+/// What is left of bytes without the sequences that the paper itself writes.
+fn without_own(bytes: &[u8]) -> String {
+    let text = String::from_utf8(bytes.to_vec()).unwrap();
+    let mut parts = text.split('\u{1b}');
+    let mut left = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let inside = part.strip_prefix('[').expect("a sequence");
+        let end = inside.find(|c: char| !c.is_ascii_digit() && c != ';').expect("its end");
+        assert!(matches!(&inside[end..end + 1], "m" | "A" | "J"), "{part:?}");
+        left.push_str(&inside[end + 1..]);
+    }
+    left
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_no_text_steers_the_terminal(
+        events in prop::collection::vec((crate::screen::event(), 1usize..60), 0..50),
+    ) {
+        let mut bytes = Vec::new();
+        let mut paper = Paper::new(&mut bytes, &Look::default());
+        for (event, width) in &events {
+            paper.set_size(*width, 10).unwrap();
+            paper.event(event).unwrap();
+        }
+        paper.rest().unwrap();
+        drop(paper);
+        let left = without_own(&bytes);
+        let bad = |c: char| c.is_control() && !matches!(c, '\r' | '\n');
+        prop_assert!(!left.contains(bad), "{left:?}");
+    }
+}
+
 fn start() -> Pty {
     let mut command = CommandBuilder::new(env::current_exe().unwrap());
     command.args(["--ignored", "--exact", "--nocapture", "chat::inside_a_terminal"]);
@@ -149,7 +194,7 @@ fn inside_a_terminal() {
     thread::spawn(move || loop_behind(&wanted, &tell));
     let commands = vec![("stats".to_owned(), "figures".to_owned())];
     let look = Look { commands, ..Look::default() };
-    chat::run(&wishes, &events, look, io::stdout(), &AtomicBool::new(false)).unwrap();
+    chat::run(&wishes, &events, look, io::stdout(), &INTERRUPTED).unwrap();
     println!("the prompt is gone");
 }
 
@@ -158,6 +203,14 @@ fn loop_behind(wanted: &mpsc::Receiver<Wish>, tell: &mpsc::SyncSender<Event>) {
     tell.send(status()).unwrap();
     for wish in wanted {
         let events = match wish {
+            // A turn that only ends when it is stopped.
+            Wish::Prompt(prompt) if prompt == "endless" => {
+                tell.send(Event::TurnBegan { prompt, queued: 0 }).unwrap();
+                tell.send(said("on and on")).unwrap();
+                INTERRUPTED.store(true, Ordering::Relaxed);
+                continue;
+            }
+            Wish::Stop => vec![turn_ended(TurnEnd::Stopped)],
             Wish::Prompt(prompt) => {
                 let mut events = turn();
                 events.insert(1, Event::Notice(format!("heard {prompt:?}")));
@@ -187,12 +240,15 @@ fn a_conversation_in_a_terminal() {
     pty.keys("\r");
     pty.wait_for("heard \"one\\ntwo\"");
     pty.wait("next prompt", |shown| shown.trim_end().ends_with("\n>"));
+    pty.keys("endless\r");
+    pty.wait_for("stopped");
+    pty.wait("next prompt", |shown| shown.trim_end().ends_with("\n>"));
     pty.keys("/reasoning\r");
     pty.wait_for("reasoning is hidden from now on");
     pty.wait("next prompt", |shown| shown.trim_end().ends_with("\n>"));
     pty.keys("\u{3}");
     pty.wait_for("Ctrl+D or /quit ends");
-    pty.keys("\u{1b}[A\u{1b}[A\u{1b}[A\r");
+    pty.keys("\u{1b}[A\u{1b}[A\u{1b}[A\u{1b}[A\r");
     pty.wait_for("thought, 14 words");
     pty.wait("next prompt", |shown| shown.trim_end().ends_with("\n>"));
     pty.keys("\u{4}");

@@ -397,6 +397,14 @@ fn earlier_prompts_come_back_by_the_arrow() {
 }
 
 #[test]
+fn a_notice_does_not_break_what_is_coming() {
+    let mut play = Play::new().on([began("x"), said("```rust\nlet a = 1;\n")]);
+    play = play.on([Event::Notice("the disk is full".into()), said("let b = 2;\n```\n")]);
+    let screen = play.shown(60, 14);
+    assert!(screen.contains("  let a = 1;\n  let b = 2;\n\nthe disk is full"), "{screen}");
+}
+
+#[test]
 fn scrolling_stays_while_more_comes_and_follows_again() {
     let lines: String = (0..200).map(|n| format!("- item {n}\n")).collect();
     let mut play = Play::new().on([began("list"), said(&lines)]);
@@ -550,7 +558,7 @@ fn a_long_conversation_is_opened_at_once() {
     play.cells(120, 40);
     let took = began.elapsed();
     println!("opened in {took:?}");
-    assert!(took < Duration::from_millis(500), "{took:?}");
+    assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
 /// What may happen to a screen.
@@ -591,7 +599,8 @@ fn nasty() -> impl Strategy<Value = String> {
     prop::collection::vec(part, 0..6).prop_map(|parts| parts.concat())
 }
 
-fn event() -> impl Strategy<Value = Event> {
+/// Any event, with text that tries to steer the terminal.
+pub fn event() -> impl Strategy<Value = Event> {
     let index = 0usize..3;
     let shown = prop_oneof![
         nasty().prop_map(Shown::Text),
