@@ -12,7 +12,7 @@ use text::ToolSpec;
 
 use super::arguments::{number, schema, text};
 use super::jobs::{End, Job, Jobs, OUTPUT_BYTES_MAX};
-use super::result::{failed, head, tail, title};
+use super::result::{done, failed, head, tail, title};
 use super::{Arguments, Need, Outcome, Plan, Stop, Tool};
 use crate::event::Shown;
 use crate::harmless::{self, Output};
@@ -299,6 +299,5 @@ fn told(job: &Job, bytes_max: usize) -> Outcome {
         Some(End::Stopped) => ("[stopped]".to_owned(), true),
     };
     text.push_str(&line);
-    let shown = Shown::Text(text.clone());
-    Outcome { text, shown, failed: is_failed }
+    Outcome { failed: is_failed, ..done(text) }
 }
