@@ -11,6 +11,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use crate::undo::Undo;
 
@@ -84,6 +85,7 @@ impl Workplace {
             made.map_err(|error| named(&folder, error))?;
         }
         let data = places.data.canonicalize().map_err(|error| named(&places.data, error))?;
+        remove_old(&data.join("tmp"));
         let undo = Undo::open(&data.join("undo")).map_err(|error| named(&data, error))?;
         let limits = Limits::of_context(places.context_tokens);
         Ok(Workplace { tree, data, home: places.home, limits, undo })
@@ -147,6 +149,24 @@ impl Workplace {
             _ => PathBuf::from(path),
         };
         real(&self.tree.join(path))
+    }
+}
+
+/// Removes what commands have left among temporary files days ago. What cannot be removed stays.
+fn remove_old(folder: &Path) {
+    const OLD: Duration = Duration::from_secs(3 * 24 * 3600);
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        // Of a link its own time counts, and the link is what goes.
+        let Ok(data) = entry.path().symlink_metadata() else {
+            continue;
+        };
+        let age = data.modified().ok().and_then(|time| time.elapsed().ok());
+        if age.is_some_and(|age| age > OLD) {
+            let _ = match data.is_dir() {
+                true => fs::remove_dir_all(entry.path()),
+                false => fs::remove_file(entry.path()),
+            };
+        }
     }
 }
 

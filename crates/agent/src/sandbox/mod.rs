@@ -1,6 +1,6 @@
 //! What keeps the model's commands in: they write in the working tree and reach no network.
 //!
-//! A command is started through this program itself: `dwarfstar confine ... -- sh -c COMMAND`
+//! A command is started through this program itself: `dwarfstar confine ... -- bash -c COMMAND`
 //! leaves the terminal, restricts itself ([`confined`]) and becomes the shell. Restrictions are
 //! inherited and never lifted, so they hold for whatever the shell starts. On Linux these are
 //! landlock for files (`linux.rs`) and seccomp for sockets; other systems have none (`other.rs`),
@@ -124,9 +124,15 @@ impl Sandbox {
         if let Some(confinement) = &self.confinement {
             command.args(promised(confinement, self.protection));
         }
-        command.args(["--", "sh", "-c", script]);
+        command.args(["--", shell(), "-c", script]);
         Ok(command)
     }
+}
+
+/// The shell that models write for, or the one that every system has.
+fn shell() -> &'static str {
+    const SHELLS: [&str; 3] = ["/bin/bash", "/usr/bin/bash", "/usr/local/bin/bash"];
+    SHELLS.into_iter().find(|shell| Path::new(shell).exists()).unwrap_or("sh")
 }
 
 /// The confinement as arguments, and what must hold.

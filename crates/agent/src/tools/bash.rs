@@ -12,7 +12,7 @@ use text::ToolSpec;
 
 use super::arguments::{number, schema, text};
 use super::jobs::{End, Job, Jobs, OUTPUT_BYTES_MAX};
-use super::result::{failed, head, tail};
+use super::result::{done, failed, head, tail, title};
 use super::{Arguments, Need, Outcome, Plan, Stop, Tool};
 use crate::event::Shown;
 use crate::harmless::{self, Output};
@@ -91,7 +91,7 @@ impl Tool for Bash {
         times(arguments)?;
         let needs = vec![Need::Run(script.to_owned())];
         let detail = Shown::Text(harmless::shown(script));
-        Ok(Plan { title: harmless::shown_in_line(script), needs, detail })
+        Ok(Plan { title: title(script), needs, detail })
     }
 
     fn run(
@@ -212,7 +212,7 @@ fn job_of(jobs: &Jobs, arguments: &Arguments) -> Result<Arc<Job>, String> {
 
 /// Who was allowed to start a command may look after it.
 fn plan_for(job: &Job) -> Plan {
-    let title = format!("job {}: {}", job.number, harmless::shown_in_line(&job.script));
+    let title = format!("job {}: {}", job.number, title(&job.script));
     Plan { title, needs: Vec::new(), detail: Shown::Text(harmless::shown(&job.script)) }
 }
 
@@ -299,6 +299,5 @@ fn told(job: &Job, bytes_max: usize) -> Outcome {
         Some(End::Stopped) => ("[stopped]".to_owned(), true),
     };
     text.push_str(&line);
-    let shown = Shown::Text(text.clone());
-    Outcome { text, shown, failed: is_failed }
+    Outcome { failed: is_failed, ..done(text) }
 }

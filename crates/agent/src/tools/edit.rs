@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use text::ToolSpec;
 
 use super::arguments::{Begun, schema, text};
-use super::result::{failed, line};
+use super::result::{failed, line, title};
 use super::{Arguments, Need, Outcome, Plan, Stop, Tool, planned_path};
 use crate::event::Shown;
 use crate::files::{self, FILE_BYTES_MAX};
@@ -88,7 +88,7 @@ impl Tool for Edit {
     fn plan(&self, arguments: &Arguments) -> Result<Plan, String> {
         let path = self.place.resolve(text(arguments, "path")?)?;
         let (old, new) = (text(arguments, "old")?, text(arguments, "new")?);
-        let title = harmless::shown_in_line(&self.place.name(&path));
+        let title = title(&self.place.name(&path));
         // Nothing of a file outside the tree is told to the model before somebody has said yes.
         let detail = match self.content(&path).and_then(|text| {
             let after = replace_once(&text, old, new)?;

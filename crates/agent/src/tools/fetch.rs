@@ -18,7 +18,7 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
 use super::arguments::{schema, text};
-use super::result::{bounded, done, failed, head};
+use super::result::{bounded, done, failed, head, title};
 use super::{Arguments, Need, Outcome, Plan, Stop, Tool};
 use crate::event::Shown;
 use crate::harmless;
@@ -64,8 +64,8 @@ impl Tool for Fetch {
 
     fn plan(&self, arguments: &Arguments) -> Result<Plan, String> {
         let address = address(text(arguments, "url")?)?.to_string();
-        let title = harmless::shown_in_line(&address);
-        let detail = Shown::Text(title.clone());
+        let title = title(&address);
+        let detail = Shown::Text(harmless::shown(&address));
         Ok(Plan { title, needs: vec![Need::Reach(address)], detail })
     }
 

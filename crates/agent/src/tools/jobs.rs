@@ -12,7 +12,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
@@ -22,8 +22,9 @@ use crate::workplace::Workplace;
 /// What a command may print before it is ended.
 pub const OUTPUT_BYTES_MAX: u64 = 64 << 20;
 const JOBS_MAX: usize = 16;
-/// Outputs that are kept for the model to read; the oldest go.
+/// Outputs that are kept for the model to read, and their bytes; the oldest go.
 const OUTPUTS_MAX: usize = 100;
+const OUTPUTS_BYTES_MAX: u64 = 512 << 20;
 /// How long what is asked to end may take to tidy up.
 const GRACE: Duration = Duration::from_millis(500);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -267,13 +268,20 @@ fn signal(group: Pid, signal: Signal) {
 
 /// A file that nothing else writes to, whose name says what it is of.
 pub fn new_output(folder: &Path, label: &str) -> io::Result<(PathBuf, File)> {
-    let mut outputs: Vec<(std::time::SystemTime, PathBuf)> = fs::read_dir(folder)?
+    let mut outputs: Vec<(SystemTime, u64, PathBuf)> = fs::read_dir(folder)?
         .flatten()
-        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .filter_map(|entry| {
+            let data = entry.metadata().ok()?;
+            Some((data.modified().ok()?, data.len(), entry.path()))
+        })
         .collect();
     outputs.sort();
-    for (_, path) in outputs.iter().take(outputs.len().saturating_sub(OUTPUTS_MAX - 1)) {
-        let _ = fs::remove_file(path); // tried again next time
+    let mut bytes = 0;
+    for (newer, (_, size, path)) in outputs.iter().rev().enumerate() {
+        bytes += size;
+        if newer + 1 >= OUTPUTS_MAX || bytes > OUTPUTS_BYTES_MAX {
+            let _ = fs::remove_file(path); // tried again next time
+        }
     }
     let mut random = [0; 4];
     getrandom::fill(&mut random).map_err(io::Error::other)?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use text::ToolSpec;
 
 use super::arguments::{schema, text_or};
-use super::result::{done, failed};
+use super::result::{done, failed, title};
 use super::{Arguments, Need, Outcome, Plan, Stop, Tool, planned_path};
 use crate::event::Shown;
 use crate::files::{self, Kind};
@@ -38,7 +38,7 @@ impl Tool for List {
 
     fn plan(&self, arguments: &Arguments) -> Result<Plan, String> {
         let path = self.0.resolve(text_or(arguments, "path", ".")?)?;
-        let title = harmless::shown_in_line(&self.0.name(&path));
+        let title = title(&self.0.name(&path));
         let detail = Shown::Text(title.clone());
         Ok(Plan { title, needs: vec![Need::Read(path)], detail })
     }

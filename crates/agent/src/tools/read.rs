@@ -8,7 +8,7 @@ use std::sync::Arc;
 use text::ToolSpec;
 
 use super::arguments::{number, schema, text};
-use super::result::{done, failed, line};
+use super::result::{done, failed, line, title};
 use super::{Arguments, Need, Outcome, Plan, Stop, Tool, planned_path};
 use crate::event::Shown;
 use crate::files::{self, FILE_BYTES_MAX};
@@ -48,7 +48,7 @@ impl Tool for Read {
         let path = self.0.resolve(text(arguments, "path")?)?;
         number(arguments, "start_line", 1..=LINES_MAX)?;
         number(arguments, "max_lines", 1..=LINES_MAX)?;
-        let title = harmless::shown_in_line(&self.0.name(&path));
+        let title = title(&self.0.name(&path));
         let detail = Shown::Text(title.clone());
         Ok(Plan { title, needs: vec![Need::Read(path)], detail })
     }

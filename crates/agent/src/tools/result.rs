@@ -50,6 +50,14 @@ pub fn tail(text: &str, bytes_max: usize) -> &str {
     &text[text.ceil_char_boundary(text.len().saturating_sub(bytes_max))..]
 }
 
+/// A title for people: one harmless line, cut where it is long.
+pub fn title(text: &str) -> String {
+    const BYTES_MAX: usize = 200;
+    let line = harmless::shown_in_line(text);
+    let begin = head(&line, BYTES_MAX);
+    if begin.len() == line.len() { line } else { format!("{begin}...") }
+}
+
 /// A line that is no longer than this many bytes, or says how much is missing.
 pub fn line(line: &str, bytes_max: usize) -> String {
     if line.len() <= bytes_max {

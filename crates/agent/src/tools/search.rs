@@ -13,7 +13,7 @@ use grep_searcher::{BinaryDetection, Searcher, SearcherBuilder, Sink, SinkContex
 use text::ToolSpec;
 
 use super::arguments::{flag, number, schema, text, text_or};
-use super::result::{done, failed, line};
+use super::result::{done, failed, line, title};
 use super::{Arguments, Need, Outcome, Plan, Stop, Tool, planned_path};
 use crate::event::Shown;
 use crate::files;
@@ -67,8 +67,8 @@ impl Tool for Search {
     fn plan(&self, arguments: &Arguments) -> Result<Plan, String> {
         query(arguments)?;
         let path = self.0.resolve(text_or(arguments, "path", ".")?)?;
-        let place = harmless::shown_in_line(&self.0.name(&path));
-        let title = format!("{} in {place}", harmless::shown_in_line(text(arguments, "query")?));
+        let place = title(&self.0.name(&path));
+        let title = format!("{} in {place}", title(text(arguments, "query")?));
         let detail = Shown::Text(title.clone());
         Ok(Plan { title, needs: vec![Need::Read(path)], detail })
     }

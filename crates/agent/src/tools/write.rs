@@ -5,7 +5,7 @@ use std::sync::Arc;
 use text::ToolSpec;
 
 use super::arguments::{schema, text};
-use super::result::failed;
+use super::result::{failed, title};
 use super::{Arguments, Need, Outcome, Plan, Stop, Tool, planned_path};
 use crate::event::Shown;
 use crate::files::{self, FILE_BYTES_MAX};
@@ -41,7 +41,7 @@ impl Tool for Write {
         if after.len() as u64 > FILE_BYTES_MAX {
             return Err(format!("the content is larger than {FILE_BYTES_MAX} bytes"));
         }
-        let title = harmless::shown_in_line(&self.0.name(&path));
+        let title = title(&self.0.name(&path));
         // Where it cannot be read, running will say why.
         let before = files::read(&path, FILE_BYTES_MAX).ok().flatten();
         let before = before.map(|before| harmless::shown(&harmless::marked(&before.bytes)));

@@ -208,6 +208,61 @@ fn bash_tells_output_and_end() {
 }
 
 #[test]
+fn what_was_left_behind_is_bounded() {
+    let site = Site::new();
+    let outputs = site.place.outputs();
+    for index in 0..150 {
+        std::fs::write(outputs.join(format!("{index}.txt")), "x").unwrap();
+    }
+    let large = std::fs::File::create(outputs.join("large.txt")).unwrap();
+    large.set_len(600 << 20).unwrap(); // holes take no room
+    site.shell("echo x");
+    assert!(std::fs::read_dir(&outputs).unwrap().count() <= 100);
+    assert!(!outputs.join("large.txt").exists());
+
+    let temporary = site.place.temporary();
+    let days = |days: u64| std::time::SystemTime::now() - Duration::from_secs(days * 24 * 3600);
+    for (name, age) in [("old/inner", 4), ("new/inner", 2)] {
+        let path = temporary.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, "x").unwrap();
+        let folder = std::fs::File::open(path.parent().unwrap()).unwrap();
+        folder.set_modified(days(age)).unwrap();
+    }
+    let link = temporary.join("link");
+    std::os::unix::fs::symlink(site.beside("outside"), &link).unwrap();
+    let places = agent::workplace::Places {
+        tree: site.tree().to_owned(),
+        data: site.place.data().to_owned(),
+        home: None,
+        context_tokens: 1000,
+    };
+    agent::workplace::Workplace::open(places).unwrap();
+    assert!(!temporary.join("old").exists() && temporary.join("new/inner").exists());
+    assert!(site.beside("outside/secret.txt").exists());
+}
+
+#[test]
+fn titles_are_one_line_that_is_not_long() {
+    let site = Site::new();
+    let long = "echo words\n".repeat(1000);
+    let plan = site.plan("bash", json!({"command": long})).unwrap();
+    assert!(plan.title.len() < 210 && !plan.title.contains('\n'), "{}", plan.title);
+    assert_eq!(plan.detail, Shown::Text(long));
+}
+
+#[test]
+fn bash_is_bash_where_there_is_one() {
+    let site = Site::new();
+    let outcome = site.shell("echo $0; a=(1 2); [[ ${a[1]} == 2 ]] && echo yes");
+    if std::path::Path::new("/bin/bash").exists() {
+        assert_eq!(outcome.text, "/bin/bash\nyes\n[done, exit code 0]");
+    } else {
+        assert!(outcome.text.starts_with("sh\n"), "{}", outcome.text);
+    }
+}
+
+#[test]
 fn commands_end_with_all_that_they_started() {
     let site = Site::new();
     let started = Instant::now();
