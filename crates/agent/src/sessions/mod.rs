@@ -96,10 +96,18 @@ impl Folder {
         let entries = fs::read_dir(&self.path).map_err(Error::io(&self.path, "could not list"))?;
         let files =
             entries.flatten().map(|entry| entry.path()).filter(|path| id_of(path).is_some());
-        let mut listed: Vec<Listed> =
-            files.take(LISTED_MAX).filter_map(|path| read::glance(&path)).collect();
-        listed.retain(|listed| tree.is_none_or(|tree| listed.tree == tree));
-        listed.sort_by(|a, b| b.used.cmp(&a.used).then_with(|| a.id.cmp(&b.id)));
+        // Of turns that ended within one second, the file that was written last comes first.
+        let written = |path: &Path| fs::metadata(path).and_then(|about| about.modified()).ok();
+        let mut found: Vec<_> = files
+            .take(LISTED_MAX)
+            .filter_map(|path| read::glance(&path).map(|listed| (written(&path), listed)))
+            .filter(|(_, listed)| tree.is_none_or(|tree| listed.tree == tree))
+            .collect();
+        found.sort_by(|(a_written, a), (b_written, b)| {
+            let order = b.used.cmp(&a.used).then_with(|| b_written.cmp(a_written));
+            order.then_with(|| a.id.cmp(&b.id))
+        });
+        let listed = found.into_iter().map(|(_, listed)| listed).collect();
         Ok(listed)
     }
 
