@@ -9,6 +9,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// What happens in a conversation.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
@@ -86,7 +88,8 @@ pub enum Event {
 }
 
 /// A piece of a conversation that is shown again.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Past {
     /// What the person asked.
     Prompt(String),
@@ -110,7 +113,8 @@ pub enum Past {
 }
 
 /// What people see of a tool's result.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Shown {
     /// Text, already harmless for a terminal.
     Text(String),

@@ -8,9 +8,45 @@
 //! This crate must not know tensors or HTTP, and reads no environment: folders come from whoever
 //! starts it. Start at `event.rs`, the contract between the loop and what shows it.
 
+pub mod agent;
+mod answer;
+mod calls;
+pub mod chat;
+mod clock;
+pub mod commands;
+mod compact;
+mod desk;
+pub mod diff;
+mod error;
 pub mod event;
+mod export;
+pub mod files;
+mod format;
+pub mod gate;
+mod guide;
+pub mod harmless;
+pub mod highlight;
+pub mod instructions;
+mod kept;
+mod loops;
+pub mod markdown;
+pub mod mcp;
 pub mod model;
+pub mod paint;
+pub mod permit;
+pub mod plain;
+pub mod sandbox;
+pub mod screen;
+pub mod sessions;
+mod talk;
 pub mod tools;
+mod turn;
+pub mod undo;
+pub mod warden;
+pub mod workplace;
 
+pub use agent::{Agent, Open, Settings};
+pub use error::Error;
 pub use event::{Event, Wish};
+pub use format::{THINK_MAX_CONTEXT, Thinking};
 pub use model::Model;

@@ -25,6 +25,9 @@ const FAILED: u8 = 1;
 const WRONG_USAGE: u8 = 2;
 const INTERRUPTED: u8 = 130;
 
+/// What shells say of a command that could not be started.
+pub const NOT_STARTED: u8 = 126;
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> ExitCode {
         match exit {

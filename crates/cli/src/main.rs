@@ -32,6 +32,12 @@ use crate::typed::{Command, Typed};
 
 fn main() -> ExitCode {
     exit::explain_panics();
+    // Not for people: a command of the agent is about to be confined.
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == cmd::agent::CONFINE) {
+        exit::say(&agent::sandbox::confined(arguments));
+        return exit::NOT_STARTED.into();
+    }
     let typed = match Typed::try_parse() {
         Ok(typed) => typed,
         Err(refusal) => return exit::refuse(&refusal),
@@ -43,6 +49,8 @@ fn run(command: Command) -> anyhow::Result<Exit> {
     let terminal = Terminal::detect();
     match command {
         Command::Run(typed) => cmd::run::run(meant::run(typed)?, &terminal),
+        Command::Chat(typed) => cmd::agent::chat(meant::agent::chat(typed)?, &terminal),
+        Command::Agent(typed) => cmd::agent::agent(meant::agent::agent(typed)?, &terminal),
         Command::Serve(typed) => cmd::serve::serve(meant::serve::serve(typed)?, &terminal),
         Command::Inspect(typed) => cmd::inspect::inspect(&meant::inspect(typed)?, &terminal),
         Command::Tokenize(typed) => cmd::tokenize::tokenize(&meant::tokenize(typed)?),

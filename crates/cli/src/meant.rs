@@ -3,6 +3,7 @@
 //! Defaults that need no file are resolved here, named texts are read, contradictions are refused
 //! with exit code 2. After this room nobody looks at flags again. It does not open models.
 
+pub mod agent;
 pub mod kv;
 pub mod serve;
 

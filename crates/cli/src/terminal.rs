@@ -15,6 +15,8 @@ pub struct Terminal {
     pub messages: bool,
     /// Styles are wanted.
     pub styles: bool,
+    /// The cursor can be moved.
+    pub moves: bool,
 }
 
 /// Begins text that steps back.
@@ -33,6 +35,7 @@ impl Terminal {
             output: io::stdout().is_terminal(),
             messages: io::stderr().is_terminal(),
             styles: !refused && !dumb,
+            moves: !dumb,
         }
     }
 

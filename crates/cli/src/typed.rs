@@ -3,6 +3,7 @@
 //! Only the form is decided here (which flags exist, which exclude each other, what is a number).
 //! Whether the values make sense is decided in `meant.rs`, which is all that reads these types.
 
+pub mod agent;
 pub mod kv;
 pub mod serve;
 
@@ -22,6 +23,8 @@ pub struct Typed {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Run(Run),
+    Chat(agent::Chat),
+    Agent(agent::Agent),
     Serve(serve::Serve),
     Inspect(Inspect),
     Tokenize(Tokenize),
@@ -35,6 +38,8 @@ pub enum Command {
 const TOP_HELP: &str = "\
 Examples:
   dwarfstar run -m model.gguf -p \"Why is the sky dark at night?\"
+  dwarfstar chat -m model.gguf
+  dwarfstar agent -m model.gguf
   dwarfstar serve -m model.gguf
   dwarfstar inspect model.gguf
   dwarfstar quantize --hf checkpoint/ --recipe f16 --out model.gguf

@@ -85,7 +85,11 @@ pub const RULES: &[Rule] = &[
         unsafety::places,
     ),
     rule("safety", "every `unsafe` has a SAFETY note above it", unsafety::notes),
-    rule("cfg", "only crates/backend/src/lib.rs compiles conditionally; tests may", places::cfg),
+    rule(
+        "cfg",
+        "only where backends and the sandbox are chosen code compiles conditionally; tests may",
+        places::cfg,
+    ),
     rule("environment", "only crates/cli reads the environment", places::environment),
     rule("printing", "only crates/cli and xtask print", places::printing),
     rule("panics", "no `unwrap()` and no panic without a reason outside tests", panics::panics),

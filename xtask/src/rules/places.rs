@@ -1,20 +1,21 @@
 //! Rule group: things that may be done in one place only.
 //!
-//! Owns the lists of those places: conditional compilation in the backend's `lib.rs`, reading the
-//! environment and printing at the rim. Everything below the rim thus behaves the same on every
-//! machine and speaks only through its return values. Tests may do all of it. Start reading at
-//! `cfg`.
+//! Owns the lists of those places: conditional compilation where backends and where the sandbox of
+//! commands are chosen, reading the environment and printing at the rim. Everything below the rim
+//! thus behaves the same on every machine and speaks only through its return values. Tests may do
+//! all of it. Start reading at `cfg`.
 
 use super::Finding;
 use crate::tree::{Rust, Tree};
 
-const CFG_HOME: &str = "crates/backend/src/lib.rs";
+const CFG_HOMES: [&str; 2] = ["crates/backend/src/lib.rs", "crates/agent/src/sandbox/mod.rs"];
 const RIM: [&str; 2] = ["crates/cli/", "xtask/"];
 
-/// `cfg(test)` everywhere, any other condition only where backends are chosen.
+/// `cfg(test)` everywhere, any other condition only where backends are chosen, and where the
+/// operating system's own protection is: its libraries exist on that system only.
 pub fn cfg(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for rust in tree.rust().filter(|rust| rust.path != CFG_HOME) {
+    for rust in tree.rust().filter(|rust| !CFG_HOMES.contains(&rust.path)) {
         let source = rust.source;
         let attributes = source.attributes();
         let in_attribute = |open: &usize| attributes.iter().any(|tokens| tokens.contains(open));
@@ -25,7 +26,8 @@ pub fn cfg(tree: &Tree) -> Vec<Finding> {
         conditions.extend(source.find(&["cfg", "!", "("]).into_iter().map(|at| at + 2));
         for open in conditions {
             if !matches!(source.inside(open)[..], ["test"] | ["test", ",", ..]) {
-                let what = format!("conditional compilation; decide in {CFG_HOME} or at run time");
+                let home = CFG_HOMES[0];
+                let what = format!("conditional compilation; decide in {home} or at run time");
                 findings.push(Finding::new(rust.path, source.tokens[open].line, what));
             }
         }
@@ -87,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn conditions_stand_where_backends_are_chosen() {
+    fn conditions_stand_where_devices_and_protections_are_chosen() {
         let bad = concat!(
             "#[cfg(feature = \"cuda\")]\nmod cuda;\n",
             "#[cfg_attr(unix, inline)]\nfn f() { if cfg!(debug_assertions) {} }\n",
@@ -96,7 +98,7 @@ mod tests {
         let found = fires(cfg, &[("crates/model/src/lib.rs", bad)]);
         let lines = ["1", "3", "4", "5"].map(|line| format!("crates/model/src/lib.rs:{line}"));
         assert_eq!(found, lines);
-        assert!(fires(cfg, &[(CFG_HOME, bad)]).is_empty());
+        assert!(CFG_HOMES.iter().all(|home| fires(cfg, &[(home, bad)]).is_empty()));
     }
 
     #[test]

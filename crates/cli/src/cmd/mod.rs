@@ -4,6 +4,7 @@
 //! with `run.rs`. `prompt.rs` is what `run` and `tokenize` share, `formats.rs` what
 //! the commands share that write model files.
 
+pub mod agent;
 pub mod bench;
 pub mod formats;
 pub mod inspect;

@@ -19,6 +19,16 @@ fn of_run() {
 }
 
 #[test]
+fn of_chat() {
+    insta::assert_snapshot!(help("chat"));
+}
+
+#[test]
+fn of_agent() {
+    insta::assert_snapshot!(help("agent"));
+}
+
+#[test]
 fn of_serve() {
     insta::assert_snapshot!(help("serve"));
 }
@@ -60,8 +70,10 @@ fn of_synth() {
 
 #[test]
 fn no_help_is_wider_than_a_page() {
-    let commands =
-        ["run", "serve", "inspect", "tokenize", "logits", "quantize", "bench", "kv", "synth"];
+    let commands = [
+        "run", "chat", "agent", "serve", "inspect", "tokenize", "logits", "quantize", "bench",
+        "kv", "synth",
+    ];
     for command in commands {
         for line in help(command).lines() {
             assert!(line.chars().count() <= 105, "{command}: {line}");

@@ -4,16 +4,20 @@
 //! `support` makes. One module per command; `bad_input` is the table of everything that may go
 //! wrong, `signals` is about Ctrl+C and closed pipes, `help` holds the help texts.
 
+mod agent;
 mod bad_input;
 mod bench;
 mod help;
 mod inspect;
 mod kv;
 mod logits;
+#[path = "../../../agent/tests/it/pty.rs"]
+mod pty;
 mod quantize;
 mod run;
 mod serve;
 mod signals;
 mod support;
 mod synth;
+mod talk;
 mod tokenize;

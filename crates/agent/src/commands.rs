@@ -1,0 +1,422 @@
+//! Lines that begin with a slash: what the person does with the conversation itself.
+//!
+//! [`LIST`] is the one list of them, for help and completion. Those that only show or switch
+//! something are executed at once, also while a turn runs; the others wait for its end. Answers are
+//! Markdown; what goes wrong is an answer too. Exporting is in `export.rs`.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use crate::clock;
+use crate::event::{Cost, Event, Past};
+use crate::export::{markdown, shown};
+use crate::format::{THINK_MAX_CONTEXT, Thinking};
+use crate::sessions::Listed;
+use crate::talk::Record;
+use crate::turn::Loop;
+
+/// A command.
+#[derive(Clone, Copy, Debug)]
+pub struct Command {
+    /// Its name, without the slash.
+    pub name: &'static str,
+    /// What follows the name.
+    pub arguments: &'static str,
+    /// What it does, in a line.
+    pub help: &'static str,
+    /// Whether it is executed while a turn runs.
+    instant: bool,
+    run: fn(&mut Loop, &str) -> Answer,
+}
+
+/// An answer for people, if there is one; or what is wrong.
+type Answer = Result<Option<String>, String>;
+
+/// Turns that `/history` shows if nothing is said, and at most.
+const HISTORY_TURNS: usize = 3;
+const HISTORY_TURNS_MAX: usize = 200;
+
+/// Bytes of a file that `/read` takes as a prompt.
+const PROMPT_BYTES_MAX: u64 = 1 << 20;
+
+/// Conversations that `/list` shows.
+const LISTED_MAX: usize = 50;
+
+const fn command(
+    name: &'static str,
+    arguments: &'static str,
+    help: &'static str,
+    instant: bool,
+    run: fn(&mut Loop, &str) -> Answer,
+) -> Command {
+    Command { name, arguments, help, instant, run }
+}
+
+/// All commands, in the order in which help shows them.
+pub const LIST: [Command; 26] = [
+    command("help", "", "show this list", true, |_, _| Ok(Some(help()))),
+    command("new", "", "begin another conversation", false, new),
+    command("list", "[all]", "list conversations of this project, or of all", true, list),
+    command("switch", "ID", "go on with another conversation", false, switch),
+    command("resume", "[ID]", "go on with the last one, or with this one", false, resume),
+    command("fork", "", "go on in a copy, and leave this one as it is", false, fork),
+    command("save", "[NAME]", "give the conversation a name", false, save),
+    command("history", "[N]", "show the last N turns again", true, history),
+    command("undo", "[force]", "take the last turn back, and its changes to files", false, undo),
+    command("compact", "", "sum the conversation up now, to make room", false, compact),
+    command("export", "FILE", "write the conversation as Markdown", false, export),
+    command("strip", "", "say what is kept of this conversation, and how it goes", true, strip),
+    command("del", "ID", "remove a conversation for good", false, delete),
+    command("read", "FILE", "ask what this file holds", false, read),
+    command(
+        "system",
+        "[TEXT]",
+        "show the instructions, or add to those of new ones",
+        false,
+        system,
+    ),
+    command("think", "", "reason before answering", true, |a, _| think(a, Thinking::On)),
+    command("nothink", "", "answer at once", true, |a, _| think(a, Thinking::Off)),
+    command("think-max", "", "reason as hard as possible", true, |a, _| think(a, Thinking::Max)),
+    command("mode", "[MODE]", "what may be done without asking: ask, auto-edit, full", true, mode),
+    command("ctx", "", "show how much of the context is used", true, context),
+    command("stats", "", "show figures since the start", true, stats),
+    command("quit", "", "end", true, quit),
+    command("exit", "", "end", true, quit),
+    command("status", "", "show how things stand", true, context),
+    command("rename", "NAME", "the same as /save", false, save),
+    command("clear", "", "the same as /new", false, new),
+];
+
+/// Whether a line is a command that does not wait for the end of a turn.
+pub(crate) fn is_instant(line: &str) -> bool {
+    parse(line).is_some_and(|(command, _)| command.instant)
+}
+
+/// Executes a command and tells what came of it.
+pub(crate) fn run(agent: &mut Loop, line: &str) {
+    let answer = match parse(line) {
+        Some((command, arguments)) => (command.run)(agent, arguments),
+        None => {
+            let name: String = line.trim().chars().take(40).collect();
+            Err(format!("there is no command {name}; /help lists them"))
+        }
+    };
+    match answer {
+        Ok(answer) => {
+            if let Some(text) = answer {
+                agent.desk.tell(Event::Answer(text));
+            }
+        }
+        Err(problem) => agent.notice(problem),
+    }
+    agent.tell_status();
+}
+
+fn parse(line: &str) -> Option<(&'static Command, &str)> {
+    let line = line.trim().strip_prefix('/')?;
+    let (name, arguments) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    let command = LIST.iter().find(|command| command.name == name)?;
+    Some((command, arguments.trim()))
+}
+
+/// The list of commands.
+pub fn help() -> String {
+    let mut text = String::new();
+    for Command { name, arguments, help, .. } in &LIST {
+        let space = if arguments.is_empty() { "" } else { " " };
+        text += &format!("- `/{name}{space}{arguments}`: {help}\n");
+    }
+    text
+}
+
+fn sentence(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+fn needed<'a>(what: &str, arguments: &'a str) -> Result<&'a str, String> {
+    if arguments.is_empty() { Err(format!("which {what}? /help shows how")) } else { Ok(arguments) }
+}
+
+fn new(agent: &mut Loop, _: &str) -> Answer {
+    agent.begin().map_err(sentence)?;
+    agent.tell_opened();
+    Ok(None)
+}
+
+fn list(agent: &mut Loop, arguments: &str) -> Answer {
+    let all = arguments == "all";
+    let listed = agent.kept.list(all).map_err(sentence)?;
+    if listed.is_empty() {
+        return Ok(Some("There are no conversations yet.".to_owned()));
+    }
+    let mut text =
+        "| | id | title | age | tokens | branch |\n|---|---|---|---|---|---|\n".to_owned();
+    let now = clock::now();
+    for Listed { id, title, used, tokens, branch, .. } in listed.iter().take(LISTED_MAX) {
+        let here = if agent.kept.id() == Some(id.as_str()) { "\u{25cf}" } else { "" };
+        let age = clock::age(now.saturating_sub(*used));
+        let (title, branch) = (cell(title), cell(branch.as_deref().unwrap_or("")));
+        text += &format!("| {here} | {id} | {title} | {age} | {tokens} | {branch} |\n");
+    }
+    if listed.len() > LISTED_MAX {
+        text += &format!("\nand {} more", listed.len() - LISTED_MAX);
+    }
+    Ok(Some(text))
+}
+
+/// Text in a cell of a table.
+fn cell(text: &str) -> String {
+    text.chars().map(|c| if c == '|' || c.is_control() { ' ' } else { c }).collect()
+}
+
+fn switch(agent: &mut Loop, arguments: &str) -> Answer {
+    let id = agent.kept.find(needed("conversation", arguments)?).map_err(sentence)?;
+    if agent.kept.id() == Some(id.as_str()) {
+        return Err("this is that conversation".to_owned());
+    }
+    agent.switch(&id).map_err(sentence)?;
+    Ok(None)
+}
+
+fn resume(agent: &mut Loop, arguments: &str) -> Answer {
+    if !arguments.is_empty() {
+        return switch(agent, arguments);
+    }
+    let listed = agent.kept.list(false).map_err(sentence)?;
+    let own = agent.kept.id();
+    let last = listed.into_iter().map(|listed| listed.id).find(|id| Some(id.as_str()) != own);
+    let id = last.ok_or("there is no other conversation of this project")?;
+    switch(agent, &id)
+}
+
+fn fork(agent: &mut Loop, _: &str) -> Answer {
+    if agent.talk.is_fresh() {
+        return Err("there is nothing to copy yet".to_owned());
+    }
+    let title = format!("{} (fork)", agent.talk.title());
+    let id = agent.kept.fork(&agent.talk).map_err(sentence)?;
+    agent.note(Record::Title(title));
+    note_turn(agent);
+    Ok(Some(format!("This is {id} from now on; the other one stays as it is.")))
+}
+
+/// Lists show what is noted at the ends of turns.
+fn note_turn(agent: &mut Loop) {
+    let branch = crate::instructions::branch(&agent.settings.tree);
+    let (at, tokens) = (clock::now(), agent.talk.tokens().len());
+    let title = agent.talk.title().to_owned();
+    agent.note(Record::Turn { at, tokens, title, branch });
+    if let Some(problem) = agent.kept.sync() {
+        agent.notice(problem);
+    }
+}
+
+fn save(agent: &mut Loop, arguments: &str) -> Answer {
+    if agent.talk.is_fresh() {
+        return Err("there is nothing to keep yet".to_owned());
+    }
+    if !arguments.is_empty() {
+        let title = arguments.chars().filter(|c| !c.is_control()).take(200).collect();
+        agent.note(Record::Title(title));
+    }
+    note_turn(agent);
+    match agent.kept.id() {
+        Some(id) => Ok(Some(format!("Kept as {id}: {}", agent.talk.title()))),
+        None => Err("conversations are not kept here: no folder was given for them".to_owned()),
+    }
+}
+
+fn history(agent: &mut Loop, arguments: &str) -> Answer {
+    let wrong = || format!("/history {arguments}: expected a number of turns");
+    let turns = match arguments {
+        "" => HISTORY_TURNS,
+        number => number.parse::<usize>().map_err(|_| wrong())?.min(HISTORY_TURNS_MAX),
+    };
+    let past = agent.talk.past();
+    let prompts = past.iter().enumerate().rev().filter(|(_, past)| is_prompt(past));
+    let from = prompts.map(|(at, _)| at).take(turns).last();
+    let text: String = past[from.unwrap_or(past.len())..].iter().map(shown).collect();
+    Ok(Some(if text.is_empty() { "Nothing was said yet.".to_owned() } else { text }))
+}
+
+fn is_prompt(past: &Past) -> bool {
+    matches!(past, Past::Prompt(_))
+}
+
+fn undo(agent: &mut Loop, arguments: &str) -> Answer {
+    if !agent.talk.can_undo() {
+        return Err(match agent.talk.is_fresh() {
+            true => "there is no turn to take back".to_owned(),
+            false => "the turns before this are summed up and cannot be taken back".to_owned(),
+        });
+    }
+    // Files first: if they cannot be put back, the conversation says what is in them.
+    let turn = agent.talk.last_turn().unwrap_or("").to_owned();
+    let files = match &mut agent.settings.keeper {
+        Some(keeper) => keeper.undo_turn(&turn, arguments == "force")?,
+        None => Vec::new(),
+    };
+    agent.note(Record::Undone);
+    note_turn(agent);
+    agent.tell_opened();
+    let lines: String = files.iter().map(|line| format!("- {line}\n")).collect();
+    Ok(Some(format!("The last turn is taken back.\n\n{lines}")))
+}
+
+fn compact(agent: &mut Loop, _: &str) -> Answer {
+    if agent.talk.tokens().len() == agent.talk.shared() {
+        return Err("there is nothing to sum up yet".to_owned());
+    }
+    agent.stop = false;
+    let mut cost = Cost::default();
+    let done = agent.compact(&mut cost);
+    agent.stop = false;
+    note_turn(agent);
+    match done {
+        Ok(()) => Ok(None),
+        Err(end) => Err(format!("not summed up: {end:?}")),
+    }
+}
+
+fn export(agent: &mut Loop, arguments: &str) -> Answer {
+    let path = path_in(&agent.settings.tree, needed("file", arguments)?);
+    let name = path.display();
+    if path.exists() {
+        return Err(format!("{name}: is there already; name another file"));
+    }
+    let text = markdown(agent.talk.title(), agent.talk.past());
+    std::fs::write(&path, text).map_err(|error| format!("{name}: could not write it: {error}"))?;
+    Ok(Some(format!("Written to {name}")))
+}
+
+fn strip(agent: &mut Loop, _: &str) -> Answer {
+    let tokens = agent.talk.tokens().len();
+    Ok(Some(format!(
+        "Of this conversation two things are kept: its file ({tokens} tokens and what is shown), \
+         and what the model computed for it. The second is shared with conversations that begin \
+         the same, goes by itself when its folder is full, and can be computed again from the \
+         first: `dwarfstar kv list` shows it, `dwarfstar kv rm ID` removes it while nothing runs. \
+         `/del ID` removes the file."
+    )))
+}
+
+fn delete(agent: &mut Loop, arguments: &str) -> Answer {
+    let id = agent.kept.find(needed("conversation", arguments)?).map_err(sentence)?;
+    if agent.kept.id() == Some(id.as_str()) {
+        return Err("this is that conversation: /new first".to_owned());
+    }
+    agent.kept.remove(&id).map_err(sentence)?;
+    Ok(Some(format!("{id} is removed.")))
+}
+
+fn read(agent: &mut Loop, arguments: &str) -> Answer {
+    let path = path_in(&agent.settings.tree, needed("file", arguments)?);
+    let name = path.display();
+    let failed = |error| format!("{name}: could not read it: {error}");
+    let mut bytes = Vec::new();
+    let file = File::open(&path).map_err(failed)?;
+    file.take(PROMPT_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > PROMPT_BYTES_MAX {
+        return Err(format!("{name}: more than {PROMPT_BYTES_MAX} bytes, too long for a prompt"));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| format!("{name}: not UTF-8 text"))?;
+    match text.trim() {
+        "" => Err(format!("{name}: empty, expected a prompt")),
+        prompt => {
+            agent.ask_next(prompt.to_owned());
+            Ok(None)
+        }
+    }
+}
+
+fn system(agent: &mut Loop, arguments: &str) -> Answer {
+    if arguments.is_empty() {
+        return Ok(Some(agent.settings.system.clone()));
+    }
+    agent.settings.system = format!("{}\n\n{arguments}", agent.settings.system);
+    if agent.talk.is_fresh() {
+        agent.begin().map_err(sentence)?;
+        return Ok(Some("Added to the instructions.".to_owned()));
+    }
+    Ok(Some("Added to the instructions of new conversations: /new begins one.".to_owned()))
+}
+
+fn think(agent: &mut Loop, thinking: Thinking) -> Answer {
+    let before = agent.thinking;
+    if !agent.set_thinking(thinking) {
+        return Err(format!(
+            "/think-max needs --ctx {THINK_MAX_CONTEXT} or more: reasoning as usual"
+        ));
+    }
+    // How hard the model reasons stands before everything else.
+    let begins = thinking == Thinking::Max || before == Thinking::Max;
+    if begins && thinking != before && agent.talk.is_fresh() {
+        agent.begin().map_err(sentence)?;
+    } else if begins && thinking != before {
+        return Ok(Some("How hard to reason is told where a conversation begins: /new".to_owned()));
+    }
+    Ok(None)
+}
+
+fn mode(agent: &mut Loop, arguments: &str) -> Answer {
+    if arguments.is_empty() {
+        let (mode, protection) = (agent.settings.gate.mode(), agent.settings.gate.protection());
+        return Ok(Some(format!("Mode: {mode}. Commands are kept in by: {protection}.")));
+    }
+    agent.settings.gate.set_mode(arguments)?;
+    Ok(None)
+}
+
+fn context(agent: &mut Loop, _: &str) -> Answer {
+    let (tokens, context) = (agent.talk.tokens().len(), agent.context);
+    let (shared, turns) = (agent.talk.shared(), agent.talk.turns());
+    let kept = agent.kept.id().unwrap_or("not kept yet");
+    Ok(Some(format!(
+        "{tokens} of {context} tokens ({} %), {shared} of them instructions and tools; {turns} \
+         turns; kept as: {kept}. The size of the context is chosen at the start: `--ctx N`.",
+        tokens * 100 / context.max(1)
+    )))
+}
+
+fn stats(agent: &mut Loop, _: &str) -> Answer {
+    let Cost { read, cached, prefill, written, decode, calls } = agent.total;
+    let rate = |tokens: usize, time: std::time::Duration| {
+        format!("{tokens} tokens, {:.1} t/s", tokens as f64 / time.as_secs_f64().max(1e-9))
+    };
+    let (read, written) = (rate(read, prefill), rate(written, decode));
+    let compactions = agent.compactions;
+    Ok(Some(format!(
+        "- read: {read}; {cached} more needed no work\n- written: {written}\n- calls: {calls}\n\
+         - summed up: {compactions} times\n"
+    )))
+}
+
+fn quit(agent: &mut Loop, _: &str) -> Answer {
+    agent.quit();
+    Ok(None)
+}
+
+fn path_in(tree: &Path, name: &str) -> PathBuf {
+    tree.join(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_parsed_with_what_follows() {
+        for (at, command) in LIST.iter().enumerate() {
+            assert!(LIST[at + 1..].iter().all(|other| other.name != command.name));
+            assert!(help().contains(&format!("`/{}", command.name)));
+        }
+        let parsed = |line| parse(line).map(|(command, rest)| (command.name, rest));
+        assert_eq!(parsed("  /switch  ab12 "), Some(("switch", "ab12")));
+        assert_eq!(parsed("/think-max"), Some(("think-max", "")));
+        for line in ["", "/", "switch a", "/nothing", "//new"] {
+            assert_eq!(parsed(line), None, "{line:?}");
+        }
+    }
+}
