@@ -43,8 +43,8 @@ pub trait Device {
     /// Copies `data` into reservation `id` from byte `offset` on.
     fn upload_bytes(&mut self, id: usize, offset: usize, data: &[u8]);
 
-    /// Copies bytes out of reservation `id` from byte `offset` on, to places of which each gets what
-    /// follows that of the one before; work recorded before is done first.
+    /// Copies bytes out of reservation `id` from byte `offset` on, to places of which each gets
+    /// what follows that of the one before; work recorded before is done first.
     fn download_bytes(&mut self, id: usize, offset: usize, outs: &mut [&mut [u8]]);
 
     /// Makes a weight usable. A backend may repack it; what `gguf` decodes stays its meaning.
