@@ -78,7 +78,8 @@ impl Format {
         Ok(self.tokenizer.encode_prompt(&render(&self.system(system), &options)?)?)
     }
 
-    /// Whether a conversation of these tokens begins with the request to reason as hard as possible.
+    /// Whether a conversation of these tokens begins with the request to reason as hard as
+    /// possible.
     pub fn begins_hard(&self, tokens: &[TokenId]) -> bool {
         /// So many tokens tell that request from whatever else a conversation begins with.
         const TELLING: usize = 12;

@@ -76,7 +76,7 @@ impl Asker {
                 Err(RecvTimeoutError::Disconnected) => return Err(gone()),
                 Err(RecvTimeoutError::Timeout) if signalled.load(Ordering::Relaxed) => {
                     // The thread waits for a key and is left to itself.
-                    self.found.leave(&mut io::stdout(), false)?;
+                    self.found.restore();
                     return Ok(Asked::End);
                 }
                 Err(RecvTimeoutError::Timeout) => {}

@@ -137,8 +137,8 @@ impl Folder {
         Ok(Loaded { header, talk, journal: Journal::resume(path, file, whole)? })
     }
 
-    /// Shows `see` all that a conversation ever was: as it is, and as it was each time before a turn
-    /// was taken back or its beginning was summed up. It may be open elsewhere.
+    /// Shows `see` all that a conversation ever was: as it is, and as it was each time before a
+    /// turn was taken back or its beginning was summed up. It may be open elsewhere.
     ///
     /// # Errors
     /// It cannot be read, or is damaged; some of it was shown then.

@@ -214,7 +214,11 @@ fn show_people(agent: agent::Agent, talk: &Talk, face: Face, terminal: &Terminal
     let history = talk.folder.as_ref().and_then(|_| folders::state(name));
     let Terminal { styles, moves, .. } = *terminal;
     let found = Found::look();
-    interrupt::restore_with(move || drop(found.leave(&mut io::stdout(), face == Face::Screen)));
+    let leave = move || found.leave(&mut io::stdout(), face == Face::Screen);
+    interrupt::restore_with({
+        let leave = leave.clone();
+        move || drop(leave())
+    });
     let shown = match face {
         Face::Screen => {
             let default = screen::Look::default();
@@ -224,7 +228,9 @@ fn show_people(agent: agent::Agent, talk: &Talk, face: Face, terminal: &Terminal
         Face::Prompt => {
             let ansi = Ansi { styles, colours: styles };
             let look = chat::Look { ansi, moves, reasoning: true, history, commands };
-            chat::run(&wishes, &events, look, io::stdout(), interrupt::flag())
+            let shown = chat::run(&wishes, &events, look, io::stdout(), interrupt::flag());
+            // Whoever asks for lines is left to itself when a signal ends the program.
+            shown.and(leave())
         }
     };
     // Nobody wishes any more, so the loop ends, and what it holds is kept.

@@ -24,7 +24,7 @@ pub struct Reply<W: Write> {
 
 /// How tokens become text.
 enum Hears {
-    Chat(Ear),
+    Chat(Box<Ear>),
     Raw(Arc<Tokenizer>, Utf8Stream),
 }
 
@@ -44,7 +44,7 @@ impl<W: Write> Reply<W> {
         let thinking = prompt.thinking;
         let options = ParserOptions { thinking, special_tokens: true, ..ParserOptions::default() };
         let hears = match prompt.is_chat {
-            true => Hears::Chat(Ear::new(tokenizer, options)),
+            true => Hears::Chat(Box::new(Ear::new(tokenizer, options))),
             false => Hears::Raw(tokenizer, Utf8Stream::new()),
         };
         Reply { hears, screen, outcome: Outcome { in_reasoning: thinking, ..Outcome::default() } }
