@@ -46,6 +46,9 @@ pub struct Settings {
     pub gate: Box<dyn Gate>,
     /// Keeps what tools change.
     pub keeper: Option<Box<dyn Keeper>>,
+    /// Whether the model reads what there is before anybody asks: where people type, their first
+    /// answer begins sooner.
+    pub read_ahead: bool,
 }
 
 /// Which conversation is opened.
@@ -66,8 +69,27 @@ pub struct Agent {
     pub wishes: Sender<Wish>,
     /// What happens; [`Event::Closed`] is last.
     pub events: Receiver<Event>,
+    /// For whoever else has something to say to the person.
+    pub notices: Notices,
     /// Ends after that.
     pub thread: JoinHandle<()>,
+}
+
+/// Says lines to whoever shows the conversation, as [`Event::Notice`].
+#[derive(Clone)]
+pub struct Notices(Sender<Heard>);
+
+impl Notices {
+    /// Says a line.
+    ///
+    /// # Errors
+    /// The agent has ended; the line comes back.
+    pub fn tell(&self, line: String) -> Result<(), String> {
+        self.0.send(Heard::Notice(line)).map_err(|back| match back.0 {
+            Heard::Notice(line) => line,
+            _ => String::new(),
+        })
+    }
 }
 
 impl Agent {
@@ -87,12 +109,13 @@ impl Agent {
         let tools = tools.into_iter().map(Arc::from).collect();
         let agent = Loop::new(model, tools, settings, desk)?;
         let (wishes, wished) = channel();
+        let notices = Notices(sender.clone());
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(Error::Thread)
         };
         spawn("agent-wishes", Box::new(move || forward(&wished, &sender)))?;
         let thread = spawn("agent", Box::new(move || agent.run()))?;
-        Ok(Agent { wishes, events, thread })
+        Ok(Agent { wishes, events, notices, thread })
     }
 }
 

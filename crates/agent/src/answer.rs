@@ -168,6 +168,10 @@ impl Loop {
         };
         let mut hearing = Hearing::new(ear());
         let guide = Guide::new(ear(), self.format.end);
+        if let Some((_, ticket)) = self.ahead.take() {
+            ticket.cancel();
+        }
+        self.unread = false;
         self.count += 1;
         let number = self.count;
         let seed = self.settings.seed.wrapping_add(number);
@@ -269,6 +273,43 @@ impl Loop {
         again.refused = hearing.refused.take();
         *hearing = again;
         End::Stop
+    }
+
+    /// Lets the model read the conversation before anybody asks, once after it was opened. Whoever
+    /// asks for an answer ends that, and goes on from what was read.
+    pub fn read_ahead(&mut self) {
+        if !self.settings.read_ahead || !std::mem::take(&mut self.unread) {
+            return;
+        }
+        self.end_reading();
+        self.count += 1;
+        let Ok(sampler) = Sampler::new(self.settings.sampling, self.settings.seed) else { return };
+        let boundaries = vec![self.talk.shared()];
+        let request =
+            Request { boundaries, ..Request::new(self.talk.tokens().to_vec(), sampler, 0) };
+        // What goes wrong with it goes wrong again when somebody asks, and is told then.
+        let ticket = self.model.submit(request, self.desk.sink(self.count)).ok();
+        self.ahead = ticket.map(|ticket| (self.count, ticket));
+    }
+
+    /// Ends reading ahead, and waits for that.
+    pub fn end_reading(&mut self) {
+        let Some((number, ticket)) = self.ahead.take() else { return };
+        ticket.cancel();
+        while !matches!(self.hear(None), Some(Heard::ModelGone(of)) if of == number) {}
+    }
+
+    /// Calls of the answer that is last, if it is one that calls.
+    pub fn calls_said(&self) -> usize {
+        let Some((before, answer)) = self.talk.last_answer() else { return 0 };
+        let options = self.format.parser(self.format.opens_thinking(before));
+        let mut ear = Ear::new(self.format.tokenizer.clone(), options);
+        let mut reply = Reply::default();
+        let said = answer.iter().filter(|token| **token != self.format.end);
+        let mut events: Vec<text::Event> = said.flat_map(|token| ear.hear(*token)).collect();
+        events.extend(ear.end(End::Stop));
+        events.into_iter().for_each(|event| reply.add(event));
+        if reply.finish == Some(FinishReason::ToolCalls) { reply.calls.len() } else { 0 }
     }
 
     /// Asks for an answer that nobody sees, such as a summary. Its text; `None` if there is none.

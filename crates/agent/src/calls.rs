@@ -48,13 +48,12 @@ impl Loop {
         let mut called = Called { results: Vec::new(), note: None, end: None };
         for (at, call) in calls.iter().enumerate() {
             let why = refused.as_ref().filter(|(of, _)| *of == at).map(|(_, why)| why.as_str());
-            let began = Instant::now();
-            let (outcome, changes) = self.call(at, call, why, cost);
+            let (outcome, changes, took) = self.call(at, call, why, cost);
             self.desk.tell(Event::ToolEnded {
                 call: at,
                 shown: outcome.shown.clone(),
                 failed: outcome.failed,
-                took: began.elapsed(),
+                took,
             });
             let changed = changes && !outcome.failed;
             match repeats.note(&call.name, &call.arguments, &outcome.text, changed) {
@@ -73,6 +72,8 @@ impl Loop {
                 shown: outcome.shown,
                 failed: outcome.failed,
             }));
+            // Kept as it comes: what was done is not done again after a crash.
+            self.note(Record::Owes(outcome.text.clone()));
             called.results.push(outcome.text);
         }
         if self.stop {
@@ -81,14 +82,14 @@ impl Loop {
         called
     }
 
-    /// One call, and whether it was meant to change something.
+    /// One call, whether it was meant to change something, and how long it was executed.
     fn call(
         &mut self,
         at: usize,
         call: &ReplyCall,
         refused: Option<&str>,
         cost: &mut Cost,
-    ) -> (Outcome, bool) {
+    ) -> (Outcome, bool, Duration) {
         let planned = match refused {
             Some(why) => Err(why.to_owned()),
             None if self.stop => Err(STOPPED.to_owned()),
@@ -99,15 +100,18 @@ impl Loop {
         };
         let (tool, arguments, plan) = match planned {
             Ok(planned) => planned,
-            Err(why) => return (failure(why), false),
+            Err(why) => return (failure(why), false, Duration::ZERO),
         };
         if let Err(why) = self.permitted(at, &call.name, &plan) {
-            return (failure(why), false);
+            return (failure(why), false, Duration::ZERO);
         }
         cost.calls += 1;
         let changes = plan.needs.iter().any(|need| !matches!(need, Need::Read(_)));
         self.desk.tell(Event::ToolBegan { call: at, title: plan.title.clone() });
-        (self.execute(at, tool, arguments, plan), changes)
+        // A person who thinks about a call is no part of it.
+        let began = Instant::now();
+        let outcome = self.execute(at, tool, arguments, plan);
+        (outcome, changes, began.elapsed())
     }
 
     /// The tool, its arguments, and what it would do; or what is wrong with the call.

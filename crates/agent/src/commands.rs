@@ -5,16 +5,18 @@
 //! Markdown; what goes wrong is an answer too. Exporting is in `export.rs`.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
+use spec::TokenId;
+
 use crate::clock;
-use crate::event::{Cost, Event, Past};
+use crate::event::{Cost, Event, Past, TurnEnd};
 use crate::export::{markdown, shown};
-use crate::format::{THINK_MAX_CONTEXT, Thinking};
+use crate::format::Thinking;
 use crate::sessions::Listed;
-use crate::talk::Record;
-use crate::turn::Loop;
+use crate::talk::{Record, Talk};
+use crate::turn::{Loop, no_room_to_think};
 
 /// A command.
 #[derive(Clone, Copy, Debug)]
@@ -66,8 +68,14 @@ pub const LIST: [Command; 26] = [
     command("undo", "[force]", "take the last turn back, and its changes to files", false, undo),
     command("compact", "", "sum the conversation up now, to make room", false, compact),
     command("export", "FILE", "write the conversation as Markdown", false, export),
-    command("strip", "", "say what is kept of this conversation, and how it goes", true, strip),
-    command("del", "ID", "remove a conversation for good", false, delete),
+    command(
+        "strip",
+        "[ID]",
+        "forget what the model computed for a conversation, keep its words",
+        false,
+        strip,
+    ),
+    command("del", "ID", "remove a conversation and what was computed for it", false, delete),
     command("read", "FILE", "ask what this file holds", false, read),
     command(
         "system",
@@ -78,7 +86,13 @@ pub const LIST: [Command; 26] = [
     ),
     command("think", "", "reason before answering", true, |a, _| think(a, Thinking::On)),
     command("nothink", "", "answer at once", true, |a, _| think(a, Thinking::Off)),
-    command("think-max", "", "reason as hard as possible", true, |a, _| think(a, Thinking::Max)),
+    command(
+        "think-max",
+        "",
+        "reason as hard as possible; mid-way: in new conversations",
+        true,
+        |a, _| think(a, Thinking::Max),
+    ),
     command("mode", "[MODE]", "what may be done without asking: ask, auto-edit, full", true, mode),
     command("ctx", "", "show how much of the context is used", true, context),
     command("stats", "", "show figures since the start", true, stats),
@@ -276,29 +290,42 @@ fn compact(agent: &mut Loop, _: &str) -> Answer {
     note_turn(agent);
     match done {
         Ok(()) => Ok(None),
-        Err(end) => Err(format!("not summed up: {end:?}")),
+        Err(TurnEnd::Failed(why)) => Err(format!("not summed up: {why}")),
+        Err(TurnEnd::Stopped) => Err("not summed up: it was stopped".to_owned()),
+        Err(_) => Err("not summed up: the context has no room for it; /new begins anew".to_owned()),
     }
 }
 
 fn export(agent: &mut Loop, arguments: &str) -> Answer {
     let path = path_in(&agent.settings.tree, needed("file", arguments)?);
     let name = path.display();
-    if path.exists() {
-        return Err(format!("{name}: is there already; name another file"));
-    }
     let text = markdown(agent.talk.title(), agent.talk.past());
-    std::fs::write(&path, text).map_err(|error| format!("{name}: could not write it: {error}"))?;
+    let written = File::create_new(&path).and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => format!("{name}: is there already; name another file"),
+        _ => format!("{name}: could not write it: {error}"),
+    })?;
     Ok(Some(format!("Written to {name}")))
 }
 
-fn strip(agent: &mut Loop, _: &str) -> Answer {
-    let tokens = agent.talk.tokens().len();
+fn strip(agent: &mut Loop, arguments: &str) -> Answer {
+    let own = agent.kept.id().map(str::to_owned);
+    let id = match arguments {
+        "" => own,
+        id => Some(agent.kept.find(id).map_err(sentence)?),
+    };
+    let checkpoints = match &id {
+        Some(id) => forget(agent, id)?,
+        None if agent.talk.is_fresh() => return Err("nothing is computed for it yet".to_owned()),
+        None => {
+            let (tokens, shared) = (agent.talk.tokens().to_vec(), agent.talk.shared());
+            forget_tokens(agent, &tokens, shared)?
+        }
+    };
     Ok(Some(format!(
-        "Of this conversation two things are kept: its file ({tokens} tokens and what is shown), \
-         and what the model computed for it. The second is shared with conversations that begin \
-         the same, goes by itself when its folder is full, and can be computed again from the \
-         first: `dwarfstar kv list` shows it, `dwarfstar kv rm ID` removes it while nothing runs. \
-         `/del ID` removes the file."
+        "What the model computed for this conversation is gone: {checkpoints} checkpoints on disk, \
+         and what was in memory. Its words stay. The next prompt in it reads them again, as far as \
+         they are not instructions; so do copies of it (/fork). /del ID removes the words too."
     )))
 }
 
@@ -307,8 +334,33 @@ fn delete(agent: &mut Loop, arguments: &str) -> Answer {
     if agent.kept.id() == Some(id.as_str()) {
         return Err("this is that conversation: /new first".to_owned());
     }
+    let forgotten = forget(agent, &id);
     agent.kept.remove(&id).map_err(sentence)?;
-    Ok(Some(format!("{id} is removed.")))
+    Ok(Some(match forgotten {
+        Ok(checkpoints) => format!("{id} is removed, with {checkpoints} checkpoints on disk."),
+        Err(problem) => format!(
+            "{id} is removed. What the model computed for it may be left: {problem}; it goes when \
+             room is needed."
+        ),
+    }))
+}
+
+/// Forgets the states of all that a conversation ever was, but for the instructions that it shares
+/// with others. How many of them were on disk.
+fn forget(agent: &mut Loop, id: &str) -> Result<usize, String> {
+    let mut lives = Vec::new();
+    let see = |talk: &Talk| lives.push((talk.tokens().to_vec(), talk.shared()));
+    agent.kept.lives(id, see).map_err(sentence)?;
+    // The longest first, so that none is counted twice.
+    lives.sort_by_key(|(tokens, _)| std::cmp::Reverse(tokens.len()));
+    lives.dedup();
+    let each = lives.iter().map(|(tokens, shared)| forget_tokens(agent, tokens, *shared));
+    each.sum()
+}
+
+fn forget_tokens(agent: &mut Loop, tokens: &[TokenId], shared: usize) -> Result<usize, String> {
+    agent.end_reading();
+    agent.model.forget(tokens, shared).map_err(sentence)
 }
 
 fn read(agent: &mut Loop, arguments: &str) -> Answer {
@@ -316,6 +368,10 @@ fn read(agent: &mut Loop, arguments: &str) -> Answer {
     let name = path.display();
     let failed = |error| format!("{name}: could not read it: {error}");
     let mut bytes = Vec::new();
+    // A pipe or a terminal would be waited for.
+    if !std::fs::metadata(&path).map_err(failed)?.is_file() {
+        return Err(format!("{name}: expected a file"));
+    }
     let file = File::open(&path).map_err(failed)?;
     file.take(PROMPT_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > PROMPT_BYTES_MAX {
@@ -340,25 +396,45 @@ fn system(agent: &mut Loop, arguments: &str) -> Answer {
         agent.begin().map_err(sentence)?;
         return Ok(Some("Added to the instructions.".to_owned()));
     }
-    Ok(Some("Added to the instructions of new conversations: /new begins one.".to_owned()))
+    let added = "Added to the instructions of conversations that begin from now on, until the \
+                 program ends. This one keeps those that it began with; `/new` begins another.";
+    Ok(Some(added.to_owned()))
 }
 
 fn think(agent: &mut Loop, thinking: Thinking) -> Answer {
-    let before = agent.thinking;
     if !agent.set_thinking(thinking) {
-        return Err(format!(
-            "/think-max needs --ctx {THINK_MAX_CONTEXT} or more: reasoning as usual"
-        ));
+        return Err(no_room_to_think(agent.context));
     }
-    // How hard the model reasons stands before everything else.
-    let begins = thinking == Thinking::Max || before == Thinking::Max;
-    if begins && thinking != before && agent.talk.is_fresh() {
+    // Conversations that begin later begin so.
+    agent.settings.thinking = thinking;
+    let begins_hard = agent.format.begins_hard(agent.talk.tokens());
+    if begins_hard == (thinking == Thinking::Max) {
+        return Ok(None);
+    }
+    if agent.talk.is_fresh() {
         agent.begin().map_err(sentence)?;
-    } else if begins && thinking != before {
-        return Ok(Some("How hard to reason is told where a conversation begins: /new".to_owned()));
+        return Ok(None);
     }
-    Ok(None)
+    // How hard the model reasons stands before everything that was said.
+    agent.thinking = match thinking {
+        Thinking::Off => Thinking::Off,
+        _ if begins_hard => Thinking::Max,
+        _ => Thinking::On,
+    };
+    Ok(match thinking {
+        Thinking::Off => None,
+        Thinking::On => Some(BEGAN_HARD.to_owned()),
+        Thinking::Max => Some(BEGAN_USUAL.to_owned()),
+    })
 }
+
+const BEGAN_HARD: &str = "The model reasons from now on, and in this conversation as hard as \
+    possible: that is told where a conversation begins, before everything that was said. `/new` \
+    begins one in which it reasons as usual.";
+
+const BEGAN_USUAL: &str = "The model reasons from now on, in this conversation as usual: to reason \
+    as hard as possible is told where a conversation begins, before everything that was said. \
+    `/new` begins one in which it does.";
 
 fn mode(agent: &mut Loop, arguments: &str) -> Answer {
     if arguments.is_empty() {
@@ -369,7 +445,10 @@ fn mode(agent: &mut Loop, arguments: &str) -> Answer {
     Ok(None)
 }
 
-fn context(agent: &mut Loop, _: &str) -> Answer {
+fn context(agent: &mut Loop, arguments: &str) -> Answer {
+    if !arguments.is_empty() {
+        return Err(CONTEXT_STAYS.to_owned());
+    }
     let (tokens, context) = (agent.talk.tokens().len(), agent.context);
     let (shared, turns) = (agent.talk.shared(), agent.talk.turns());
     let kept = agent.kept.id().unwrap_or("not kept yet");
@@ -379,6 +458,9 @@ fn context(agent: &mut Loop, _: &str) -> Answer {
         tokens * 100 / context.max(1)
     )))
 }
+
+const CONTEXT_STAYS: &str = "the size of the context is chosen when the program starts: /quit, and \
+    start it again with --continue --ctx N to go on with this conversation";
 
 fn stats(agent: &mut Loop, _: &str) -> Answer {
     let Cost { read, cached, prefill, written, decode, calls } = agent.total;

@@ -24,6 +24,8 @@ pub(crate) enum Heard {
     Model(u64, serve::Event),
     /// Nothing more comes of a request.
     ModelGone(u64),
+    /// The engine has something to say to the person.
+    Notice(String),
     /// A call prints.
     Print(u64, String),
     /// A call is over; `None` if it broke.

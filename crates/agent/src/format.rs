@@ -78,6 +78,17 @@ impl Format {
         Ok(self.tokenizer.encode_prompt(&render(&self.system(system), &options)?)?)
     }
 
+    /// Whether a conversation of these tokens begins with the request to reason as hard as
+    /// possible.
+    pub fn begins_hard(&self, tokens: &[TokenId]) -> bool {
+        /// So many tokens tell that request from whatever else a conversation begins with.
+        const TELLING: usize = 12;
+        let beginning = |thinking| self.beginning("", thinking).unwrap_or_default();
+        let (hard, usual) = (beginning(Thinking::Max), beginning(Thinking::On));
+        let telling = &hard[..hard.len().min(TELLING)];
+        !usual.starts_with(telling) && tokens.starts_with(telling)
+    }
+
     /// A turn of the person, or the results of calls, up to where the model answers. `reminder` is
     /// a line of circumstances before it.
     pub fn asking(

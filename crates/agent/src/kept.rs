@@ -69,6 +69,11 @@ impl Kept {
         Ok(id)
     }
 
+    /// Shows `see` all that a conversation ever was, see [`Folder::lives`].
+    pub fn lives(&self, id: &str, see: impl FnMut(&Talk)) -> Result<(), Error> {
+        self.folder()?.lives(id, see)
+    }
+
     /// Removes a conversation that is not the open one.
     pub fn remove(&self, id: &str) -> Result<(), Error> {
         self.folder()?.remove(id)

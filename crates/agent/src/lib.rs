@@ -39,13 +39,14 @@ pub mod sandbox;
 pub mod screen;
 pub mod sessions;
 mod talk;
+pub mod terminal;
 pub mod tools;
 mod turn;
 pub mod undo;
 pub mod warden;
 pub mod workplace;
 
-pub use agent::{Agent, Open, Settings};
+pub use agent::{Agent, Notices, Open, Settings};
 pub use error::Error;
 pub use event::{Event, Wish};
 pub use format::{THINK_MAX_CONTEXT, Thinking};

@@ -4,6 +4,7 @@
 //! real one: a request is handed in with a sink, its events come in the engine's order.
 
 use engine::serve::{Handle, Info, Request, Sink, Ticket};
+use spec::TokenId;
 
 /// Answers prompts.
 pub trait Model: Send + Sync {
@@ -13,6 +14,13 @@ pub trait Model: Send + Sync {
     /// Too many requests wait already, or the worker has stopped.
     fn submit(&self, request: Request, sink: Box<dyn Sink>) -> Result<Ticket, engine::Error>;
 
+    /// Forgets the states that `tokens` begins with and that are longer than `spared` tokens; how
+    /// many of them were on disk. See [`Handle::forget`].
+    ///
+    /// # Errors
+    /// One could not be deleted, or the worker has stopped.
+    fn forget(&self, tokens: &[TokenId], spared: usize) -> Result<usize, engine::Error>;
+
     /// What is known of it: its tokenizer, its file, its context.
     fn info(&self) -> &Info;
 }
@@ -20,6 +28,10 @@ pub trait Model: Send + Sync {
 impl Model for Handle {
     fn submit(&self, request: Request, sink: Box<dyn Sink>) -> Result<Ticket, engine::Error> {
         Handle::submit(self, request, sink)
+    }
+
+    fn forget(&self, tokens: &[TokenId], spared: usize) -> Result<usize, engine::Error> {
+        Handle::forget(self, tokens.to_vec(), spared)
     }
 
     fn info(&self) -> &Info {

@@ -38,7 +38,7 @@ pub fn run(
     plain: Plain,
     mut stop: impl FnMut() -> bool,
 ) -> io::Result<Option<TurnEnd>> {
-    let Agent { wishes, events, thread } = agent;
+    let Agent { wishes, events, thread, .. } = agent;
     let mut writer = Writer { out, notes, plain, calls: Vec::new(), open: false };
     let mut talk = Exchange { wishes, events, stop: &mut stop, stopped: false };
     let held = talk.hold(prompts, &mut writer);

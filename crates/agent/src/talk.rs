@@ -44,7 +44,9 @@ pub enum Record {
     Began(String),
     /// Something to show.
     Past(Past),
-    /// Results of calls that the model will be told with the next prompt.
+    /// A call has this result, and the model was not told yet: what comes next tells it.
+    Owes(String),
+    /// Results of calls that the model will be told with the next prompt: all of them.
     Owed(Vec<String>),
     /// The last turn was taken back.
     Undone,
@@ -89,7 +91,7 @@ impl Talk {
             Record::Tokens { kind, ids } => {
                 self.segments.push((*kind, self.tokens.len()));
                 self.tokens.extend(ids.iter().map(|id| TokenId(*id)));
-                if *kind == Kind::Prompt {
+                if matches!(kind, Kind::Prompt | Kind::Results) {
                     self.owed.clear();
                 }
             }
@@ -100,6 +102,7 @@ impl Talk {
                 self.past.push(past.clone());
             }
             Record::Began(name) => self.names.push(name.clone()),
+            Record::Owes(result) => self.owed.push(result.clone()),
             Record::Owed(results) => self.owed.clone_from(results),
             Record::Undone => self.undo(),
             Record::Restarted => {
@@ -161,6 +164,12 @@ impl Talk {
     /// Whether the model was asked and has not answered: what a crash leaves.
     pub fn awaits_answer(&self) -> bool {
         matches!(self.segments.last(), Some((Kind::Prompt | Kind::Results, _)))
+    }
+
+    /// The tokens before the answer that is last, and those of the answer; if an answer is last.
+    pub fn last_answer(&self) -> Option<(&[TokenId], &[TokenId])> {
+        let (kind, start) = self.segments.last()?;
+        (*kind == Kind::Answer).then(|| self.tokens.split_at(*start))
     }
 
     /// Turns of the person that are still there token by token.

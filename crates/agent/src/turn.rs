@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use engine::serve::Ticket;
 use text::{Block, ToolResult, ToolSpec};
 
 use crate::agent::{Open, Settings};
@@ -56,6 +57,10 @@ pub(crate) struct Loop {
     pub total: Cost,
     /// Times that conversations were summed up since the start.
     pub compactions: usize,
+    /// The conversation was opened, and the model has not begun to read it.
+    pub unread: bool,
+    /// The request that reads it ahead.
+    pub ahead: Option<(u64, Ticket)>,
 }
 
 impl Loop {
@@ -92,11 +97,15 @@ impl Loop {
             speed: 0.0,
             total: Cost::default(),
             compactions: 0,
+            unread: true,
+            ahead: None,
             model,
             settings,
         };
-        agent.set_thinking(thinking);
         agent.begin()?;
+        if agent.thinking != thinking {
+            agent.notice(no_room_to_think(agent.context));
+        }
         let open = std::mem::take(&mut agent.settings.open);
         agent.open(open)?;
         Ok(agent)
@@ -116,12 +125,14 @@ impl Loop {
 
     /// Begins a conversation: instructions and nothing else.
     pub fn begin(&mut self) -> Result<(), Error> {
+        self.set_thinking(self.settings.thinking);
         let ids = self.format.beginning(&self.settings.system, self.thinking)?;
         if ids.len() + self.context.div_ceil(4) > self.context {
             return Err(Error::NoRoom { tokens: ids.len(), context: self.context });
         }
         self.kept.close();
         self.talk = Talk::default();
+        self.unread = true;
         let ids = ids.iter().map(|id| id.0).collect();
         self.talk.apply(&Record::Tokens { kind: Kind::System, ids });
         Ok(())
@@ -135,6 +146,21 @@ impl Loop {
             let ending = self.format.ending(self.format.opens_thinking(self.talk.tokens()));
             self.add(Kind::Answer, &ending);
         }
+        let missing = self.calls_said().saturating_sub(self.talk.owed().len());
+        if missing > 0 {
+            // Whoever executed them has ended meanwhile.
+            let mut owed = self.talk.owed().to_vec();
+            owed.extend(std::iter::repeat_n(CUT_OFF.to_owned(), missing));
+            self.note(Record::Owed(owed));
+        }
+        // How hard to reason is said where a conversation begins, and this one began before.
+        let begins_hard = self.format.begins_hard(self.talk.tokens());
+        self.thinking = match self.thinking {
+            Thinking::On | Thinking::Max if begins_hard => Thinking::Max,
+            Thinking::Max => Thinking::On,
+            other => other,
+        };
+        self.unread = true;
         self.tell_opened();
         Ok(())
     }
@@ -154,9 +180,15 @@ impl Loop {
                 Some(Wish::Command(line)) => commands::run(&mut self, &line),
                 Some(_) => {}
                 None => {
-                    self.hear(None);
+                    self.read_ahead();
+                    if let Some(Heard::ModelGone(of)) = self.hear(None) {
+                        self.ahead.take_if(|(number, _)| *number == of);
+                    }
                 }
             }
+        }
+        if let Some((_, ticket)) = self.ahead.take() {
+            ticket.cancel();
         }
         self.kept.close();
         self.desk.tell(Event::Closed);
@@ -168,6 +200,10 @@ impl Loop {
         match self.desk.hear(until)? {
             Heard::Wish(wish) => {
                 self.wish(wish);
+                None
+            }
+            Heard::Notice(line) => {
+                self.notice(line);
                 None
             }
             other => Some(other),
@@ -270,7 +306,6 @@ impl Loop {
                     broken = 0;
                     let called = self.calls(calls, refused, &mut repeats, cost);
                     if let Some(end) = called.end {
-                        self.note(Record::Owed(called.results));
                         return end;
                     }
                     owed = called.results;
@@ -337,6 +372,14 @@ impl Loop {
     }
 }
 
+/// Why the model does not reason as hard as possible.
+pub(crate) fn no_room_to_think(context: usize) -> String {
+    format!(
+        "reasoning as hard as possible needs room: start with --ctx {THINK_MAX_CONTEXT} or more \
+         (it is {context} now); until then the model reasons as usual"
+    )
+}
+
 /// The result of a call. Results stand in the order of their calls, so they need no ids.
 pub(crate) fn result(text: &str) -> Block {
     Block::ToolResult(ToolResult::text("", text))
@@ -350,6 +393,9 @@ fn add(total: &mut Cost, cost: Cost) {
     total.decode += cost.decode;
     total.calls += cost.calls;
 }
+
+const CUT_OFF: &str = "The program ended while this was to be executed. Whether it was done, and \
+    what came of it, is not known: look before you do it again.";
 
 const BROKEN: &str = "The tool call could not be read, so nothing was executed. Write the whole \
     call again, in exactly the form that is described under Tools.";

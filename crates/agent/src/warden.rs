@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::gate::{Decision, Gate, Keeper};
 use crate::permit::{self, Mode, Rules};
-use crate::tools::Plan;
+use crate::tools::{Need, Plan};
 use crate::undo::{Changed, Undone};
 use crate::workplace::Workplace;
 
@@ -34,6 +34,9 @@ impl Warden {
     }
 }
 
+/// What a protection that does not protect is called; why follows.
+const NONE: &str = "none";
+
 impl Gate for Warden {
     fn decide(&self, _: &str, plan: &Plan) -> Decision {
         let decision = self.place.decide(self.mode, &self.rules, plan);
@@ -41,7 +44,13 @@ impl Gate for Warden {
         match decision {
             permit::Decision::Allow => Decision::Allow,
             permit::Decision::Deny(why) => Decision::Deny(why),
-            permit::Decision::Ask { reason, .. } => Decision::Ask { reason, always },
+            permit::Decision::Ask { mut reason, .. } => {
+                let runs = plan.needs.iter().any(|need| matches!(need, Need::Run(_)));
+                if let Some(why) = self.protection.strip_prefix(NONE).filter(|_| runs) {
+                    reason += &format!("; nothing keeps it from other files and the network{why}");
+                }
+                Decision::Ask { reason, always }
+            }
         }
     }
 

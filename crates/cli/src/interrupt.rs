@@ -4,11 +4,22 @@
 //! that work is.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::exit;
 use crate::terminal::{PLAIN, Terminal};
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
+
+type Restore = Box<dyn FnOnce() + Send>;
+
+/// Gives the terminal back when the program ends at once.
+static RESTORE: Mutex<Option<Restore>> = Mutex::new(None);
+
+/// A terminal that takes nothing is not waited for longer.
+const RESTORING: Duration = Duration::from_millis(300);
 
 /// Starts to listen: called where work begins that reads [`requested`], and not before, so that
 /// until then Ctrl+C ends the program at once. So it does if no handler can be set.
@@ -19,9 +30,26 @@ pub fn listen(terminal: &Terminal) {
             if styled {
                 exit::say(PLAIN);
             }
+            restore();
             exit::at_once();
         }
     });
+}
+
+/// What is to be done for the terminal if the program ends at once.
+pub fn restore_with(how: impl FnOnce() + Send + 'static) {
+    *RESTORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(how));
+}
+
+fn restore() {
+    let how = RESTORE.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let Some(how) = how else { return };
+    let (done, hear) = sync_channel(1);
+    std::thread::spawn(move || {
+        how();
+        let _ = done.send(());
+    });
+    let _ = hear.recv_timeout(RESTORING);
 }
 
 /// Whether the person wants to stop.

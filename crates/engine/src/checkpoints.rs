@@ -91,6 +91,33 @@ impl Engine {
         noted.filter_map(|info| store.notes(info.id).ok()).collect()
     }
 
+    /// Forgets the states that `tokens` begins with and that have more than `spared` tokens: in
+    /// memory, and on disk, also those that are still to be written. Waits for the disk. Sessions
+    /// keep what they hold. How many checkpoints went.
+    ///
+    /// # Errors
+    /// A checkpoint could not be deleted; others are gone perhaps.
+    pub fn forget(&mut self, tokens: &[TokenId], spared: usize) -> Result<usize, Error> {
+        while let Some((anchor, length)) = self.tree.find(tokens)
+            && length > spared
+        {
+            self.tree.remove(anchor);
+        }
+        // What is still to be written may name pages of what goes, and may be what goes itself.
+        self.write_checkpoints();
+        let Some(kept) = &self.checkpoints else { return Ok(0) };
+        let store = kept.writer.store();
+        let ids: Vec<u32> = tokens.iter().map(|token| token.0).collect();
+        let mut removed = 0;
+        while let Some(found) = store.find_tokens(&ids)
+            && found.tokens > spared
+        {
+            store.remove(found.id)?;
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
     /// The places in a prompt of `prompt` tokens, of which `held` are there, at which to save.
     /// `boundary` is where what conversations share ends.
     pub(crate) fn stops(

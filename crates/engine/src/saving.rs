@@ -349,6 +349,12 @@ impl Engine {
 
     /// Waits until all checkpoints are written; what became of them since somebody last asked.
     pub fn flush_checkpoints(&mut self) -> Vec<Outcome> {
+        self.write_checkpoints();
+        self.saved()
+    }
+
+    /// Waits until all checkpoints are written.
+    pub(crate) fn write_checkpoints(&mut self) {
         while self.is_saving() {
             if !self.go_on_saving()
                 && let Some(kept) = &self.checkpoints
@@ -356,7 +362,6 @@ impl Engine {
                 kept.writer.flush();
             }
         }
-        self.saved()
     }
 
     /// What there is to tell whoever runs the program, since the last call.

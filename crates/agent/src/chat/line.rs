@@ -3,6 +3,12 @@
 //! A line goes on below if it ends in a backslash or has opened a fence of code. Pasted text keeps
 //! its line ends.
 
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
+
 use rustyline::completion::{Completer, Pair};
 use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;
@@ -13,12 +19,74 @@ use rustyline::{CompletionType, Config, Context, Editor, Helper, Result};
 
 use super::Look;
 use crate::screen::HISTORY_ENTRIES_MAX;
+use crate::terminal::Found;
 
 /// What stands before the line.
 const PROMPT: &str = "> ";
 
+/// Between two looks whether the program is to end.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Asks for lines in a thread of its own, so that the end need not wait for a key.
+pub struct Asker {
+    ask: SyncSender<()>,
+    asked: Receiver<io::Result<Asked>>,
+    found: Found,
+}
+
+impl Asker {
+    /// Ready to ask.
+    ///
+    /// # Errors
+    /// There is no thread for it.
+    pub fn start(look: &Look) -> io::Result<Asker> {
+        let (ask, wanted) = sync_channel(1);
+        let (tell, asked) = sync_channel(1);
+        let (look, found) = (look.clone(), Found::look());
+        let work = move || {
+            let mut lines = Lines::new(&look);
+            while let Ok(()) = wanted.recv() {
+                let asked = match &mut lines {
+                    Ok(lines) => lines.ask().map_err(io::Error::other),
+                    Err(error) => Err(io::Error::other(error.to_string())),
+                };
+                if tell.send(asked).is_err() {
+                    return;
+                }
+            }
+        };
+        thread::Builder::new().name("chat-line".to_owned()).spawn(work)?;
+        Ok(Asker { ask, asked, found })
+    }
+
+    /// Asks for a line. A signal that came before counts as Ctrl+C; one that comes while the line
+    /// is asked for, when Ctrl+C is a key, ends the program.
+    ///
+    /// # Errors
+    /// The terminal cannot be used, or what was typed cannot be remembered.
+    pub fn ask(&self, signalled: &AtomicBool) -> io::Result<Asked> {
+        if signalled.swap(false, Ordering::Relaxed) {
+            return Ok(Asked::Interrupted);
+        }
+        let gone = || io::Error::other("the thread that asks for lines has ended");
+        self.ask.send(()).map_err(|_| gone())?;
+        loop {
+            match self.asked.recv_timeout(POLL) {
+                Ok(asked) => return asked,
+                Err(RecvTimeoutError::Disconnected) => return Err(gone()),
+                Err(RecvTimeoutError::Timeout) if signalled.load(Ordering::Relaxed) => {
+                    // The thread waits for a key and is left to itself.
+                    self.found.restore();
+                    return Ok(Asked::End);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+}
+
 /// Asks for lines and remembers them.
-pub struct Lines {
+struct Lines {
     editor: Editor<Commands, FileHistory>,
     look: Look,
 }
@@ -32,13 +100,13 @@ pub enum Asked {
     Nothing,
     /// Ctrl+C.
     Interrupted,
-    /// Ctrl+D on an empty line, or the end of the input.
+    /// Ctrl+D on an empty line, the end of the input, or a signal that ends the program.
     End,
 }
 
 impl Lines {
     /// Ready to ask; what was remembered is read.
-    pub fn new(look: &Look) -> Result<Lines> {
+    fn new(look: &Look) -> Result<Lines> {
         let config = Config::builder()
             .max_history_size(HISTORY_ENTRIES_MAX)?
             .completion_type(CompletionType::List)
@@ -55,7 +123,7 @@ impl Lines {
     }
 
     /// Asks for a line.
-    pub fn ask(&mut self) -> Result<Asked> {
+    fn ask(&mut self) -> Result<Asked> {
         let line = match self.editor.readline(PROMPT) {
             Ok(line) => joined(&line),
             Err(ReadlineError::Interrupted) => return Ok(Asked::Interrupted),

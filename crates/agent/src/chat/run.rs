@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::event::{Event, Verdict, Wish};
 
-use super::line::{Asked, Lines};
+use super::line::{Asked, Asker};
 use super::{Look, Paper};
 
 /// The command that shows or hides reasoning. It is the prompt's own.
@@ -25,7 +25,8 @@ const SILENCE: Duration = Duration::from_millis(200);
 const NOBODY: &str = "nobody can be asked here, so this call is refused. Go on without it.";
 
 /// Holds a conversation until the person or the loop behind ends it. `interrupted` is set by
-/// Ctrl+C while no line is asked for, and is reset here.
+/// Ctrl+C while no line is asked for, and is reset here; while one is asked for, by a signal that
+/// ends the program.
 ///
 /// # Errors
 /// The terminal cannot be used, or what was typed cannot be remembered.
@@ -36,12 +37,12 @@ pub fn run<W: Write>(
     out: W,
     interrupted: &AtomicBool,
 ) -> io::Result<()> {
-    let mut lines = Lines::new(&look).map_err(io::Error::other)?;
+    let asker = Asker::start(&look)?;
     let paper = Paper::new(out, &look);
     let mut chat = Chat { wishes, events, paper, interrupted, is_over: false };
     chat.hear(Waits::Idle)?;
     while !chat.is_over {
-        match lines.ask().map_err(io::Error::other)? {
+        match asker.ask(interrupted)? {
             Asked::Nothing => {}
             Asked::Interrupted => {
                 chat.paper.event(&Event::Notice("Ctrl+D or /quit ends".into()))?;

@@ -85,6 +85,9 @@ fn restrict_files(confinement: &Confinement) -> Result<bool, RulesetError> {
     let mut rules = Rules(ruleset.create()?);
     rules.allow(Path::new("/"), AccessFs::ReadDir.into())?;
     rules.allow_but(Path::new("/"), &confinement.hidden, AccessFs::from_read(KNOWN))?;
+    for path in &confinement.shown {
+        rules.allow(path, AccessFs::from_read(KNOWN))?;
+    }
     let devices = AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::IoctlDev;
     for folder in &confinement.writable {
         rules.allow(folder, AccessFs::from_all(KNOWN) & !devices)?;

@@ -33,6 +33,8 @@ pub struct Confinement {
     pub writable: Vec<PathBuf>,
     /// Files and folders that it may not read, as far as they lie outside the writable ones.
     pub hidden: Vec<PathBuf>,
+    /// Files and folders that it may read although they lie in hidden ones.
+    pub shown: Vec<PathBuf>,
     /// Whether it may reach the network.
     pub network: bool,
 }
@@ -144,6 +146,9 @@ fn promised(confinement: &Confinement, protection: Protection) -> Vec<OsString> 
     for path in &confinement.hidden {
         arguments.extend(["--hide".into(), path.clone().into_os_string()]);
     }
+    for path in &confinement.shown {
+        arguments.extend(["--show".into(), path.clone().into_os_string()]);
+    }
     if confinement.network {
         arguments.push("--network".into());
     }
@@ -175,6 +180,7 @@ fn become_confined(
             Some("--restrict") => restricted = true,
             Some("--write") => confinement.writable.extend(arguments.next().map(PathBuf::from)),
             Some("--hide") => confinement.hidden.extend(arguments.next().map(PathBuf::from)),
+            Some("--show") => confinement.shown.extend(arguments.next().map(PathBuf::from)),
             Some("--network") => confinement.network = true,
             Some("--promise-files") => files = true,
             Some("--promise-no-network") => no_network = true,

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::talk::Talk;
+use crate::talk::{Record, Talk};
 pub(crate) use journal::Journal;
 
 /// The version of the format that is written.
@@ -133,8 +133,26 @@ impl Folder {
     pub(crate) fn load(&self, id: &str) -> Result<Loaded, Error> {
         let path = self.file(id);
         let file = journal::open(&path, id)?;
-        let (header, talk, whole) = read::whole(&path, &file)?;
+        let (header, talk, whole) = read::whole(&path, &file, |_, _| {})?;
         Ok(Loaded { header, talk, journal: Journal::resume(path, file, whole)? })
+    }
+
+    /// Shows `see` all that a conversation ever was: as it is, and as it was each time before a
+    /// turn was taken back or its beginning was summed up. It may be open elsewhere.
+    ///
+    /// # Errors
+    /// It cannot be read, or is damaged; some of it was shown then.
+    pub(crate) fn lives(&self, id: &str, mut see: impl FnMut(&Talk)) -> Result<(), Error> {
+        let path = self.file(id);
+        let file = fs::File::open(&path).map_err(Error::io(&path, "could not open it"))?;
+        let ends = |record: &Record| matches!(record, Record::Undone | Record::Restarted);
+        let (_, talk, _) = read::whole(&path, &file, |talk, record| {
+            if ends(record) {
+                see(talk);
+            }
+        })?;
+        see(&talk);
+        Ok(())
     }
 
     /// Begins a file.
@@ -158,6 +176,15 @@ impl Folder {
     fn file(&self, id: &str) -> PathBuf {
         self.path.join(format!("{id}.jsonl"))
     }
+}
+
+/// How many tokens the conversation has that is in the bytes of a file; `path` names it in errors.
+///
+/// # Errors
+/// They are no conversation, or a damaged one.
+pub fn tokens_in(path: &Path, bytes: &[u8]) -> Result<usize, Error> {
+    let (_, talk, _) = read::whole(path, bytes, |_, _| {})?;
+    Ok(talk.tokens().len())
 }
 
 /// A name that no other conversation has.

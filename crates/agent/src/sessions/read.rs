@@ -23,14 +23,16 @@ const HEADER_BYTES_MAX: u64 = 64 << 10;
 /// Bytes at the end of a file in which its last turn is looked for.
 const END_BYTES: u64 = 64 << 10;
 
-/// The whole conversation, and how many bytes of the file are whole lines.
-pub(super) fn whole(path: &Path, file: &File) -> Result<(Header, Talk, u64), Error> {
+/// The whole conversation, and how many bytes of the file are whole lines. `before` sees the
+/// conversation before each thing that happens to it.
+pub(super) fn whole(
+    path: &Path,
+    file: impl Read,
+    mut before: impl FnMut(&Talk, &Record),
+) -> Result<(Header, Talk, u64), Error> {
     let io = |source| Error::io(path, "could not read it")(source);
     let damaged =
         |line: usize, found: String| Err(Error::Damaged { path: path.to_owned(), line, found });
-    if file.metadata().map_err(io)?.len() > FILE_BYTES_MAX {
-        return damaged(1, format!("the file has more than {FILE_BYTES_MAX} bytes"));
-    }
     let mut reader = BufReader::new(file);
     let mut line = Vec::new();
     let (mut header, mut talk, mut whole) = (None, Talk::default(), 0);
@@ -46,6 +48,7 @@ pub(super) fn whole(path: &Path, file: &File) -> Result<(Header, Talk, u64), Err
         let parsed = match &header {
             None => head(&line).map(|found| header = Some(found)),
             Some(Header { vocab, .. }) => record(&line, *vocab).and_then(|record| {
+                before(&talk, &record);
                 talk.apply(&record);
                 let tokens = talk.tokens().len();
                 let most = format!("{tokens} tokens, expected {TOKENS_MAX} at most");
@@ -53,6 +56,9 @@ pub(super) fn whole(path: &Path, file: &File) -> Result<(Header, Talk, u64), Err
             }),
         };
         match parsed {
+            Ok(()) if whole + read as u64 > FILE_BYTES_MAX => {
+                return damaged(number, format!("the file has more than {FILE_BYTES_MAX} bytes"));
+            }
             Ok(()) => whole += read as u64,
             Err(found) => return damaged(number, found),
         }

@@ -197,6 +197,25 @@ fn commands_read_no_keys() {
     assert!(outside.text.starts_with("the secret\n"), "the rest may be read: {}", outside.text);
 }
 
+/// What the agent keeps of this project and of others; outputs are there to be read.
+#[test]
+fn commands_read_nothing_of_other_projects() {
+    let site = Site::new();
+    let data = site.beside("data");
+    for (name, text) in [("undo/copy", "a copy"), ("rules.json", "{}"), ("outputs/1", "output")] {
+        fs::create_dir_all(data.join(name).parent().unwrap()).unwrap();
+        fs::write(data.join(name), text).unwrap();
+    }
+    for name in ["undo/copy", "rules.json"] {
+        let outcome = site.shell(&format!("cat {}", data.join(name).display()));
+        assert!(outcome.failed && outcome.text.contains("Permission denied"), "{}", outcome.text);
+    }
+    let outcome = site.shell(&format!("cat {}", data.join("outputs/1").display()));
+    assert!(outcome.text.starts_with("output"), "{}", outcome.text);
+    let outcome = site.shell("echo kept > $TMPDIR/x && cat $TMPDIR/x");
+    assert!(outcome.text.starts_with("kept"), "{}", outcome.text);
+}
+
 #[test]
 fn commands_reach_no_network_and_no_socket_of_this_machine() {
     let site = Site::new();

@@ -1,7 +1,10 @@
 //! Whatever comes in, what reads it keeps its word.
 
+use std::path::Path;
+
 use agent::mcp::Config;
 use agent::permit::command;
+use agent::sessions::tokens_in;
 use agent::tools::{replace_once, to_markdown};
 use proptest::prelude::*;
 
@@ -61,6 +64,36 @@ proptest! {
     fn any_configuration_is_read_or_refused(text in "[{}\\[\\]\":,a-z_ ]{0,60}") {
         if let Err(why) = Config::parse(&text) {
             prop_assert!(!why.is_empty());
+        }
+    }
+
+    /// Records in any order, cut anywhere: a conversation, or a message that names the file.
+    #[test]
+    fn any_records_are_read_or_refused(
+        records in prop::collection::vec(prop::sample::select(vec![
+            r#"{"tokens":{"kind":"system","ids":[0,1]}}"#,
+            r#"{"tokens":{"kind":"prompt","ids":[2,3,4]}}"#,
+            r#"{"tokens":{"kind":"answer","ids":[]}}"#,
+            r#"{"tokens":{"kind":"results","ids":[9]}}"#,
+            r#"{"tokens":{"kind":"answer","ids":[10]}}"#,
+            r#"{"past":{"prompt":"a"}}"#,
+            r#"{"owes":"b"}"#,
+            r#"{"owed":["c"]}"#,
+            r#""undone""#,
+            r#""restarted""#,
+            "[[[[",
+            "",
+        ]), 0..12),
+        cut in 0_usize..400,
+    ) {
+        let head = concat!(r#"{"dwarfstar_conversation":1,"id":"ab","created":0,"tree":"t","#,
+            r#""model":"m","vocab":10}"#);
+        let lines = [head].into_iter().chain(records).map(|line| format!("{line}\n"));
+        let mut bytes: Vec<u8> = lines.collect::<String>().into_bytes();
+        bytes.truncate(bytes.len().saturating_sub(cut % 64));
+        match tokens_in(Path::new("ab.jsonl"), &bytes) {
+            Ok(tokens) => prop_assert!((1..=36).contains(&tokens), "{}", tokens),
+            Err(error) => prop_assert!(error.to_string().contains("ab.jsonl"), "{}", error),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Tests of the agent at its boundaries.
 
+mod ahead;
 mod chat;
+mod commands;
 mod compact;
 mod escape;
 mod fetch;

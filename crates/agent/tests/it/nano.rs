@@ -34,17 +34,21 @@ pub fn serve(context: usize, disk: Option<&Path>) -> Service {
 
 /// What was asked of the engine, and what it made of it.
 #[derive(Clone, Debug)]
-struct Seen {
-    prompt: Vec<spec::TokenId>,
-    source: Source,
-    cached: usize,
-    generated: usize,
+pub struct Seen {
+    pub prompt: Vec<spec::TokenId>,
+    /// Tokens that were wanted at most.
+    pub most: usize,
+    pub source: Source,
+    pub cached: usize,
+    pub generated: usize,
+    /// It is over.
+    pub done: bool,
     /// From the request to the first token of the answer.
     first: Duration,
 }
 
 /// A model that keeps what it is asked.
-struct Watched {
+pub struct Watched {
     handle: Handle,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
@@ -64,7 +68,7 @@ impl Sink for Watch {
         match &event {
             Resumed { source, cached, .. } => (seen.source, seen.cached) = (*source, *cached),
             Token(_) if seen.first.is_zero() => seen.first = self.began.elapsed(),
-            Finished(usage) => seen.generated = usage.generated,
+            Finished(usage) => (seen.generated, seen.done) = (usage.generated, true),
             _ => {}
         }
         drop(list);
@@ -77,11 +81,16 @@ impl Model for Watched {
         let (source, first) = (Source::Cold, Duration::ZERO);
         let prompt = request.prompt.clone();
         let mut list = self.seen.lock().unwrap();
-        list.push(Seen { prompt, source, cached: 0, generated: 0, first });
+        let most = request.tokens_max;
+        list.push(Seen { prompt, most, source, cached: 0, generated: 0, done: false, first });
         let at = list.len() - 1;
         drop(list);
         let (seen, began) = (self.seen.clone(), Instant::now());
         self.handle.submit(request, Box::new(Watch { inner: sink, seen, at, began }))
+    }
+
+    fn forget(&self, tokens: &[spec::TokenId], spared: usize) -> Result<usize, Error> {
+        self.handle.forget(tokens.to_vec(), spared)
     }
 
     fn info(&self) -> &Info {
@@ -89,7 +98,7 @@ impl Model for Watched {
     }
 }
 
-fn watched(service: &Service) -> (Arc<Watched>, Arc<Mutex<Vec<Seen>>>) {
+pub fn watched(service: &Service) -> (Arc<Watched>, Arc<Mutex<Vec<Seen>>>) {
     let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
     (Arc::new(Watched { handle: service.handle(), seen: seen.clone() }), seen)
 }

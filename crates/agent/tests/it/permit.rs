@@ -1,10 +1,13 @@
 //! What may be done without asking, as a table; and what "always" allows.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use agent::event::Shown;
+use agent::gate::{self, Gate};
 use agent::permit::{Decision, Ground, Mode, Rule, Rules, command, decide};
 use agent::tools::{Need, Plan};
+use agent::warden::Warden;
 use agent::workplace::{Places, Workplace};
 
 fn plan(needs: Vec<Need>) -> Plan {
@@ -257,4 +260,29 @@ fn rules_are_remembered_for_a_project() {
         assert!(error.contains("rules.json") && error.contains(expected), "{error}");
         assert!(error.contains("correct or remove it"), "{error}");
     }
+}
+
+/// A person who is asked about a command learns that nothing would keep it in.
+#[test]
+fn a_question_says_that_nothing_protects() {
+    let folder = tempfile::tempdir().unwrap();
+    let (tree, data) = (folder.path().join("tree"), folder.path().join("data"));
+    std::fs::create_dir(&tree).unwrap();
+    let places = Places { tree, data, home: None, context_tokens: 8192 };
+    let place = Arc::new(Workplace::open(places).unwrap());
+    let reason = |protection: &str, need: Need| {
+        let warden = Warden::new(place.clone(), Mode::Ask, protection.to_owned()).unwrap();
+        match warden.decide("bash", &plan(vec![need])) {
+            gate::Decision::Ask { reason, .. } => reason,
+            other => panic!("{other:?}"),
+        }
+    };
+    let run = || Need::Run("make".to_owned());
+    assert_eq!(
+        reason("none: switched off", run()),
+        "it runs a command; nothing keeps it from other files and the network: switched off"
+    );
+    assert_eq!(reason("landlock+seccomp", run()), "it runs a command");
+    let write = reason("none: switched off", Need::Write(place.tree().join("a")));
+    assert_eq!(write, "it changes a", "tools of ours stay in the tree");
 }

@@ -80,6 +80,22 @@ impl Pty {
         self.state().parser.screen_mut().set_size(height, width);
     }
 
+    /// Sends signals to the program, one right after the other.
+    pub fn signal(&self, names: &[&str]) {
+        let id = self.child.process_id().expect("it runs");
+        let kill = |name: &&str| format!("kill -{name} {id}");
+        let script = names.iter().map(kill).collect::<Vec<_>>().join("; sleep 0.01; ");
+        let status = std::process::Command::new("sh").args(["-c", &script]).status();
+        assert!(status.expect("a shell").success());
+    }
+
+    /// Whether the terminal echoes keys and hands them over by the line.
+    pub fn is_plain(&self) -> bool {
+        let modes = self.master.get_termios().expect("a terminal has modes");
+        let modes = format!("{:?}", modes.local_flags);
+        modes.contains("ICANON") && modes.contains("ECHO")
+    }
+
     /// What stands on the screen.
     pub fn shown(&self) -> String {
         self.state().parser.screen().contents()

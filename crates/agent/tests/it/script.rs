@@ -24,6 +24,8 @@ pub struct Asked {
     pub text: String,
     pub cached: usize,
     pub boundaries: Vec<usize>,
+    /// Tokens that were wanted at most.
+    pub most: usize,
 }
 
 /// A model that reads its answers from a list.
@@ -33,6 +35,8 @@ pub struct Script {
     asked: Arc<Mutex<Vec<Asked>>>,
     /// What a session of an engine would hold.
     held: Arc<Mutex<Vec<TokenId>>>,
+    /// What was to be forgotten: how many tokens, and how many of them not.
+    forgotten: Mutex<Vec<(usize, usize)>>,
 }
 
 pub fn nano_file() -> PathBuf {
@@ -64,7 +68,8 @@ impl Script {
         };
         let answers = answers.iter().map(|text| (*text).to_owned()).collect();
         let answers = Arc::new(Mutex::new(answers));
-        Arc::new(Script { info, answers, asked: Arc::default(), held: Arc::default() })
+        let (asked, held, forgotten) = (Arc::default(), Arc::default(), Mutex::default());
+        Arc::new(Script { info, answers, asked, held, forgotten })
     }
 
     /// More answers.
@@ -76,6 +81,11 @@ impl Script {
     /// All requests so far.
     pub fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap().clone()
+    }
+
+    /// What was to be forgotten so far.
+    pub fn forgotten(&self) -> Vec<(usize, usize)> {
+        self.forgotten.lock().unwrap().clone()
     }
 
     /// Answers that nobody asked for yet.
@@ -96,7 +106,9 @@ impl Model for Script {
         drop(held);
         let text = String::from_utf8_lossy(&tokenizer.decode(&prompt)).into_owned();
         let boundaries = request.boundaries.clone();
-        self.asked.lock().unwrap().push(Asked { prompt: prompt.clone(), text, cached, boundaries });
+        let (most, whole) = (request.tokens_max, prompt.clone());
+        let asked = Asked { prompt: whole, text, cached, boundaries, most };
+        self.asked.lock().unwrap().push(asked);
         let answer = self.answers.lock().unwrap().pop_front();
         let ticket = Ticket::default();
         let room = self.info.context.saturating_sub(prompt.len());
@@ -112,6 +124,11 @@ impl Model for Script {
         };
         std::thread::spawn(move || task.answer(answer, &tokenizer));
         Ok(ticket)
+    }
+
+    fn forget(&self, tokens: &[TokenId], spared: usize) -> Result<usize, Error> {
+        self.forgotten.lock().unwrap().push((tokens.len(), spared));
+        Ok(1)
     }
 
     fn info(&self) -> &Info {

@@ -11,7 +11,7 @@ use agent::sessions::Folder;
 use agent::{Event, Open, Settings, Thinking};
 
 use crate::script::Script;
-use crate::support::{Held, block, kept_in, read, start};
+use crate::support::{Held, Small, block, done, kept_in, read, start};
 
 const CONTEXT: usize = 8192;
 
@@ -280,7 +280,7 @@ fn a_conversation_is_exported_and_shown_again() {
     assert_eq!(held.end_of_turn().0, TurnEnd::Done);
     assert!(script.asked().pop().unwrap().text.contains("<｜User｜>what?<｜Assistant｜>"));
     assert!(held.command("/read nothing").contains("could not read it"));
-    assert!(held.command("/strip").contains("dwarfstar kv"));
+    assert!(held.command("/strip").contains("checkpoints on disk"));
 }
 
 /// A disk that is gone does not end the conversation.
@@ -295,4 +295,40 @@ fn what_cannot_be_kept_is_told_once() {
     assert_eq!(held.ask("second").0, TurnEnd::Done);
     let told = held.notices();
     assert_eq!(told.iter().filter(|line| line.contains("is not kept")).count(), 1, "{told:?}");
+}
+
+/// A crash between two calls: what the first one gave is told to the model, and that the second one
+/// may have been done.
+#[test]
+fn results_outlive_a_crash() {
+    let (folder, crashed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let calls = block(&[("read", &[("path", "a")]), ("hang", &[]), ("read", &[("path", "b")])]);
+    let script = Script::new(CONTEXT, &[&calls, "Fine."]);
+    let hang = Small::new("hang", &[], |_, _, stop| {
+        while !stop.is_stopped() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        done("stopped")
+    });
+    let tools = || vec![read(), Small::new("hang", &[], |_, _, _| done("")).boxed()];
+    let mut held = start(script.clone(), vec![read(), hang.boxed()], kept_in(folder.path()));
+    held.wish(agent::Wish::Prompt("look".to_owned()));
+    held.until(|event| matches!(event, Event::ToolBegan { call: 1, .. }));
+    // What a crash would leave now.
+    let file = files(folder.path()).remove(0);
+    fs::copy(&file, crashed.path().join(file.file_name().unwrap())).unwrap();
+    held.wish(agent::Wish::Stop);
+    held.end_of_turn();
+    held.quit();
+    for _ in 0..2 {
+        // Looking in twice owes nothing twice.
+        start(script.clone(), tools(), last(crashed.path())).quit();
+    }
+    let mut again = start(script.clone(), tools(), last(crashed.path()));
+    assert_eq!(again.ask("and?").0, TurnEnd::Done);
+    let asked = script.asked().pop().unwrap().text;
+    let results: Vec<&str> = asked.split("<tool_result>").skip(1).collect();
+    assert_eq!(results.len(), 3, "{asked}");
+    assert!(results[0].starts_with("content of a</tool_result>"), "{asked}");
+    assert!(results[1..].iter().all(|text| text.contains("is not known: look before")), "{asked}");
 }

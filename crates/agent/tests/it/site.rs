@@ -42,7 +42,8 @@ impl Site {
         let place = Arc::new(Workplace::open(places).unwrap());
         let confinement = Confinement {
             writable: vec![place.tree().to_owned(), place.temporary()],
-            hidden: secrets(&at("home")),
+            hidden: [secrets(&at("home")), vec![at("data")]].concat(),
+            shown: vec![place.outputs()],
             network,
         };
         let sandbox = Sandbox::new(confine(), confinement);

@@ -37,6 +37,7 @@ pub fn settings() -> Settings {
         checkpoint: Checkpoint::Preview,
         gate: Box::new(TestGate::default()),
         keeper: None,
+        read_ahead: false,
     }
 }
 

@@ -386,3 +386,38 @@ fn a_screen_that_does_not_read_holds_nobody_up() {
     assert_eq!(held.end_of_turn().0, TurnEnd::Done);
     assert_eq!(held.text(), format!("{}Done.", "word ".repeat(3000).trim_end()));
 }
+
+/// How long a call took is how long it was executed, not how long a person thought about it.
+#[test]
+fn thinking_about_a_call_is_no_part_of_it() {
+    let call = block(&[("read", &[("path", "a")])]);
+    let gate = Box::new(TestGate::asking());
+    let script = Script::new(CONTEXT, &[&call, "Done."]);
+    let mut held = start(script, vec![read()], Settings { gate, ..settings() });
+    let thought = Duration::from_millis(500);
+    held.wish(Wish::Prompt("look".to_owned()));
+    while !matches!(held.next(), Event::Consent(_)) {}
+    std::thread::sleep(thought);
+    held.wish(Wish::Consent(0, Verdict::Once));
+    let ended = held.until(|event| matches!(event, Event::ToolEnded { .. }));
+    let Event::ToolEnded { took, .. } = ended else { panic!("{ended:?}") };
+    assert!(took < thought, "{took:?}");
+    held.end_of_turn();
+}
+
+/// What the engine has to say is told while the conversation goes on, and given back after it.
+#[test]
+fn the_engine_is_heard_while_it_runs() {
+    let mut held = start(Script::new(CONTEXT, &["\u{23f8}"]), vec![], settings());
+    let notices = held.agent.notices.clone();
+    notices.tell("the disk is full".to_owned()).unwrap();
+    held.until(|event| *event == Event::Notice("the disk is full".to_owned()));
+    held.wish(Wish::Prompt("go".to_owned()));
+    held.until(|event| matches!(event, Event::TurnBegan { .. }));
+    notices.tell("still full".to_owned()).unwrap();
+    held.until(|event| *event == Event::Notice("still full".to_owned()));
+    held.wish(Wish::Stop);
+    held.end_of_turn();
+    held.quit();
+    assert_eq!(notices.tell("late".to_owned()), Err("late".to_owned()));
+}

@@ -7,16 +7,19 @@ mod work;
 
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 
 use agent::event::TurnEnd;
 use agent::gate::Shut;
 use agent::paint::Ansi;
 use agent::plain::{self, Plain};
-use agent::{Settings, chat, commands, instructions, screen};
+use agent::terminal::Found;
+use agent::{Notices, Settings, chat, commands, instructions, screen};
 use anyhow::Result;
 use engine::serve::{ServeOptions, Service};
-use engine::{DiskOptions, Engine, OpenOptions};
+use engine::{DiskOptions, Engine, Notice, OpenOptions};
 use text::Checkpoint;
 
 use crate::cmd::prompt;
@@ -149,21 +152,36 @@ fn hold(
         checkpoint,
         gate,
         keeper,
+        read_ahead: people(terminal) && talk.prompt.is_none() && !talk.json,
     };
     let agent = agent::Agent::start(Arc::new(service.handle()), tools, settings)?;
+    let telling = service.notices().map(|notices| tell(notices, agent.notices.clone()));
     let shown = show(agent, talk, face, terminal);
-    // A line on a screen that is drawn would be lost, so they come when it is gone.
-    let notices = service.notices();
     drop(service);
-    notices.iter().flatten().for_each(|line| say(&human::safe(&line.to_string())));
+    if let Some(telling) = telling.transpose()? {
+        // It ends with the service; what it was told at the end is said before the program's end.
+        let _ = telling.join();
+    }
     shown
+}
+
+/// Tells what the engine has to say: in the conversation while there is one, where a line of ours
+/// would be lost on a screen that is drawn, and by itself afterwards.
+fn tell(notices: Receiver<Notice>, conversation: Notices) -> io::Result<JoinHandle<()>> {
+    let work = move || {
+        for notice in notices {
+            if let Err(line) = conversation.tell(notice.to_string()) {
+                say(&human::safe(&line));
+            }
+        }
+    };
+    thread::Builder::new().name("notices".to_owned()).spawn(work)
 }
 
 /// Shows the conversation until it ends: to people in a terminal, to scripts otherwise.
 fn show(agent: agent::Agent, talk: Talk, face: Face, terminal: &Terminal) -> Result<Exit> {
     interrupt::listen(terminal);
-    let people = terminal.output && io::stdin().is_terminal();
-    if talk.prompt.is_none() && !talk.json && people {
+    if talk.prompt.is_none() && !talk.json && people(terminal) {
         return show_people(agent, &talk, face, terminal);
     }
     let how = Plain { json: talk.json, quiet: talk.quiet };
@@ -183,13 +201,24 @@ fn show(agent: agent::Agent, talk: Talk, face: Face, terminal: &Terminal) -> Res
     })
 }
 
+/// Whether somebody types, and sees what comes.
+fn people(terminal: &Terminal) -> bool {
+    terminal.output && io::stdin().is_terminal()
+}
+
 fn show_people(agent: agent::Agent, talk: &Talk, face: Face, terminal: &Terminal) -> Result<Exit> {
-    let agent::Agent { wishes, events, thread } = agent;
+    let agent::Agent { wishes, events, thread, .. } = agent;
     let commands = commands::LIST.iter();
     let commands = commands.map(|of| (of.name.to_owned(), of.help.to_owned())).collect();
     let name = if face == Face::Screen { "agent-history" } else { "chat-history" };
     let history = talk.folder.as_ref().and_then(|_| folders::state(name));
     let Terminal { styles, moves, .. } = *terminal;
+    let found = Found::look();
+    let leave = move || found.leave(&mut io::stdout(), face == Face::Screen);
+    interrupt::restore_with({
+        let leave = leave.clone();
+        move || drop(leave())
+    });
     let shown = match face {
         Face::Screen => {
             let default = screen::Look::default();
@@ -199,7 +228,9 @@ fn show_people(agent: agent::Agent, talk: &Talk, face: Face, terminal: &Terminal
         Face::Prompt => {
             let ansi = Ansi { styles, colours: styles };
             let look = chat::Look { ansi, moves, reasoning: true, history, commands };
-            chat::run(&wishes, &events, look, io::stdout(), interrupt::flag())
+            let shown = chat::run(&wishes, &events, look, io::stdout(), interrupt::flag());
+            // Whoever asks for lines is left to itself when a signal ends the program.
+            shown.and(leave())
         }
     };
     // Nobody wishes any more, so the loop ends, and what it holds is kept.

@@ -62,7 +62,7 @@ pub fn run(mut run: Run, terminal: &Terminal) -> Result<Exit> {
     let reading = Progress::tokens("reading", prompt.tokens.len(), watched);
     let writing = Progress::endless("writing", watched && (run.json || !terminal.output));
     let screen = Screen::new(io::stdout(), layout(&run, terminal));
-    let mut reply = Reply::new(&tokenizer, &prompt, screen);
+    let mut reply = Reply::new(tokenizer.clone(), &prompt, screen);
     let mut written = Ok(());
     interrupt::listen(terminal);
     let summary = engine.generate(&mut session, &generation, &mut sampler, &mut |event| {

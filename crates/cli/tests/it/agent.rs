@@ -236,3 +236,24 @@ fn wait_for(folder: &Path) {
     }
     panic!("{}: never made", folder.display());
 }
+
+/// Commands do not read what the program keeps of other projects.
+#[test]
+fn commands_read_nothing_that_is_kept_of_others() {
+    let user = User::new();
+    let kept = user.home.path().join("s/dwarfstar");
+    fs::create_dir_all(&kept).unwrap();
+    fs::write(kept.join("x"), "of another project").unwrap();
+    fs::write(user.home.path().join("s/y"), "of anybody").unwrap();
+    let output = |path: &str| {
+        let prompt = format!("run `cat ../s/{path}`");
+        let args = ["agent", "--json", "--nothink", "--temp", "0", "--mode", "full", "-p", &prompt];
+        let mut command = user.command(&args);
+        command.env("XDG_STATE_HOME", user.home.path().join("s"));
+        let ended = ended_as(command.output().expect("the program starts"));
+        ended.text().to_owned()
+    };
+    assert!(output("y").contains("of anybody"));
+    let hidden = output("dwarfstar/x");
+    assert!(hidden.contains("Permission denied") && !hidden.contains("of another"), "{hidden}");
+}

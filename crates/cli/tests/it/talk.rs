@@ -89,3 +89,32 @@ fn a_person_chats() {
     pty.keys(CTRL_D);
     assert!(pty.end().success());
 }
+
+/// A prompt that waits for a line is ended by a signal, and gives the terminal back.
+#[test]
+fn a_signal_ends_the_prompt() {
+    let home = home();
+    let mut pty = start(home.path(), &["chat"]);
+    pty.wait("a prompt", |shown| shown.contains('>'));
+    pty.keys("half a li");
+    pty.wait_for("half a li");
+    assert!(!pty.is_plain());
+    pty.signal(&["TERM"]);
+    assert!(pty.end().success());
+    assert!(pty.is_plain() && !pty.is_bracketed());
+}
+
+/// The second signal ends the program where it is; the terminal is given back all the same.
+#[test]
+fn a_second_signal_leaves_the_terminal_as_it_was() {
+    let home = home();
+    for command in ["agent", "chat"] {
+        let mut pty = start(home.path(), &[command]);
+        let waits = if command == "agent" { "ready" } else { ">" };
+        pty.wait_for(waits);
+        pty.signal(&["TERM", "TERM"]);
+        pty.end();
+        let left = |screen: &vt100::Screen| !screen.alternate_screen() && !screen.hide_cursor();
+        assert!(pty.look(left) && pty.is_plain() && !pty.is_bracketed(), "{command}");
+    }
+}

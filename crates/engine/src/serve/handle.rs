@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use spec::Shape;
+use spec::{Shape, TokenId};
 use text::Tokenizer;
 
 use super::follow::Follow;
@@ -61,6 +61,8 @@ pub(super) enum Command {
     Generate(Box<Waiting>),
     /// To learn what the state after an answer stands for.
     Remember(AnchorId, Box<Remember>),
+    /// To forget the states of a conversation that are longer than so many tokens.
+    Forget(Vec<TokenId>, usize, SyncSender<Result<usize, Error>>),
     /// How it goes.
     Report(SyncSender<Report>),
     /// To end.
@@ -230,6 +232,19 @@ impl Handle {
     pub fn remember(&self, state: AnchorId, remember: Remember) -> Result<(), Error> {
         let command = Command::Remember(state, Box::new(remember));
         self.commands.send(command).map_err(|_| Error::Stopped)
+    }
+
+    /// Forgets the states that `tokens` begins with and that have more than `spared` tokens, in
+    /// memory and on disk; an answer that is being written keeps its own. Waits for the disk. How
+    /// many checkpoints went.
+    ///
+    /// # Errors
+    /// A checkpoint could not be deleted, or the worker has stopped.
+    pub fn forget(&self, tokens: Vec<TokenId>, spared: usize) -> Result<usize, Error> {
+        let (sender, hear) = sync_channel(1);
+        let command = Command::Forget(tokens, spared, sender);
+        self.commands.send(command).map_err(|_| Error::Stopped)?;
+        hear.recv().map_err(|_| Error::Stopped)?
     }
 
     /// How it goes; waits for the step that is being computed.

@@ -117,6 +117,9 @@ impl Worker {
             match command {
                 Ok(Command::Generate(waiting)) => self.queue(*waiting),
                 Ok(Command::Remember(state, remember)) => self.remember(state, &remember),
+                Ok(Command::Forget(tokens, spared, sender)) => {
+                    drop(sender.try_send(self.forget(&tokens, spared)));
+                }
                 Ok(Command::Report(sender)) => drop(sender.try_send(self.report())),
                 Ok(Command::Stop) | Err(false) => return false,
                 Err(true) => return true,
@@ -168,6 +171,13 @@ impl Worker {
         let Some(tokens) = self.engine.tokens_at(state) else { return };
         let idle = self.idle.iter_mut().find(|session| session.tokens() == tokens);
         self.engine.remember(state, remember, idle);
+    }
+
+    /// Forgets a conversation; a session that rests with it would be saved when everything ends.
+    fn forget(&mut self, tokens: &[TokenId], spared: usize) -> Result<usize, Error> {
+        let goes = |held: &[TokenId]| held.len() > spared && tokens.starts_with(held);
+        self.idle.retain(|session| !goes(session.tokens()));
+        self.engine.forget(tokens, spared)
     }
 
     fn report(&self) -> Report {

@@ -284,3 +284,40 @@ fn one_process_at_a_time_and_one_model() {
     let (_, usage) = ask(&serve(Some(folder.path())).handle(), &conversation(4, 300), 3);
     assert_eq!(usage.source, Source::Disk);
 }
+
+/// One of two conversations that begin alike is forgotten: what is written, what waits to be, what
+/// is in memory, and what would be saved at the end. The other one and the beginning stay.
+#[test]
+fn a_conversation_is_forgotten_and_nothing_else() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let shared = 300;
+    let of = |kind| [&conversation(1, shared)[..], &conversation(kind, 200)].concat();
+    let (mut one, mut other) = (of(2), of(3));
+    let told = |service: &Service, text: &[TokenId]| {
+        let boundaries = vec![shared];
+        let request = Request { boundaries, ..Request::new(text.to_vec(), sampler(0.0, 0), 20) };
+        hear(&mut service.handle().stream(request).expect("a place"))
+    };
+    let kept = || -> Vec<usize> {
+        let list = Store::look(folder.path()).expect("a folder").list();
+        let mut tokens: Vec<_> = list.into_iter().map(|info| info.tokens).collect();
+        tokens.sort_unstable();
+        tokens
+    };
+    let service = serve(Some(folder.path()));
+    other.extend(told(&service, &other).0);
+    one.extend(told(&service, &one).0);
+    assert_eq!(service.handle().forget(one.clone(), shared).expect("it goes"), 1);
+    assert_eq!(service.handle().forget(one.clone(), shared).expect("nothing is left"), 0);
+    drop(service);
+    assert_eq!(kept(), [shared, shared + 200 + 19], "the beginning, and the other one");
+    let service = serve(Some(folder.path()));
+    let (_, usage) = told(&service, &one);
+    assert_eq!((usage.source, usage.cached), (Source::Disk, shared));
+    let (_, usage) = told(&service, &other);
+    assert_eq!((usage.source, usage.cached), (Source::Disk, shared + 200 + 19));
+    // In memory as well: the same prompt again is read again.
+    service.handle().forget(one.clone(), shared).expect("it goes");
+    let (_, usage) = told(&service, &one);
+    assert_eq!(usage.cached, shared, "{usage:?}");
+}

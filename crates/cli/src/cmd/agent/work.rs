@@ -4,7 +4,7 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use agent::gate::{Gate, Keeper};
@@ -59,6 +59,16 @@ pub fn work(meant: &Agent, tree: &Path, context_tokens: usize) -> Result<Work> {
     Ok(Work { tools, gate, keeper: Some(Box::new(Copies(place))) })
 }
 
+/// Where this program keeps what was said and done in other projects too.
+fn own_folders(meant: &Agent) -> Vec<PathBuf> {
+    let talk = &meant.talk;
+    let checkpoints = talk.disk.as_ref().map(|disk| disk.dir.clone());
+    let named = [folders::state(""), talk.folder.clone(), checkpoints, meant.mcp.clone()];
+    // Rules are about real paths.
+    let real = |path: PathBuf| path.canonicalize().unwrap_or(path);
+    named.into_iter().flatten().map(real).collect()
+}
+
 fn sandbox(meant: &Agent, place: &Workplace) -> Result<Sandbox> {
     let own = env::current_exe().context("the program's own file, which confines commands")?;
     let program: Vec<OsString> = vec![own.into(), CONFINE.into()];
@@ -66,7 +76,9 @@ fn sandbox(meant: &Agent, place: &Workplace) -> Result<Sandbox> {
         return Ok(Sandbox::off(program));
     }
     let writable = vec![place.tree().to_owned(), place.temporary()];
-    let hidden = folders::home().map_or(Vec::new(), |home| secrets(&home));
-    let confinement = Confinement { writable, hidden, network: meant.network };
+    let mut hidden = folders::home().map_or(Vec::new(), |home| secrets(&home));
+    hidden.extend(own_folders(meant));
+    let shown = vec![place.outputs()];
+    let confinement = Confinement { writable, hidden, shown, network: meant.network };
     Ok(Sandbox::new(program, confinement))
 }

@@ -1,27 +1,31 @@
 //! A reply in the making: tokens go in, text comes out on the screen and is kept for the end.
 //!
-//! Bytes of ordinary tokens are joined to whole characters, special tokens travel as such, and the
-//! parser of the chat format tells reasoning from answer. A raw continuation has no such form:
-//! it is all answer. Flags and speeds are not known here.
+//! The ear of the chat format tells reasoning from answer. A raw continuation has no such form:
+//! bytes of ordinary tokens are joined to whole characters, special tokens are shown as they are
+//! spelled, and all of it is answer. Flags and speeds are not known here.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use engine::{Finish, Summary};
 use serde_json::{Value, json};
 use spec::TokenId;
-use text::{End, Event, Fragment, Parser, ParserOptions, Tokenizer, Utf8Stream};
+use text::{Ear, End, Event, ParserOptions, Tokenizer, Utf8Stream};
 
 use crate::cmd::prompt::Prompt;
 use crate::screen::Screen;
 
 /// A reply while it is sampled.
-pub struct Reply<'a, W: Write> {
-    tokenizer: &'a Tokenizer,
-    /// `None` for a raw continuation.
-    parser: Option<Parser>,
-    characters: Utf8Stream,
+pub struct Reply<W: Write> {
+    hears: Hears,
     screen: Screen<W>,
     outcome: Outcome,
+}
+
+/// How tokens become text.
+enum Hears {
+    Chat(Box<Ear>),
+    Raw(Arc<Tokenizer>, Utf8Stream),
 }
 
 /// What was sampled.
@@ -34,56 +38,44 @@ pub struct Outcome {
     in_reasoning: bool,
 }
 
-impl<'a, W: Write> Reply<'a, W> {
+impl<W: Write> Reply<W> {
     /// An empty reply to `prompt`.
-    pub fn new(tokenizer: &'a Tokenizer, prompt: &Prompt, screen: Screen<W>) -> Reply<'a, W> {
+    pub fn new(tokenizer: Arc<Tokenizer>, prompt: &Prompt, screen: Screen<W>) -> Reply<W> {
         let thinking = prompt.thinking;
         let options = ParserOptions { thinking, special_tokens: true, ..ParserOptions::default() };
-        Reply {
-            tokenizer,
-            parser: prompt.is_chat.then(|| Parser::new(options)),
-            characters: Utf8Stream::new(),
-            screen,
-            outcome: Outcome { in_reasoning: thinking, ..Outcome::default() },
-        }
+        let hears = match prompt.is_chat {
+            true => Hears::Chat(Box::new(Ear::new(tokenizer, options))),
+            false => Hears::Raw(tokenizer, Utf8Stream::new()),
+        };
+        Reply { hears, screen, outcome: Outcome { in_reasoning: thinking, ..Outcome::default() } }
     }
 
     /// Adds a token and shows what it made certain.
     pub fn push(&mut self, token: TokenId) -> io::Result<()> {
         self.outcome.tokens.push(token);
-        if self.tokenizer.token_kind(token).is_added() {
-            self.end_character()?;
-            self.fragment(Fragment::Special(self.tokenizer.token_text(token)))
-        } else {
-            let text = self.characters.push(self.tokenizer.token_bytes(token));
-            self.fragment(Fragment::Text(&text))
-        }
+        let events = match &mut self.hears {
+            Hears::Chat(ear) => ear.hear(token),
+            Hears::Raw(tokenizer, bytes) if tokenizer.token_kind(token).is_added() => {
+                // A character that was begun cannot be completed any more.
+                let text = std::mem::take(bytes).finish() + tokenizer.token_text(token);
+                vec![Event::Text(text)]
+            }
+            Hears::Raw(tokenizer, bytes) => {
+                vec![Event::Text(bytes.push(tokenizer.token_bytes(token)))]
+            }
+        };
+        events.into_iter().try_for_each(|event| self.event(event))
     }
 
     /// Shows what is left and gives back the terminal. `None`: an error ended the generation.
     pub fn finish(mut self, finish: Option<Finish>) -> io::Result<Outcome> {
-        self.end_character()?;
-        if let Some(parser) = self.parser.take() {
-            for event in parser.finish(end(finish)) {
-                self.event(event)?;
-            }
-        }
+        let events = match &mut self.hears {
+            Hears::Chat(ear) => ear.end(end(finish)),
+            Hears::Raw(_, bytes) => vec![Event::Text(std::mem::take(bytes).finish())],
+        };
+        events.into_iter().try_for_each(|event| self.event(event))?;
         self.screen.finish()?;
         Ok(self.outcome)
-    }
-
-    /// A character that was begun and cannot be completed any more.
-    fn end_character(&mut self) -> io::Result<()> {
-        let text = std::mem::take(&mut self.characters).finish();
-        self.fragment(Fragment::Text(&text))
-    }
-
-    fn fragment(&mut self, fragment: Fragment<'_>) -> io::Result<()> {
-        if let Some(parser) = &mut self.parser {
-            return parser.push(fragment).into_iter().try_for_each(|event| self.event(event));
-        }
-        let (Fragment::Text(text) | Fragment::Special(text)) = fragment;
-        self.event(Event::Text(text.to_owned()))
     }
 
     /// No tools are on offer, so there are no calls.
