@@ -20,6 +20,17 @@ pub fn config(name: &str) -> Option<PathBuf> {
     folder("XDG_CONFIG_HOME", ".config", name)
 }
 
+/// A folder for what this user has fetched, such as models.
+pub fn data(name: &str) -> Option<PathBuf> {
+    folder("XDG_DATA_HOME", ".local/share", name)
+}
+
+/// Where the tools of Hugging Face keep their files.
+pub fn hugging_face() -> Option<PathBuf> {
+    let cache = || variable("XDG_CACHE_HOME").or_else(|| Some(home()?.join(".cache")));
+    variable("HF_HOME").or_else(|| Some(cache()?.join("huggingface")))
+}
+
 /// This user's home.
 pub fn home() -> Option<PathBuf> {
     variable("HOME")

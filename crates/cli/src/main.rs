@@ -6,6 +6,7 @@
 
 mod cmd;
 mod compute;
+mod default;
 mod exit;
 mod folders;
 mod human;
@@ -58,6 +59,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Quantize(typed) => cmd::quantize::quantize(&meant::quantize(typed)?, &terminal),
         Command::Bench(typed) => cmd::bench::bench(&meant::bench(typed)?, &terminal),
         Command::Kv(typed) => cmd::kv::kv(&meant::kv::kv(typed)?, &terminal),
+        Command::Pull(typed) => cmd::pull::pull(&meant::pull::pull(typed)?, &terminal),
         Command::Synth(typed) => cmd::synth::synth(&meant::synth(typed)?, &terminal),
     }
 }

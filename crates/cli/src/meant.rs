@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod kv;
+pub mod pull;
 pub mod serve;
 
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use kvstore::Policy;
 use quantizer::{Recipe, SynthRecipe};
 use spec::{Shape, TokenId};
 
+use crate::default;
 use crate::exit::usage;
 use crate::open::{self, Model, Source};
 use crate::typed::{self, Device, Rows, ShapeName};
@@ -250,7 +252,7 @@ fn disk(dir: PathBuf, gigabytes: u64) -> Result<DiskOptions> {
 /// `dwarfstar inspect`.
 pub fn inspect(typed: typed::Inspect) -> Result<Inspect> {
     let typed::Inspect { file, ctx, tensors, check, json } = typed;
-    let model = file.map_or(Model::BuiltIn, Model::File);
+    let model = model(typed::Model { model: file });
     let context = at_least_one("--ctx", ctx)?;
     Ok(Inspect { model, context, tensors, check, json })
 }
@@ -396,9 +398,13 @@ pub fn synth(typed: typed::Synth) -> Result<Synth> {
     Ok(Synth { origin, layers, recipe, seed, out, overwrite, json })
 }
 
-/// The named model, or the one inside the program.
+/// The named model, or the default.
 fn model(typed: typed::Model) -> Model {
-    typed.model.map_or(Model::BuiltIn, Model::File)
+    match typed.model {
+        Some(name) if name.as_os_str() == "nano" => Model::BuiltIn,
+        Some(path) => Model::File(path),
+        None => Model::Default(default::find()),
+    }
 }
 
 fn chat(source: &Source, system: Option<String>, text: String, thinking: Thinking) -> Result<Chat> {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use spec::TokenId;
 
+use crate::default;
 use crate::nano;
 
 /// Where a text comes from.
@@ -74,6 +75,30 @@ pub enum Model {
     BuiltIn,
     /// A GGUF file, or any one of its shards.
     File(PathBuf),
+    /// Nobody named one: the file that is the default, or else the one inside the program.
+    Default(Option<PathBuf>),
+}
+
+/// Said where Nano answers although nobody asked for it, with the command that fetches the real
+/// one.
+const NANO_ANSWERS: &str = "no -m FILE, so Nano answers: the small model inside the program, for a \
+    first look. The real one (87 GB): dwarfstar pull q2-imatrix";
+
+impl Model {
+    /// What people should know before the default talks to them.
+    pub fn introduction(&self) -> Option<String> {
+        match self {
+            Model::Default(None) => Some(NANO_ANSWERS.to_owned()),
+            _ => self.pulled(),
+        }
+    }
+
+    /// What people should know where a file is used that they did not name.
+    pub fn pulled(&self) -> Option<String> {
+        let Model::Default(Some(path)) = self else { return None };
+        let path = path.display();
+        Some(format!("no model is named, so it is the default, {path}; -m nano is the small one"))
+    }
 }
 
 /// Opens a model.
@@ -82,8 +107,17 @@ pub enum Model {
 /// With the command that was probably meant, where a path is of another kind.
 pub fn model(model: &Model) -> Result<gguf::File> {
     match model {
-        Model::BuiltIn => nano::open(),
+        Model::BuiltIn | Model::Default(None) => nano::open(),
         Model::File(path) => model_file(path),
+        Model::Default(Some(path)) if !path.exists() => {
+            let (path, link) = (path.display(), default::link().unwrap_or_default());
+            bail!(
+                "{path}: the default model is gone; fetch it again with `dwarfstar pull`, name \
+                 another one with -m FILE, or remove {} and use the small one",
+                link.display()
+            )
+        }
+        Model::Default(Some(path)) => model_file(path),
     }
 }
 

@@ -27,6 +27,17 @@ impl Progress {
         Progress::new(template, doing, total, shown).ticking(shown)
     }
 
+    /// A bar of bytes that come over a network; some of them are here already.
+    pub fn transfer(total: u64, here: u64, shown: bool) -> Progress {
+        let template = "fetching {wide_bar} {decimal_bytes}/{decimal_total_bytes}, \
+            {decimal_bytes_per_sec}, {eta} left";
+        let progress = Progress::new(template, "", total, shown);
+        progress.bar.set_position(here);
+        // What came earlier is no part of the speed.
+        progress.bar.reset_eta();
+        progress.ticking(shown)
+    }
+
     /// A count of tokens whose number nobody knows before. It appears with the first of them.
     pub fn endless(doing: &'static str, shown: bool) -> Progress {
         Progress::new("{msg} {human_pos} tokens, {speed}", doing, u64::MAX, shown)
@@ -66,6 +77,11 @@ impl Progress {
     /// So much more is done.
     pub fn add(&self, more: u64) {
         self.bar.inc(more);
+    }
+
+    /// Writes a line above the bar.
+    pub fn say(&self, line: &str) {
+        self.bar.println(line);
     }
 
     /// The work is over, well or not.

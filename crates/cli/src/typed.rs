@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod kv;
+pub mod pull;
 pub mod serve;
 
 use std::path::PathBuf;
@@ -32,11 +33,13 @@ pub enum Command {
     Quantize(Quantize),
     Bench(Bench),
     Kv(kv::Kv),
+    Pull(pull::Pull),
     Synth(Synth),
 }
 
 const TOP_HELP: &str = "\
 Examples:
+  dwarfstar pull q2-imatrix
   dwarfstar run -m model.gguf -p \"Why is the sky dark at night?\"
   dwarfstar chat -m model.gguf
   dwarfstar agent -m model.gguf
@@ -134,8 +137,8 @@ Examples:
 /// The model file.
 #[derive(Debug, Args)]
 pub struct Model {
-    /// The model: a GGUF file, or any one of its shards [default: Nano, the small model inside the
-    /// program]
+    /// The model: a GGUF file, any one of its shards, or nano, the small model inside the program
+    /// [default: the one that `dwarfstar pull` has fetched, or nano]
     #[arg(short, long = "model", value_name = "FILE")]
     pub model: Option<PathBuf>,
 }
@@ -230,7 +233,8 @@ pub struct Sampling {
 #[derive(Debug, Args)]
 #[command(after_help = INSPECT_HELP)]
 pub struct Inspect {
-    /// The GGUF file, or any one of its shards [default: Nano, the small model inside the program]
+    /// The GGUF file, any one of its shards, or nano, the small model inside the program [default:
+    /// the one that `dwarfstar pull` has fetched, or nano]
     pub file: Option<PathBuf>,
 
     /// Show the memory for a context of N tokens too

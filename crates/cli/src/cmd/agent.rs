@@ -23,14 +23,13 @@ use engine::{DiskOptions, Engine, Notice, OpenOptions};
 use text::Checkpoint;
 
 use crate::cmd::prompt;
-use crate::cmd::run::NANO_ANSWERS;
 use crate::compute::{self, Computer};
 use crate::exit::{Exit, say};
 use crate::folders;
 use crate::human;
 use crate::interrupt;
 use crate::meant::agent::{Agent, Talk};
-use crate::open::{self, Model};
+use crate::open;
 use crate::terminal::Terminal;
 pub use work::CONFINE;
 use work::Work;
@@ -85,9 +84,7 @@ fn open(talk: &Talk, terminal: &Terminal) -> Result<Opened> {
     let native = model::read_shape(&file)?.context_max;
     let context = talk.context.unwrap_or(CONTEXT_TOKENS.min(native));
     let checkpoint = prompt::checkpoint(&file);
-    if talk.model == Model::BuiltIn && !talk.quiet {
-        say(NANO_ANSWERS);
-    }
+    talk.model.introduction().iter().filter(|_| !talk.quiet).for_each(|line| say(line));
     let shown = terminal.messages && !talk.quiet;
     let (choice, disk, named) = (talk.compute, talk.disk.clone(), talk.disk_named);
     // A device is opened in the thread that uses it; what it says when it cannot be is told here.

@@ -41,7 +41,10 @@ use report::Report;
 pub fn bench(meant: &Bench, terminal: &Terminal) -> Result<Exit> {
     let file = match &meant.synthetic {
         Some(synthetic) => made(synthetic)?,
-        None => open::model(&meant.model)?,
+        None => {
+            meant.model.pulled().iter().for_each(|line| say(line));
+            open::model(&meant.model)?
+        }
     };
     let shape = model::read_shape(&file)?;
     let context = context(meant, &shape)?;

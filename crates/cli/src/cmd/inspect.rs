@@ -12,7 +12,7 @@ use std::io;
 
 use anyhow::{Result, bail};
 
-use crate::exit::Exit;
+use crate::exit::{Exit, say};
 use crate::interrupt;
 use crate::json;
 use crate::meant::Inspect;
@@ -22,6 +22,7 @@ use report::Report;
 
 /// Shows a file.
 pub fn inspect(meant: &Inspect, terminal: &Terminal) -> Result<Exit> {
+    meant.model.pulled().iter().for_each(|line| say(line));
     let file = open::model(&meant.model)?;
     let shape = model::read_shape(&file);
     if let (Some(context), Ok(shape)) = (meant.context, &shape)

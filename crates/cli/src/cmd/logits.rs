@@ -19,6 +19,7 @@ use crate::terminal::Terminal;
 /// Writes the logits of the last positions.
 pub fn logits(meant: &Logits, terminal: &Terminal) -> Result<Exit> {
     let Logits { model, tokens, last, rows, compute, out } = meant;
+    model.pulled().iter().for_each(|line| say(line));
     let file = open::model(model)?;
     let vocab = model::read_shape(&file)?.vocab;
     if let Some(place) = tokens.iter().position(|token| token.0 as usize >= vocab) {

@@ -11,6 +11,7 @@ pub mod inspect;
 pub mod kv;
 pub mod logits;
 pub mod prompt;
+pub mod pull;
 pub mod quantize;
 pub mod run;
 pub mod serve;

@@ -20,7 +20,7 @@ use crate::human;
 use crate::interrupt;
 use crate::json;
 use crate::meant::{Ask, Run, Thinking};
-use crate::open::{self, Model};
+use crate::open;
 use crate::progress::Progress;
 use crate::screen::{Layout, Screen};
 use crate::terminal::Terminal;
@@ -29,20 +29,13 @@ use reply::{Outcome, Reply};
 /// Room for prompt and answer if nothing is said. Memory for it is taken only as it is used.
 const CONTEXT_TOKENS: usize = 32 << 10;
 
-/// Said where no model is named, with the command that fetches the real one.
-pub const NANO_ANSWERS: &str = "no -m FILE, so Nano answers: the small model inside the program, \
-    for a first look. The real one (81 GB): hf download antirez/deepseek-v4-gguf \
-    DeepSeek-V4-Flash-IQ2XXS-w2Q2K-AProjQ8-SExpQ8-OutQ8-chat-v2.gguf --local-dir .";
-
 /// Answers a prompt.
 pub fn run(mut run: Run, terminal: &Terminal) -> Result<Exit> {
     let file = open::model(&run.model)?;
     let native = model::read_shape(&file)?.context_max;
     let context = run.context.unwrap_or(CONTEXT_TOKENS.min(native));
     lower_thinking(&mut run, context);
-    if run.model == Model::BuiltIn && !run.quiet {
-        say(NANO_ANSWERS);
-    }
+    run.model.introduction().iter().filter(|_| !run.quiet).for_each(|line| say(line));
     let checkpoint = prompt::checkpoint(&file);
     let Computer { backend, memory_max, step_tokens } = compute::open(run.compute, &file)?;
     let (rows, default) = (run.rows, OpenOptions::default());

@@ -15,13 +15,12 @@ use server::{Choosing, Form, Limits, Lines, Listen, Loading, ReadOptions, Settin
 use text::ToolsPlace;
 
 use crate::cmd::prompt;
-use crate::cmd::run::NANO_ANSWERS;
 use crate::compute::{self, Computer};
 use crate::exit::{Exit, say};
 use crate::human;
 use crate::interrupt;
 use crate::meant::serve::Serve;
-use crate::open::{self, Model};
+use crate::open;
 use crate::terminal::Terminal;
 
 /// Room for a conversation if nothing is said. Memory for it is taken only as it is used.
@@ -40,9 +39,7 @@ pub fn serve(meant: Serve, terminal: &Terminal) -> Result<Exit> {
         tools_place: if meant.tools_first { ToolsPlace::BeforeText } else { ToolsPlace::AfterText },
         context,
     };
-    if meant.model == Model::BuiltIn && !meant.quiet {
-        say(NANO_ANSWERS);
-    }
+    meant.model.introduction().iter().filter(|_| !meant.quiet).for_each(|line| say(line));
     let scheme = if meant.tls.is_some() { "https" } else { "http" };
     let options = ServeOptions { queue_max: meant.queue, ..ServeOptions::default() };
     let Serve { compute, sessions, state_bytes, drafts, disk, quiet, .. } = meant;

@@ -11,7 +11,7 @@ use spec::TokenId;
 use text::{Checkpoint, Tokenizer};
 
 use crate::cmd::prompt;
-use crate::exit::Exit;
+use crate::exit::{Exit, say};
 use crate::json;
 use crate::meant::{Ask, Input, Tokenize, Vocabulary};
 use crate::open;
@@ -42,8 +42,9 @@ pub fn tokenize(meant: &Tokenize) -> Result<Exit> {
 /// The tokenizer, and which release's texts a chat is rendered with.
 fn tokenizer(vocabulary: &Vocabulary) -> Result<(Tokenizer, Checkpoint)> {
     match vocabulary {
-        Vocabulary::Model(path) => {
-            let file = open::model(path)?;
+        Vocabulary::Model(model) => {
+            model.pulled().iter().for_each(|line| say(line));
+            let file = open::model(model)?;
             Ok((prompt::tokenizer(&file)?, prompt::checkpoint(&file)))
         }
         Vocabulary::Json(path) => {

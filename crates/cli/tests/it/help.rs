@@ -64,6 +64,11 @@ fn of_kv() {
 }
 
 #[test]
+fn of_pull() {
+    insta::assert_snapshot!(help("pull"));
+}
+
+#[test]
 fn of_synth() {
     insta::assert_snapshot!(help("synth"));
 }
@@ -72,7 +77,7 @@ fn of_synth() {
 fn no_help_is_wider_than_a_page() {
     let commands = [
         "run", "chat", "agent", "serve", "inspect", "tokenize", "logits", "quantize", "bench",
-        "kv", "synth",
+        "kv", "pull", "synth",
     ];
     for command in commands {
         for line in help(command).lines() {

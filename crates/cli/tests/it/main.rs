@@ -13,10 +13,14 @@ mod kv;
 mod logits;
 #[path = "../../../agent/tests/it/pty.rs"]
 mod pty;
+mod pull;
 mod quantize;
 mod run;
 mod serve;
 mod signals;
+#[expect(dead_code, reason = "the tests of the hub use all of it")]
+#[path = "../../../hub/tests/it/site.rs"]
+mod site;
 mod support;
 mod synth;
 mod talk;

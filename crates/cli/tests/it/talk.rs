@@ -18,7 +18,7 @@ fn start(home: &Path, args: &[&str]) -> Pty {
     command.args(["--nothink", "--temp", "0", "--quiet"]);
     command.cwd(home.join("work"));
     command.env("HOME", home);
-    for name in ["XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"] {
+    for name in ["XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"] {
         command.env_remove(name);
     }
     Pty::start(command, 100, 30)
