@@ -20,6 +20,7 @@
 mod checkpoint;
 mod config;
 mod decode;
+mod encode;
 mod error;
 mod metadata;
 mod plan;
@@ -29,6 +30,7 @@ mod safetensors;
 mod synth;
 
 pub use checkpoint::Checkpoint;
+pub use encode::{encode, is_encodable};
 pub use error::{Error, NameList};
 pub use metadata::read_vocabulary;
 pub use plan::{Options, Plan, PlannedTensor, Skipped};

@@ -1,0 +1,86 @@
+//! Encoders: rows of floats become blocks.
+//!
+//! What a block means is `gguf`'s; here the numbers in it are searched for. The searches are those
+//! of ggml, stated so that the bytes are reproducible: single precision, sums in the order of the
+//! values, no fused multiply-add, ties to even where nothing else is said. With an importance (what
+//! each column of a matrix contributes on average, squared) errors in columns that matter weigh
+//! more.
+//!
+//! Groups of a block stand alone, so they are searched side by side, one per vector lane: arrays
+//! `[[f32; L]; N]` hold value `n` of group `l` at `[n][l]`. Each lane sums in the order of its own
+//! values, hence the bytes do not depend on the width of the machine's vectors. The loops are
+//! compiled for several instruction sets, one of which is chosen when the program runs.
+//!
+//! `fit.rs` holds the two searches that the formats share, then there is one file per format.
+
+mod fit;
+mod iq2_xxs;
+mod iq2_xxs_near;
+mod k_quants;
+mod mxfp4;
+mod q8_0;
+
+use gguf::Format;
+
+/// Whether [`encode`] knows the format.
+pub fn is_encodable(format: Format) -> bool {
+    format.is_encodable() || is_quantized(format)
+}
+
+/// Whether an importance changes what [`encode`] gives.
+pub(crate) fn uses_importance(format: Format) -> bool {
+    matches!(format, Format::Q2K | Format::Q4K | Format::Iq2Xxs | Format::Mxfp4)
+}
+
+fn is_quantized(format: Format) -> bool {
+    format == Format::Q8_0 || uses_importance(format)
+}
+
+/// Encodes whole blocks: a row, or several that follow each other. `importance`, if there is one,
+/// has a weight for every value. IQ2_XXS cannot do without; the same weight everywhere will do.
+///
+/// # Panics
+/// If the format has no encoder, `out` is not exactly the bytes of `values`, `importance` is of
+/// another length, or is missing for IQ2_XXS.
+pub fn encode(format: Format, values: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+    let (bytes, count) = (out.len(), values.len());
+    assert_eq!(format.row_bytes(count), Some(bytes), "bytes of {format} for {count} values");
+    if let Some(importance) = importance {
+        assert_eq!(importance.len(), count, "weights for {count} values");
+    }
+    // The closure and all that it calls are inlined, and compiled once per instruction set.
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        || match format {
+            Format::Q8_0 => each_block(values, None, out, q8_0::encode),
+            Format::Q2K => each_block(values, importance, out, k_quants::encode_q2_k),
+            Format::Q4K => each_block(values, importance, out, k_quants::encode_q4_k),
+            Format::Iq2Xxs => {
+                assert!(importance.is_some(), "IQ2_XXS without an importance");
+                each_block(values, importance, out, iq2_xxs::encode)
+            }
+            Format::Mxfp4 => each_block(values, importance, out, mxfp4::encode),
+            _ => format.encode(values, out),
+        },
+    );
+}
+
+#[inline(always)]
+fn each_block<const VALUES: usize, const BYTES: usize>(
+    values: &[f32],
+    importance: Option<&[f32]>,
+    out: &mut [u8],
+    encode: impl Fn(&[f32; VALUES], Option<&[f32; VALUES]>) -> [u8; BYTES],
+) {
+    let mut importance = importance.map(|importance| importance.as_chunks().0.iter());
+    for (values, out) in values.as_chunks().0.iter().zip(out.as_chunks_mut().0) {
+        *out = encode(values, importance.as_mut().and_then(Iterator::next));
+    }
+}
+
+/// Half precision, to nearest, ties to even.
+fn half(value: f32) -> [u8; 2] {
+    let mut bytes = [0; 2];
+    gguf::blocks::f16::encode(&[value], &mut bytes);
+    bytes
+}
