@@ -26,7 +26,7 @@ fn testdata(path: &str) -> PathBuf {
 }
 
 fn options(recipe: Recipe) -> Options {
-    Options { recipe, vocabulary: None, name: None }
+    Options::new(recipe)
 }
 
 fn plan(folder: &Path, recipe: Recipe) -> Result<Plan, Error> {
