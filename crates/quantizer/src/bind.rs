@@ -38,7 +38,11 @@ impl<'a> Binder<'a> {
     }
 
     /// The tensor with its parts, or `None` after noting what is wrong with one of them.
-    pub(crate) fn bind(&mut self, spec: &TensorSpec, choice: &mut Choice<'_>) -> Option<PlannedTensor> {
+    pub(crate) fn bind(
+        &mut self,
+        spec: &TensorSpec,
+        choice: &mut Choice<'_>,
+    ) -> Option<PlannedTensor> {
         let parts: Vec<Option<Part>> = match &spec.source {
             Source::One(name) => vec![self.part(name, spec.class, &spec.dims)],
             Source::PerExpert { before, after } => {

@@ -62,12 +62,7 @@ pub fn compare(first: &File, second: &File) -> Vec<Difference> {
     found
 }
 
-fn difference(
-    first: &File,
-    a: &Tensor,
-    second: &File,
-    b: &Tensor,
-) -> Option<DifferenceKind> {
+fn difference(first: &File, a: &Tensor, second: &File, b: &Tensor) -> Option<DifferenceKind> {
     if a.dims != b.dims {
         return Some(DifferenceKind::Dims);
     }

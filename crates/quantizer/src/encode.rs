@@ -48,34 +48,53 @@ pub fn encode(format: Format, values: &[f32], importance: Option<&[f32]>, out: &
     if let Some(importance) = importance {
         assert_eq!(importance.len(), count, "weights for {count} values");
     }
-    // The closure and all that it calls are inlined, and compiled once per instruction set.
-    pulp::Arch::new().dispatch(
-        #[inline(always)]
-        || match format {
-            Format::Q8_0 => each_block(values, None, out, q8_0::encode),
-            Format::Q2K => each_block(values, importance, out, k_quants::encode_q2_k),
-            Format::Q4K => each_block(values, importance, out, k_quants::encode_q4_k),
-            Format::Iq2Xxs => {
-                assert!(importance.is_some(), "IQ2_XXS without an importance");
-                each_block(values, importance, out, iq2_xxs::encode)
-            }
-            Format::Mxfp4 => each_block(values, importance, out, mxfp4::encode),
-            _ => format.encode(values, out),
-        },
-    );
+    pulp::Arch::new().dispatch(Rows { format, values, importance, out });
 }
 
-#[inline(always)]
-fn each_block<const VALUES: usize, const BYTES: usize>(
-    values: &[f32],
-    importance: Option<&[f32]>,
-    out: &mut [u8],
-    encode: impl Fn(&[f32; VALUES], Option<&[f32; VALUES]>) -> [u8; BYTES],
-) {
-    let mut importance = importance.map(|importance| importance.as_chunks().0.iter());
-    for (values, out) in values.as_chunks().0.iter().zip(out.as_chunks_mut().0) {
-        *out = encode(values, importance.as_mut().and_then(Iterator::next));
+/// The work of [`encode`], compiled once per instruction set. That takes hold only where everything
+/// is inlined, and calls of closures and functions by their `Fn` traits are not: hence types whose
+/// methods are.
+struct Rows<'a> {
+    format: Format,
+    values: &'a [f32],
+    importance: Option<&'a [f32]>,
+    out: &'a mut [u8],
+}
+
+impl pulp::WithSimd for Rows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        match self.format {
+            Format::Q8_0 => self.each::<q8_0::Q8_0, _, _>(),
+            Format::Q2K => self.each::<k_quants::Q2K, _, _>(),
+            Format::Q4K => self.each::<k_quants::Q4K, _, _>(),
+            Format::Iq2Xxs => {
+                assert!(self.importance.is_some(), "IQ2_XXS without an importance");
+                self.each::<iq2_xxs::Iq2Xxs, _, _>();
+            }
+            Format::Mxfp4 => self.each::<mxfp4::Mxfp4, _, _>(),
+            format => format.encode(self.values, self.out),
+        }
     }
+}
+
+impl Rows<'_> {
+    #[inline(always)]
+    fn each<E: Encoder<VALUES, BYTES>, const VALUES: usize, const BYTES: usize>(self) {
+        let weights = self.importance.map(|importance| importance.as_chunks().0);
+        let blocks = self.values.as_chunks().0.iter().zip(self.out.as_chunks_mut().0);
+        for (at, (values, out)) in blocks.enumerate() {
+            *out = E::encode(values, weights.map(|weights| &weights[at]));
+        }
+    }
+}
+
+/// A format that can be written.
+trait Encoder<const VALUES: usize, const BYTES: usize> {
+    /// One block.
+    fn encode(values: &[f32; VALUES], importance: Option<&[f32; VALUES]>) -> [u8; BYTES];
 }
 
 /// Half precision, to nearest, ties to even.

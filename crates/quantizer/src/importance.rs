@@ -336,9 +336,8 @@ impl<'a> Legacy<'a> {
     fn text(&mut self, length: i32, what: &str) -> Result<String, Error> {
         let at = self.at;
         let bytes = self.bytes(length as usize, what)?;
-        String::from_utf8(bytes).map_err(|_| {
-            Error::file(self.path, format!("byte {at}: expected {what} in UTF-8"))
-        })
+        String::from_utf8(bytes)
+            .map_err(|_| Error::file(self.path, format!("byte {at}: expected {what} in UTF-8")))
     }
 
     fn skip(&mut self, count: u64, what: &str) -> Result<(), Error> {

@@ -112,7 +112,8 @@ pub(crate) fn parts_of(
     let stack = spec.is_some_and(|spec| matches!(spec.source, spec::Source::PerExpert { .. }));
     let count = if stack { tensor.dims[tensor.dims.len() - 1] } else { 1 };
     let bytes = tensor.byte_count / count;
-    let part = |expert| Part { coding, weight: at, offset: expert * bytes, scale: None, hint: None };
+    let part =
+        |expert| Part { coding, weight: at, offset: expert * bytes, scale: None, hint: None };
     Some((0..count).map(part).collect())
 }
 

@@ -60,9 +60,8 @@ pub enum Recipe {
 
 impl Recipe {
     /// All recipes.
-    pub const ALL: [Recipe; 7] = [
-        Recipe::F32, Recipe::F16, Recipe::AsIs, Recipe::Q8, Recipe::Q4, Recipe::Q2, Recipe::Mxfp4,
-    ];
+    pub const ALL: [Recipe; 7] =
+        [Recipe::F32, Recipe::F16, Recipe::AsIs, Recipe::Q8, Recipe::Q4, Recipe::Q2, Recipe::Mxfp4];
 
     /// The name on the command line and in the file.
     pub fn name(self) -> &'static str {

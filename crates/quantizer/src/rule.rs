@@ -7,8 +7,8 @@
 
 use std::str::FromStr;
 
-use globset::{Glob, GlobMatcher};
 use gguf::Format;
+use globset::{Glob, GlobMatcher};
 
 use crate::encode::is_encodable;
 use crate::error::quote;

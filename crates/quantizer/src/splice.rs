@@ -14,8 +14,7 @@ use crate::error::{Error, NameList};
 use crate::run::{Progress, check_target, output_error};
 
 /// What makes a stack of experts, after `blk.N.`.
-const STACKS: [&str; 3] =
-    ["ffn_gate_exps.weight", "ffn_up_exps.weight", "ffn_down_exps.weight"];
+const STACKS: [&str; 3] = ["ffn_gate_exps.weight", "ffn_up_exps.weight", "ffn_down_exps.weight"];
 
 /// Says which layers are of another file.
 const LAYERS_KEY: &str = "dwarfstar.splice.layers";

@@ -14,5 +14,6 @@ pub mod prompt;
 pub mod quantize;
 pub mod run;
 pub mod serve;
+pub mod splice;
 pub mod synth;
 pub mod tokenize;

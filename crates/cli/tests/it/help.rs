@@ -54,6 +54,11 @@ fn of_quantize() {
 }
 
 #[test]
+fn of_splice() {
+    insta::assert_snapshot!(help("splice"));
+}
+
+#[test]
 fn of_bench() {
     insta::assert_snapshot!(help("bench"));
 }
@@ -72,7 +77,7 @@ fn of_synth() {
 fn no_help_is_wider_than_a_page() {
     let commands = [
         "run", "chat", "agent", "serve", "inspect", "tokenize", "logits", "quantize", "bench",
-        "kv", "synth",
+        "kv", "synth", "splice",
     ];
     for command in commands {
         for line in help(command).lines() {

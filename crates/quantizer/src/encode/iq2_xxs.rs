@@ -12,8 +12,8 @@ use std::array::from_fn;
 use gguf::blocks::iq2_xxs::{BYTES, Block, Group, VALUES};
 
 use super::fit::{level, positive, select, side_by_side, sums};
-use super::half;
 use super::iq2_xxs_near::{NEAR, Near, ODD, Points, SIDE};
+use super::{Encoder, half};
 
 /// Groups of a block.
 const GROUPS: usize = 8;
@@ -24,27 +24,38 @@ const ROWS: usize = 4;
 /// Values by group: value `n` of group `l` at `[n][l]`.
 type Side = [[f32; GROUPS]; 32];
 
+/// Eight values that become one point.
+struct Row {
+    magnitudes: [f32; 8],
+    roots: [f32; 8],
+}
+
 /// Rows of the lattice by group.
 type Chosen = [[u8; GROUPS]; ROWS];
 
-#[inline(always)]
-pub(super) fn encode(values: &[f32; VALUES], importance: Option<&[f32; VALUES]>) -> [u8; BYTES] {
-    let ones = [1.0; VALUES];
-    let mut search = Search::new(values, importance.unwrap_or(&ones));
-    search.run();
-    let largest = search.scale.iter().fold(0.0, |a, &b| if b > a { b } else { a });
-    let d: f32 = largest / 31.0;
-    if d == 0.0 {
-        return [0; BYTES];
+/// The encoder.
+pub(super) struct Iq2Xxs;
+
+impl Encoder<VALUES, { BYTES }> for Iq2Xxs {
+    #[inline(always)]
+    fn encode(values: &[f32; VALUES], importance: Option<&[f32; VALUES]>) -> [u8; BYTES] {
+        let ones = [1.0; VALUES];
+        let mut search = Search::new(values, importance.unwrap_or(&ones));
+        search.run();
+        let largest = search.scale.iter().fold(0.0, |a, &b| if b > a { b } else { a });
+        let d: f32 = largest / 31.0;
+        if d == 0.0 {
+            return [0; BYTES];
+        }
+        let inverse = 1.0 / d;
+        let groups = from_fn(|l| {
+            let scale = level(0.5 * (inverse * search.scale[l] - 1.0), 15.0) as u32;
+            let rows = from_fn(|k| search.rows[k][l]);
+            let signs = (0..ROWS).fold(0, |all, k| all | u32::from(search.signs[k][l]) << (7 * k));
+            Group { rows, signs: (signs | scale << 28).to_le_bytes() }
+        });
+        bytemuck::cast(Block { d: half(d), groups })
     }
-    let inverse = 1.0 / d;
-    let groups = from_fn(|l| {
-        let scale = level(0.5 * (inverse * search.scale[l] - 1.0), 15.0) as u32;
-        let rows = from_fn(|k| search.rows[k][l]);
-        let signs = (0..ROWS).fold(0, |all, k| all | u32::from(search.signs[k][l]) << (7 * k));
-        Group { rows, signs: (signs | scale << 28).to_le_bytes() }
-    });
-    bytemuck::cast(Block { d: half(d), groups })
 }
 
 /// The search for all groups of a block.
@@ -52,8 +63,8 @@ struct Search {
     near: &'static Near,
     magnitudes: Side,
     weights: Side,
-    /// The square roots of the weights, by group: points are compared by these.
-    roots: [[f32; 32]; GROUPS],
+    /// The magnitudes again, and the square roots of the weights, which weigh distances: row by row.
+    rows_of: [[Row; ROWS]; GROUPS],
     scale: [f32; GROUPS],
     rows: Chosen,
     /// Sign codes of seven bits, by row and group.
@@ -88,9 +99,13 @@ impl Search {
             }
         }
         let roots = weights.map(|weights| weights.map(f32::sqrt));
-        let roots = from_fn(|l| from_fn(|n| roots[n][l]));
+        let row = |l: usize, k: usize| Row {
+            magnitudes: from_fn(|t| magnitudes[8 * k + t][l]),
+            roots: from_fn(|t| roots[8 * k + t][l]),
+        };
+        let rows_of = from_fn(|l| from_fn(|k| row(l, k)));
         let (scale, rows) = ([0.0; GROUPS], [[0; GROUPS]; ROWS]);
-        Search { near: &NEAR, magnitudes, weights, roots, scale, rows, signs }
+        Search { near: &NEAR, magnitudes, weights, rows_of, scale, rows, signs }
     }
 
     #[inline(always)]
@@ -155,11 +170,7 @@ impl Search {
             for l in (0..GROUPS).filter(|&l| which[l]) {
                 chosen[l] = match self.near.of(codes[l] as u16) {
                     Err(row) => row,
-                    Ok(points) => {
-                        let magnitudes = from_fn(|t| self.magnitudes[8 * k + t][l]);
-                        let roots = from_fn(|t| self.roots[l][8 * k + t]);
-                        nearest(points, &magnitudes, &roots, scale[l])
-                    }
+                    Ok(points) => nearest(points, &self.rows_of[l][k], scale[l]),
                 };
             }
         }
@@ -185,14 +196,14 @@ impl Search {
 
 /// The point with the least weighted distance, the first of equal ones.
 #[inline(always)]
-fn nearest(points: &[Points], magnitudes: &[f32; 8], roots: &[f32; 8], scale: f32) -> u8 {
+fn nearest(points: &[Points], row: &Row, scale: f32) -> u8 {
     let (mut best, mut at) = ([f32::INFINITY; SIDE], [0u32; SIDE]);
     for (number, points) in (0u32..).zip(points) {
         let mut distance = [0.0; SIDE];
         for t in 0..8 {
             for (distance, &odd) in distance.iter_mut().zip(&points.odd[t]) {
-                let difference = scale * f32::from(odd) - magnitudes[t];
-                *distance += roots[t] * difference * difference;
+                let difference = scale * f32::from(odd) - row.magnitudes[t];
+                *distance += row.roots[t] * difference * difference;
             }
         }
         for side in 0..SIDE {
@@ -201,11 +212,11 @@ fn nearest(points: &[Points], magnitudes: &[f32; 8], roots: &[f32; 8], scale: f3
             at[side] = if better { number } else { at[side] };
         }
     }
-    let place = |side: usize| at[side] as usize * SIDE + side;
-    let first = (1..SIDE).fold(0, |a, b| match best[b].total_cmp(&best[a]) {
-        std::cmp::Ordering::Less => b,
-        std::cmp::Ordering::Equal if place(b) < place(a) => b,
-        _ => a,
+    let least = best.iter().fold(f32::INFINITY, |a, &b| if b < a { b } else { a });
+    let place: [u32; SIDE] = from_fn(|side| match best[side] == least {
+        true => at[side] * SIDE as u32 + side as u32,
+        false => u32::MAX,
     });
-    points[at[first] as usize].rows[first]
+    let first = place.iter().fold(u32::MAX, |a, &b| a.min(b)) as usize;
+    points[first / SIDE].rows[first % SIDE]
 }

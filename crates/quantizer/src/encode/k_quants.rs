@@ -13,7 +13,7 @@ use std::array::from_fn;
 use gguf::blocks::{f16, q2_k, q4_k};
 
 use super::fit::{Affine, Fit, larger, level, positive, side_by_side, smaller, sums, wrapped};
-use super::half;
+use super::{Encoder, half};
 
 /// Values in a block of both formats.
 const VALUES: usize = 256;
@@ -31,71 +31,75 @@ struct Coarse<const L: usize> {
     minima: [u8; L],
 }
 
-#[inline(always)]
-pub(super) fn encode_q2_k(
-    values: &[f32; VALUES],
-    importance: Option<&[f32; VALUES]>,
-) -> [u8; q2_k::BYTES] {
-    let x: [[f32; 16]; 16] = side_by_side(values);
-    let (mut fit, coarse) = match importance {
-        None => {
-            let w = x.map(|x| x.map(f32::abs));
-            let fit = Q2_PLAIN.fit(&x, &w);
-            let coarse = by_largest(&fit, 15.0, f32::INFINITY);
-            (fit, coarse)
+/// The encoder of Q2_K.
+pub(super) struct Q2K;
+
+impl Encoder<VALUES, { q2_k::BYTES }> for Q2K {
+    #[inline(always)]
+    fn encode(values: &[f32; VALUES], importance: Option<&[f32; VALUES]>) -> [u8; q2_k::BYTES] {
+        let x: [[f32; 16]; 16] = side_by_side(values);
+        let (mut fit, coarse) = match importance {
+            None => {
+                let w = x.map(|x| x.map(f32::abs));
+                let fit = Q2_PLAIN.fit(&x, &w);
+                let coarse = by_largest(&fit, 15.0, f32::INFINITY);
+                (fit, coarse)
+            }
+            Some(importance) => {
+                let w = weights(values, &x, importance, 1.0);
+                let fit = Q2_WEIGHED.fit(&x, &w);
+                let coarse = by_search(&fit, &w, 15.0);
+                (fit, coarse)
+            }
+        };
+        refine(&x, &mut fit, &coarse, 3.0);
+        let mut quants = [0; 64];
+        for group in 0..16 {
+            let (h, k, l) = (group / 8, group % 8 / 2, group % 2 * 16);
+            for (byte, levels) in quants[32 * h + l..][..16].iter_mut().zip(&fit.levels) {
+                *byte |= (levels[group] as u8) << (2 * k);
+            }
         }
-        Some(importance) => {
-            let w = weights(values, &x, importance, 1.0);
-            let fit = Q2_WEIGHED.fit(&x, &w);
-            let coarse = by_search(&fit, &w, 15.0);
-            (fit, coarse)
-        }
-    };
-    refine(&x, &mut fit, &coarse, 3.0);
-    let mut quants = [0; 64];
-    for group in 0..16 {
-        let (h, k, l) = (group / 8, group % 8 / 2, group % 2 * 16);
-        for (byte, levels) in quants[32 * h + l..][..16].iter_mut().zip(&fit.levels) {
-            *byte |= (levels[group] as u8) << (2 * k);
-        }
+        let Coarse { d, dmin, scales, minima } = coarse;
+        let scales = from_fn(|group| scales[group] | minima[group] << 4);
+        bytemuck::cast(q2_k::Block { scales, quants, d, dmin })
     }
-    let Coarse { d, dmin, scales, minima } = coarse;
-    let scales = from_fn(|group| scales[group] | minima[group] << 4);
-    bytemuck::cast(q2_k::Block { scales, quants, d, dmin })
 }
 
-#[inline(always)]
-pub(super) fn encode_q4_k(
-    values: &[f32; VALUES],
-    importance: Option<&[f32; VALUES]>,
-) -> [u8; q4_k::BYTES] {
-    let x: [[f32; 8]; 32] = side_by_side(values);
-    let (mut fit, coarse) = match importance {
-        None => {
-            let squares = sums::<8>(32, |n, l| x[n][l] * x[n][l]);
-            let roots = squares.map(|sum| (sum / 32.0).sqrt());
-            let w = x.map(|x| from_fn(|l| roots[l] + x[l].abs()));
-            let fit = Q4_PLAIN.fit(&x, &w);
-            let coarse = by_largest(&fit, 63.0, 63.0);
-            (fit, coarse)
+/// The encoder of Q4_K.
+pub(super) struct Q4K;
+
+impl Encoder<VALUES, { q4_k::BYTES }> for Q4K {
+    #[inline(always)]
+    fn encode(values: &[f32; VALUES], importance: Option<&[f32; VALUES]>) -> [u8; q4_k::BYTES] {
+        let x: [[f32; 8]; 32] = side_by_side(values);
+        let (mut fit, coarse) = match importance {
+            None => {
+                let squares = sums::<8>(32, |n, l| x[n][l] * x[n][l]);
+                let roots = squares.map(|sum| (sum / 32.0).sqrt());
+                let w = x.map(|x| from_fn(|l| roots[l] + x[l].abs()));
+                let fit = Q4_PLAIN.fit(&x, &w);
+                let coarse = by_largest(&fit, 63.0, 63.0);
+                (fit, coarse)
+            }
+            Some(importance) => {
+                let w = weights(values, &x, importance, 2.0);
+                let fit = Q4_WEIGHED.fit(&x, &w);
+                let coarse = by_search(&fit, &w, 63.0);
+                (fit, coarse)
+            }
+        };
+        refine(&x, &mut fit, &coarse, 15.0);
+        let mut quants = [0; 128];
+        for group in 0..8 {
+            let bytes = &mut quants[group / 2 * 32..][..32];
+            for (byte, levels) in bytes.iter_mut().zip(&fit.levels) {
+                *byte |= (levels[group] as u8) << (group % 2 * 4);
+            }
         }
-        Some(importance) => {
-            let w = weights(values, &x, importance, 2.0);
-            let fit = Q4_WEIGHED.fit(&x, &w);
-            let coarse = by_search(&fit, &w, 63.0);
-            (fit, coarse)
-        }
-    };
-    refine(&x, &mut fit, &coarse, 15.0);
-    let mut quants = [0; 128];
-    for group in 0..8 {
-        let bytes = &mut quants[group / 2 * 32..][..32];
-        for (byte, levels) in bytes.iter_mut().zip(&fit.levels) {
-            *byte |= (levels[group] as u8) << (group % 2 * 4);
-        }
+        let Coarse { d, dmin, scales, minima } = coarse;
+        bytemuck::cast(q4_k::Block { d, dmin, scales: packed(&scales, &minima), quants })
     }
-    let Coarse { d, dmin, scales, minima } = coarse;
-    bytemuck::cast(q4_k::Block { d, dmin, scales: packed(&scales, &minima), quants })
 }
 
 #[inline(always)]

@@ -11,25 +11,32 @@ use std::array::from_fn;
 
 use gguf::blocks::mxfp4::{BYTES, Block, TWICE_E2M1, VALUES, half_factor};
 
+use super::Encoder;
+
 /// The largest exponent under which the largest code is finite.
 const EXPONENT_MAX: i32 = 252;
 
-#[inline(always)]
-pub(super) fn encode(values: &[f32; VALUES], weights: Option<&[f32; VALUES]>) -> [u8; BYTES] {
-    let most = values.iter().fold(0.0f32, |most, value| most.max(value.abs()));
-    // A float's exponent field is its power of two plus 127; subnormal numbers have 0.
-    let field = (most.to_bits() >> 23) as i32;
-    let exponent = (field - 2).clamp(0, EXPONENT_MAX) as u8;
-    let low = Tried::new(values, weights, exponent);
-    let best = match i32::from(exponent) < EXPONENT_MAX && low.error > 0.0 {
-        true => {
-            let high = Tried::new(values, weights, exponent + 1);
-            if high.error < low.error { high } else { low }
-        }
-        false => low,
-    };
-    let nibbles = from_fn(|i| best.codes[i] | best.codes[i + 16] << 4);
-    bytemuck::cast(Block { exponent: best.exponent, nibbles })
+/// The encoder.
+pub(super) struct Mxfp4;
+
+impl Encoder<VALUES, { BYTES }> for Mxfp4 {
+    #[inline(always)]
+    fn encode(values: &[f32; VALUES], weights: Option<&[f32; VALUES]>) -> [u8; BYTES] {
+        let most = values.iter().fold(0.0f32, |most, value| most.max(value.abs()));
+        // A float's exponent field is its power of two plus 127; subnormal numbers have 0.
+        let field = (most.to_bits() >> 23) as i32;
+        let exponent = (field - 2).clamp(0, EXPONENT_MAX) as u8;
+        let low = Tried::new(values, weights, exponent);
+        let best = match i32::from(exponent) < EXPONENT_MAX && low.error > 0.0 {
+            true => {
+                let high = Tried::new(values, weights, exponent + 1);
+                if high.error < low.error { high } else { low }
+            }
+            false => low,
+        };
+        let nibbles = from_fn(|i| best.codes[i] | best.codes[i + 16] << 4);
+        bytemuck::cast(Block { exponent: best.exponent, nibbles })
+    }
 }
 
 struct Tried {

@@ -2,7 +2,7 @@
 //!
 //! `golden` converts the small model that all crates share and compares every value; `codings` does
 //! so with the published codings, against a slow decoder written from their definitions (`oracle`);
-//! `hostile` damages folders and reads the complaint; `encoders` holds the quantizers against golden bytes and plain loops (`plain`); `running` is about progress, cancelling and
+//! `hostile` damages folders and reads the complaint; `encoders` holds the quantizers against golden bytes and plain loops (`plain`), `recipes` what is made with them; `running` is about progress, cancelling and
 //! what is left behind; `synth` is about random models. `folder` makes checkpoints.
 
 mod codings;
@@ -12,6 +12,7 @@ mod golden;
 mod hostile;
 mod oracle;
 mod plain;
+mod recipes;
 mod running;
 mod synth;
 
