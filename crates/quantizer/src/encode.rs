@@ -21,6 +21,7 @@ mod mxfp4;
 mod q8_0;
 
 use gguf::Format;
+use pulp::Simd;
 
 /// Whether [`encode`] knows the format.
 pub fn is_encodable(format: Format) -> bool {
@@ -65,16 +66,16 @@ impl pulp::WithSimd for Rows<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         match self.format {
-            Format::Q8_0 => self.each::<q8_0::Q8_0, _, _>(),
-            Format::Q2K => self.each::<k_quants::Q2K, _, _>(),
-            Format::Q4K => self.each::<k_quants::Q4K, _, _>(),
+            Format::Q8_0 => self.each::<q8_0::Q8_0, _, _>(simd),
+            Format::Q2K => self.each::<k_quants::Q2K, _, _>(simd),
+            Format::Q4K => self.each::<k_quants::Q4K, _, _>(simd),
             Format::Iq2Xxs => {
                 assert!(self.importance.is_some(), "IQ2_XXS without an importance");
-                self.each::<iq2_xxs::Iq2Xxs, _, _>();
+                self.each::<iq2_xxs::Iq2Xxs, _, _>(simd);
             }
-            Format::Mxfp4 => self.each::<mxfp4::Mxfp4, _, _>(),
+            Format::Mxfp4 => self.each::<mxfp4::Mxfp4, _, _>(simd),
             format => format.encode(self.values, self.out),
         }
     }
@@ -82,19 +83,26 @@ impl pulp::WithSimd for Rows<'_> {
 
 impl Rows<'_> {
     #[inline(always)]
-    fn each<E: Encoder<VALUES, BYTES>, const VALUES: usize, const BYTES: usize>(self) {
+    fn each<E: Encoder<VALUES, BYTES>, const VALUES: usize, const BYTES: usize>(
+        self,
+        simd: impl Simd,
+    ) {
         let weights = self.importance.map(|importance| importance.as_chunks().0);
         let blocks = self.values.as_chunks().0.iter().zip(self.out.as_chunks_mut().0);
         for (at, (values, out)) in blocks.enumerate() {
-            *out = E::encode(values, weights.map(|weights| &weights[at]));
+            *out = E::encode(simd, values, weights.map(|weights| &weights[at]));
         }
     }
 }
 
 /// A format that can be written.
 trait Encoder<const VALUES: usize, const BYTES: usize> {
-    /// One block.
-    fn encode(values: &[f32; VALUES], importance: Option<&[f32; VALUES]>) -> [u8; BYTES];
+    /// One block, with the vectors of some instruction set.
+    fn encode(
+        simd: impl Simd,
+        values: &[f32; VALUES],
+        importance: Option<&[f32; VALUES]>,
+    ) -> [u8; BYTES];
 }
 
 /// Half precision, to nearest, ties to even.

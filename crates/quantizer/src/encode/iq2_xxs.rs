@@ -11,6 +11,8 @@ use std::array::from_fn;
 
 use gguf::blocks::iq2_xxs::{BYTES, Block, Group, VALUES};
 
+use pulp::Simd;
+
 use super::fit::{level, positive, select, side_by_side, sums};
 use super::iq2_xxs_near::{NEAR, Near, ODD, Points, SIDE};
 use super::{Encoder, half};
@@ -38,10 +40,14 @@ pub(super) struct Iq2Xxs;
 
 impl Encoder<VALUES, { BYTES }> for Iq2Xxs {
     #[inline(always)]
-    fn encode(values: &[f32; VALUES], importance: Option<&[f32; VALUES]>) -> [u8; BYTES] {
+    fn encode(
+        simd: impl Simd,
+        values: &[f32; VALUES],
+        importance: Option<&[f32; VALUES]>,
+    ) -> [u8; BYTES] {
         let ones = [1.0; VALUES];
         let mut search = Search::new(values, importance.unwrap_or(&ones));
-        search.run();
+        search.run(simd);
         let largest = search.scale.iter().fold(0.0, |a, &b| if b > a { b } else { a });
         let d: f32 = largest / 31.0;
         if d == 0.0 {
@@ -109,7 +115,7 @@ impl Search {
     }
 
     #[inline(always)]
-    fn run(&mut self) {
+    fn run(&mut self, simd: impl Simd) {
         let (start, _) = positive(&self.magnitudes, &self.weights, 4.0);
         let top = start.map(|scale| scale * 3.0);
         let alive: [bool; GROUPS] = from_fn(|l| top[l] > 0.0);
@@ -117,7 +123,7 @@ impl Search {
         let mut best = [0.0; GROUPS];
         for step in -6i8..=6 {
             let inverse: [f32; GROUPS] = from_fn(|l| (5.0 + f32::from(step) * 0.1) / top[l]);
-            let rows = self.snap(&inverse, &inverse.map(|inverse| 1.0 / inverse), &alive);
+            let rows = self.snap(simd, &inverse, &inverse.map(|inverse| 1.0 / inverse), &alive);
             let (xq, qq) = self.products(&rows);
             let better = from_fn(|l| alive[l] & (qq[l] > 0.0) & (xq[l] * xq[l] > best[l] * qq[l]));
             let scale = from_fn(|l| xq[l] / qq[l]);
@@ -126,7 +132,7 @@ impl Search {
             best = select(&better, &new, &best);
         }
         let positive = from_fn(|l| alive[l] & (self.scale[l] > 0.0));
-        let rows = self.snap(&self.scale.map(|scale| 1.0 / scale), &self.scale, &positive);
+        let rows = self.snap(simd, &self.scale.map(|scale| 1.0 / scale), &self.scale, &positive);
         let (xq, qq) = self.products(&rows);
         let fitted = from_fn(|l| if qq[l] > 0.0 { xq[l] / qq[l] } else { self.scale[l] });
         self.take(&positive, &fitted, &rows);
@@ -154,6 +160,7 @@ impl Search {
     #[inline(always)]
     fn snap(
         &self,
+        simd: impl Simd,
         inverse: &[f32; GROUPS],
         scale: &[f32; GROUPS],
         which: &[bool; GROUPS],
@@ -170,7 +177,7 @@ impl Search {
             for l in (0..GROUPS).filter(|&l| which[l]) {
                 chosen[l] = match self.near.of(codes[l] as u16) {
                     Err(row) => row,
-                    Ok(points) => nearest(points, &self.rows_of[l][k], scale[l]),
+                    Ok(points) => nearest(simd, points, &self.rows_of[l][k], scale[l]),
                 };
             }
         }
@@ -196,14 +203,20 @@ impl Search {
 
 /// The point with the least weighted distance, the first of equal ones.
 #[inline(always)]
-fn nearest(points: &[Points], row: &Row, scale: f32) -> u8 {
+fn nearest<S: Simd>(simd: S, points: &[Points], row: &Row, scale: f32) -> u8 {
     let (mut best, mut at) = ([f32::INFINITY; SIDE], [0u32; SIDE]);
+    let scales = simd.splat_f32s(scale);
     for (number, points) in (0u32..).zip(points) {
         let mut distance = [0.0; SIDE];
-        for t in 0..8 {
-            for (distance, &odd) in distance.iter_mut().zip(&points.odd[t]) {
-                let difference = scale * f32::from(odd) - row.magnitudes[t];
-                *distance += row.roots[t] * difference * difference;
+        let (parts, _) = S::as_mut_simd_f32s(&mut distance);
+        for (at, sum) in parts.iter_mut().enumerate() {
+            for t in 0..8 {
+                let odd = S::as_simd_f32s(&points.odd[t]).0[at];
+                let magnitude = simd.splat_f32s(row.magnitudes[t]);
+                let root = simd.splat_f32s(row.roots[t]);
+                let difference = simd.sub_f32s(simd.mul_f32s(scales, odd), magnitude);
+                let cost = simd.mul_f32s(simd.mul_f32s(root, difference), difference);
+                *sum = simd.add_f32s(*sum, cost);
             }
         }
         for side in 0..SIDE {

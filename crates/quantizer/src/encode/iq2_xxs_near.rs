@@ -46,7 +46,7 @@ enum Place {
 pub(super) struct Points {
     pub rows: [u8; SIDE],
     /// `[value][point]`
-    pub odd: [[u8; SIDE]; 8],
+    pub odd: [[f32; SIDE]; 8],
 }
 
 impl Near {
@@ -77,7 +77,7 @@ impl Near {
         let start = self.lists.len() as u32;
         self.lists.extend(order.chunks(SIDE).map(|points| {
             let rows = std::array::from_fn(|side| points[side.min(points.len() - 1)].1);
-            let odd = |t: usize| rows.map(|row| ODD[usize::from(row)][t]);
+            let odd = |t: usize| rows.map(|row| f32::from(ODD[usize::from(row)][t]));
             Points { rows, odd: std::array::from_fn(odd) }
         }));
         Place::List { start, count: self.lists.len() as u32 - start }

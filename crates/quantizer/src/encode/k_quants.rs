@@ -12,6 +12,8 @@ use std::array::from_fn;
 
 use gguf::blocks::{f16, q2_k, q4_k};
 
+use pulp::Simd;
+
 use super::fit::{Affine, Fit, larger, level, positive, side_by_side, smaller, sums, wrapped};
 use super::{Encoder, half};
 
@@ -36,7 +38,11 @@ pub(super) struct Q2K;
 
 impl Encoder<VALUES, { q2_k::BYTES }> for Q2K {
     #[inline(always)]
-    fn encode(values: &[f32; VALUES], importance: Option<&[f32; VALUES]>) -> [u8; q2_k::BYTES] {
+    fn encode(
+        _: impl Simd,
+        values: &[f32; VALUES],
+        importance: Option<&[f32; VALUES]>,
+    ) -> [u8; q2_k::BYTES] {
         let x: [[f32; 16]; 16] = side_by_side(values);
         let (mut fit, coarse) = match importance {
             None => {
@@ -71,7 +77,11 @@ pub(super) struct Q4K;
 
 impl Encoder<VALUES, { q4_k::BYTES }> for Q4K {
     #[inline(always)]
-    fn encode(values: &[f32; VALUES], importance: Option<&[f32; VALUES]>) -> [u8; q4_k::BYTES] {
+    fn encode(
+        _: impl Simd,
+        values: &[f32; VALUES],
+        importance: Option<&[f32; VALUES]>,
+    ) -> [u8; q4_k::BYTES] {
         let x: [[f32; 8]; 32] = side_by_side(values);
         let (mut fit, coarse) = match importance {
             None => {

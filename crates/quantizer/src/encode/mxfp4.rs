@@ -11,6 +11,8 @@ use std::array::from_fn;
 
 use gguf::blocks::mxfp4::{BYTES, Block, TWICE_E2M1, VALUES, half_factor};
 
+use pulp::Simd;
+
 use super::Encoder;
 
 /// The largest exponent under which the largest code is finite.
@@ -21,7 +23,11 @@ pub(super) struct Mxfp4;
 
 impl Encoder<VALUES, { BYTES }> for Mxfp4 {
     #[inline(always)]
-    fn encode(values: &[f32; VALUES], weights: Option<&[f32; VALUES]>) -> [u8; BYTES] {
+    fn encode(
+        _: impl Simd,
+        values: &[f32; VALUES],
+        weights: Option<&[f32; VALUES]>,
+    ) -> [u8; BYTES] {
         let most = values.iter().fold(0.0f32, |most, value| most.max(value.abs()));
         // A float's exponent field is its power of two plus 127; subnormal numbers have 0.
         let field = (most.to_bits() >> 23) as i32;

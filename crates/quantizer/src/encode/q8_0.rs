@@ -5,6 +5,8 @@
 
 use gguf::blocks::q8_0::{BYTES, Block, VALUES};
 
+use pulp::Simd;
+
 use super::{Encoder, half};
 
 /// The encoder.
@@ -12,7 +14,7 @@ pub(super) struct Q8_0;
 
 impl Encoder<VALUES, { BYTES }> for Q8_0 {
     #[inline(always)]
-    fn encode(values: &[f32; VALUES], _: Option<&[f32; VALUES]>) -> [u8; BYTES] {
+    fn encode(_: impl Simd, values: &[f32; VALUES], _: Option<&[f32; VALUES]>) -> [u8; BYTES] {
         let most = values.iter().fold(0.0f32, |most, value| most.max(value.abs()));
         let d = most / 127.0;
         let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
