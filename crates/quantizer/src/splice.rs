@@ -73,7 +73,7 @@ impl Splice {
     /// Tensors of the output, each with the bytes that it will have, and whether it is the
     /// donor's.
     pub fn tensors(&self) -> impl Iterator<Item = (&Tensor, bool)> {
-        self.base.tensors().iter().map(|tensor| match self.from_donor(&tensor.name) {
+        self.base.tensors().iter().map(|tensor| match self.is_donated(&tensor.name) {
             true => (self.donor.tensor(&tensor.name).expect("checked when planned"), true),
             false => (tensor, false),
         })
@@ -117,7 +117,7 @@ impl Splice {
         writer.finish().map_err(output)
     }
 
-    fn from_donor(&self, name: &str) -> bool {
+    fn is_donated(&self, name: &str) -> bool {
         let Some((layer, stack)) = name.strip_prefix("blk.").and_then(|rest| rest.split_once('.'))
         else {
             return false;

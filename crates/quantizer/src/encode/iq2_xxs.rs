@@ -201,35 +201,39 @@ impl Search {
     }
 }
 
+/// The places of points that are compared together.
+const PLACES: [f32; SIDE] = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0];
+
 /// The point with the least weighted distance, the first of equal ones.
 #[inline(always)]
 fn nearest<S: Simd>(simd: S, points: &[Points], row: &Row, scale: f32) -> u8 {
-    let (mut best, mut at) = ([f32::INFINITY; SIDE], [0u32; SIDE]);
-    let scales = simd.splat_f32s(scale);
-    for (number, points) in (0u32..).zip(points) {
-        let mut distance = [0.0; SIDE];
-        let (parts, _) = S::as_mut_simd_f32s(&mut distance);
-        for (at, sum) in parts.iter_mut().enumerate() {
-            for t in 0..8 {
-                let odd = S::as_simd_f32s(&points.odd[t]).0[at];
-                let magnitude = simd.splat_f32s(row.magnitudes[t]);
-                let root = simd.splat_f32s(row.roots[t]);
-                let difference = simd.sub_f32s(simd.mul_f32s(scales, odd), magnitude);
-                let cost = simd.mul_f32s(simd.mul_f32s(root, difference), difference);
-                *sum = simd.add_f32s(*sum, cost);
+    let (scales, infinity) = (simd.splat_f32s(scale), simd.splat_f32s(f32::INFINITY));
+    let (mut least, mut first) = (f32::INFINITY, f32::INFINITY);
+    // One vector of eight, or several narrower ones.
+    for (part, &places) in S::as_simd_f32s(&PLACES).0.iter().enumerate() {
+        let (mut best, mut place, mut here) = (infinity, places, places);
+        for points in points {
+            let mut distance = simd.splat_f32s(0.0);
+            for (t, odd) in points.odd.iter().enumerate() {
+                let odd = S::as_simd_f32s(odd).0[part];
+                let (magnitude, root) = (row.magnitudes[t], row.roots[t]);
+                let scaled = simd.mul_f32s(scales, odd);
+                let difference = simd.sub_f32s(scaled, simd.splat_f32s(magnitude));
+                let weighed = simd.mul_f32s(simd.splat_f32s(root), difference);
+                distance = simd.add_f32s(distance, simd.mul_f32s(weighed, difference));
             }
+            let better = simd.less_than_f32s(distance, best);
+            best = simd.select_f32s(better, distance, best);
+            place = simd.select_f32s(better, here, place);
+            here = simd.add_f32s(here, simd.splat_f32s(SIDE as f32));
         }
-        for side in 0..SIDE {
-            let better = distance[side] < best[side];
-            best[side] = if better { distance[side] } else { best[side] };
-            at[side] = if better { number } else { at[side] };
+        let lowest = simd.reduce_min_f32s(best);
+        let among = simd.less_than_or_equal_f32s(best, simd.splat_f32s(lowest));
+        let earliest = simd.reduce_min_f32s(simd.select_f32s(among, place, infinity));
+        if lowest < least || (lowest == least && earliest < first) {
+            (least, first) = (lowest, earliest);
         }
     }
-    let least = best.iter().fold(f32::INFINITY, |a, &b| if b < a { b } else { a });
-    let place: [u32; SIDE] = from_fn(|side| match best[side] == least {
-        true => at[side] * SIDE as u32 + side as u32,
-        false => u32::MAX,
-    });
-    let first = place.iter().fold(u32::MAX, |a, &b| a.min(b)) as usize;
+    let first = first as usize;
     points[first / SIDE].rows[first % SIDE]
 }
