@@ -70,7 +70,7 @@ pub enum Error {
     },
 
     /// A rule of the caller that no matrix obeys.
-    #[error("rule {}: no matrix has such a name; see `dwarfstar inspect` for names", quote(.pattern))]
+    #[error("rule {}: no matrix has such a name; `dwarfstar inspect` lists them", quote(.pattern))]
     Rule {
         /// The pattern, as it was typed.
         pattern: String,

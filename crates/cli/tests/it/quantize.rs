@@ -178,7 +178,7 @@ fn stored(random: &mut Random, name: String, class: Class, dims: &[usize]) -> Ve
         }
         Class::Attention | Class::SharedExpert => {
             // Codes 0x20 to 0x3f are 2^-3 to 1.9, of either sign.
-            let codes = (0..count).map(|_| (random.below(32) + 32 | random.below(2) << 7) as u8);
+            let codes = (0..count).map(|_| (random.below(32) + 32 + 128 * random.below(2)) as u8);
             let blocks = vec![shape[0].div_ceil(128), shape[1].div_ceil(128)];
             let codes = codes.collect();
             let scales = vec![123; blocks[0] * blocks[1]];

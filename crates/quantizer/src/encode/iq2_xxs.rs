@@ -69,7 +69,7 @@ struct Search {
     near: &'static Near,
     magnitudes: Side,
     weights: Side,
-    /// The magnitudes again, and the square roots of the weights, which weigh distances: row by row.
+    /// Row by row, the magnitudes again and the roots of the weights, which weigh distances.
     rows_of: [[Row; ROWS]; GROUPS],
     scale: [f32; GROUPS],
     rows: Chosen,
@@ -190,8 +190,8 @@ impl Search {
         let (mut xq, mut qq) = ([0.0; GROUPS], [0.0; GROUPS]);
         for (k, rows) in rows.iter().enumerate() {
             let odd = rows.map(|row| &ODD[usize::from(row)]);
-            for t in 0..8 {
-                let (x, w) = (&self.magnitudes[8 * k + t], &self.weights[8 * k + t]);
+            let values = self.magnitudes[8 * k..][..8].iter().zip(&self.weights[8 * k..]);
+            for (t, (x, w)) in values.enumerate() {
                 let q: [f32; GROUPS] = from_fn(|l| f32::from(odd[l][t]));
                 xq = from_fn(|l| xq[l] + w[l] * x[l] * q[l]);
                 qq = from_fn(|l| qq[l] + w[l] * q[l] * q[l]);

@@ -18,7 +18,8 @@ impl Encoder<VALUES, { BYTES }> for Q8_0 {
         let most = values.iter().fold(0.0f32, |most, value| most.max(value.abs()));
         let d = most / 127.0;
         let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
-        // Within -127..=127, but for scales so small that their inverse is not finite: those saturate.
+        // Within -127..=127, but for scales so small that their inverse is not finite: those
+        // saturate.
         let quants = values.map(|value| (value * inverse).round() as i8);
         bytemuck::cast(Block { d: half(d), quants })
     }

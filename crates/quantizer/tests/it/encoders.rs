@@ -204,7 +204,7 @@ fn iq2_xxs_is_fast() {
     let single = || values.chunks(4096).zip(weights.chunks(4096)).for_each(|b| drop(one_block(b)));
     single();
     plain::encode(&values[..256], &weights[..256]);
-    // Alternating, so that whatever else the machine does meets all three; the least of each counts.
+    // Alternating, so that whatever else the machine does meets all three; the least counts.
     let mut times = [Duration::MAX; 3];
     for _ in 0..9 {
         let found = [timed(&plain), timed(&single), timed(&fast)];
