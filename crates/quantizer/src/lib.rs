@@ -11,7 +11,7 @@
 //! as large as the real one, for measuring speed and for tests.
 //!
 //! Two smaller ones take files that exist: [`Splice`] puts the expert layers of one into another,
-//! [`compare`] says where two differ.
+//! [`compare()`] says where two differ.
 //!
 //! It does not know devices, sessions or terminals, and prints nothing: progress goes to a
 //! callback.

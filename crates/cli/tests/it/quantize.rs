@@ -219,7 +219,8 @@ fn distance(found: &[f32], reference: &[f32]) -> f64 {
 }
 
 /// Each recipe from the same checkpoint; logits of the engine against those from single precision.
-/// The limits are twice what is seen: a wrong scale, sign or order of any tensor would exceed them.
+/// The limits are about twice what is seen; logits that have nothing in common are 1.4 apart. Two
+/// bits hold little of random weights: that recipe is bound by the bytes of its encoders.
 #[test]
 fn every_recipe_keeps_the_logits_as_well_as_its_bits_allow() {
     let folder = tempfile::tempdir().unwrap();
@@ -239,7 +240,7 @@ fn every_recipe_keeps_the_logits_as_well_as_its_bits_allow() {
     };
     let reference = logits(&make("f32"));
     let limits =
-        [("as-is", 1e-6), ("f16", 1e-2), ("mxfp4", 0.1), ("q8", 0.1), ("q4", 0.5), ("q2", 1.0)];
+        [("as-is", 1e-6), ("f16", 1e-4), ("mxfp4", 0.05), ("q8", 0.06), ("q4", 0.4), ("q2", 1.2)];
     let found = limits.map(|(recipe, _)| distance(&logits(&make(recipe)), &reference));
     println!("{found:?}");
     for ((recipe, limit), found) in limits.iter().zip(found) {

@@ -2,9 +2,10 @@
 //!
 //! `golden` converts the small model that all crates share and compares every value; `codings` does
 //! so with the published codings, against a slow decoder written from their definitions (`oracle`);
-//! `encoders` holds the quantizers against golden bytes and plain loops (`plain`), `recipes` what is
-//! made with them; `hostile` damages folders and reads the complaint; `running` is about progress,
-//! cancelling and what is left behind; `synth` is about random models. `folder` makes checkpoints.
+//! `encoders` holds the quantizers against golden bytes and plain loops (`plain`), and `recipes`
+//! what is made with them; `hostile` damages folders and reads the complaint; `running` is about
+//! progress, cancelling and what is left behind; `synth` is about random models. `folder` makes
+//! checkpoints.
 
 mod codings;
 mod encoders;
