@@ -56,7 +56,10 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Inspect(typed) => cmd::inspect::inspect(&meant::inspect(typed)?, &terminal),
         Command::Tokenize(typed) => cmd::tokenize::tokenize(&meant::tokenize(typed)?),
         Command::Logits(typed) => cmd::logits::logits(&meant::logits(typed)?, &terminal),
-        Command::Quantize(typed) => cmd::quantize::quantize(&meant::quantize(typed)?, &terminal),
+        Command::Quantize(typed) => {
+            cmd::quantize::quantize(&meant::quantize::quantize(typed)?, &terminal)
+        }
+        Command::Splice(typed) => cmd::splice::splice(&meant::quantize::splice(typed)?, &terminal),
         Command::Bench(typed) => cmd::bench::bench(&meant::bench(typed)?, &terminal),
         Command::Kv(typed) => cmd::kv::kv(&meant::kv::kv(typed)?, &terminal),
         Command::Pull(typed) => cmd::pull::pull(&meant::pull::pull(typed)?, &terminal),

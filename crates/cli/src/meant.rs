@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod kv;
 pub mod pull;
+pub mod quantize;
 pub mod serve;
 
 use std::path::PathBuf;
@@ -15,7 +16,7 @@ use backend::RowFormat;
 use clap::ValueEnum;
 use engine::{DiskOptions, Sampling};
 use kvstore::Policy;
-use quantizer::{Recipe, SynthRecipe};
+use quantizer::SynthRecipe;
 use spec::{Shape, TokenId};
 
 use crate::default;
@@ -136,19 +137,6 @@ pub struct Logits {
     pub rows: RowFormat,
     pub compute: Compute,
     pub out: PathBuf,
-}
-
-/// Make a GGUF file.
-#[derive(Debug)]
-pub struct Quantize {
-    pub checkpoint: PathBuf,
-    pub recipe: Recipe,
-    /// `None` in a dry run.
-    pub out: Option<PathBuf>,
-    pub tokenizer: Option<PathBuf>,
-    pub name: Option<String>,
-    pub overwrite: bool,
-    pub json: bool,
 }
 
 /// Measure speed.
@@ -297,14 +285,6 @@ pub fn logits(typed: typed::Logits) -> Result<Logits> {
     let rows = rows(typed.rows, typed.no_activation_rounding);
     let compute = compute(typed.device, typed.threads)?;
     Ok(Logits { model, tokens, last, rows, compute, out: typed.out })
-}
-
-/// `dwarfstar quantize`.
-pub fn quantize(typed: typed::Quantize) -> Result<Quantize> {
-    let recipe = typed.recipe.parse().map_err(|problem| usage(format!("--recipe: {problem}")))?;
-    let out = typed.out.filter(|_| !typed.dry_run);
-    let typed::Quantize { hf: checkpoint, tokenizer, name, force: overwrite, json, .. } = typed;
-    Ok(Quantize { checkpoint, recipe, out, tokenizer, name, overwrite, json })
 }
 
 /// `dwarfstar bench`.

@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod kv;
 pub mod pull;
+pub mod quantize;
 pub mod serve;
 
 use std::path::PathBuf;
@@ -30,7 +31,8 @@ pub enum Command {
     Inspect(Inspect),
     Tokenize(Tokenize),
     Logits(Logits),
-    Quantize(Quantize),
+    Quantize(quantize::Quantize),
+    Splice(quantize::Splice),
     Bench(Bench),
     Kv(kv::Kv),
     Pull(pull::Pull),
@@ -383,56 +385,6 @@ Examples:
   dwarfstar logits -m model.gguf --tokens 0,295,469,398 --out logits.npy
   dwarfstar logits -m model.gguf --tokens @ids.json --last 16 --out logits.npy
   python -c \"import numpy; print(numpy.load('logits.npy').argmax(-1))\"";
-
-/// Make a GGUF file from a checkpoint folder.
-#[derive(Debug, Args)]
-#[command(after_help = QUANTIZE_HELP)]
-pub struct Quantize {
-    /// The folder of the checkpoint: config.json and safetensors files, as published
-    #[arg(long, value_name = "DIR")]
-    pub hf: PathBuf,
-
-    /// How to store matrices: f32, f16 or as-is
-    #[arg(long, value_name = "RECIPE")]
-    pub recipe: String,
-
-    /// The GGUF file to write
-    #[arg(short, long, value_name = "FILE", required_unless_present = "dry_run")]
-    pub out: Option<PathBuf>,
-
-    /// Put this tokenizer.json into the file; without one it understands token ids only
-    #[arg(long, value_name = "FILE")]
-    pub tokenizer: Option<PathBuf>,
-
-    /// The model's name as shown to people [default: the name of the folder]
-    #[arg(long, value_name = "TEXT")]
-    pub name: Option<String>,
-
-    /// Check everything and show what would be written, but write nothing
-    #[arg(long)]
-    pub dry_run: bool,
-
-    /// Replace the output if it exists
-    #[arg(long)]
-    pub force: bool,
-
-    /// Print one JSON object at the end
-    #[arg(long)]
-    pub json: bool,
-}
-
-const QUANTIZE_HELP: &str = "\
-Recipes:
-  f32      every matrix in single precision: exact, and the largest
-  f16      every matrix in half precision
-  as-is    each matrix in the smallest format that holds its values exactly (FP4 experts stay FP4)
-
-The output appears whole or not at all.
-
-Examples:
-  dwarfstar quantize --hf checkpoint/ --recipe f16 --dry-run
-  dwarfstar quantize --hf checkpoint/ --recipe as-is \\
-      --tokenizer checkpoint/tokenizer.json --out model.gguf";
 
 /// Measure speed, and how much of what the memory allows is reached.
 #[derive(Debug, Args)]

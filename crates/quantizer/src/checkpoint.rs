@@ -86,6 +86,13 @@ impl Checkpoint {
         &self.folder
     }
 
+    /// A name for people: that of the folder.
+    pub(crate) fn folder_name(&self) -> String {
+        let resolved = self.folder.canonicalize().unwrap_or_default();
+        let name = self.folder.file_name().or(resolved.file_name());
+        name.map_or("model".to_owned(), |name| name.to_string_lossy().into_owned())
+    }
+
     /// How many tensors the checkpoint has, those of scales and draft layers included.
     pub fn tensor_count(&self) -> usize {
         self.tensors.len()

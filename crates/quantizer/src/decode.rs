@@ -39,6 +39,8 @@ pub(crate) enum Coding {
     Fp4,
     I32,
     I64,
+    /// Blocks as a GGUF file has them.
+    Blocks(Format),
 }
 
 impl Coding {
@@ -68,6 +70,7 @@ impl Coding {
             Coding::F16 | Coding::Bf16 => columns * 2,
             Coding::F32 | Coding::I32 => columns * 4,
             Coding::I64 => columns * 8,
+            Coding::Blocks(format) => format.row_bytes(columns).expect("whole blocks in a file"),
         }
     }
 
@@ -115,12 +118,18 @@ impl Rows<'_> {
             Coding::Bf16 => Format::Bf16.decode(codes, out),
             Coding::Fp8 => decode_fp8(codes, scales, out),
             Coding::Fp4 => decode_fp4(codes, scales, out),
+            Coding::Blocks(format) => format.decode(codes, out),
             Coding::I32 | Coding::I64 => panic!("integers are no weights"),
         }
         match out.iter().position(|value| !value.is_finite()) {
             None => Ok(()),
             Some(column) => Err(self.not_finite(row, column, out[column])),
         }
+    }
+
+    /// Takes over a row of blocks as they are.
+    pub(crate) fn copy(&self, row: usize, out: &mut [u8]) {
+        out.copy_from_slice(self.codes(row));
     }
 
     /// Repacks an FP4 row as MXFP4 blocks.

@@ -57,6 +57,25 @@ pub enum Error {
         problems: Vec<String>,
     },
 
+    /// Matrices that an importance file should have weights for, and has not.
+    #[error(
+        "{file}: no importance for {} of the matrices that need it: {missing}; without the strict \
+         mode these are quantized as if all columns mattered alike", .missing.count()
+    )]
+    Unweighted {
+        /// The importance file.
+        file: String,
+        /// Names of tensors of the output.
+        missing: NameList,
+    },
+
+    /// A rule of the caller that no matrix obeys.
+    #[error("rule {}: no matrix has such a name; `dwarfstar inspect` lists them", quote(.pattern))]
+    Rule {
+        /// The pattern, as it was typed.
+        pattern: String,
+    },
+
     /// Tensors that the model has and the checkpoint does not, or not in this form.
     #[error("{folder}: {}", complaint(.missing, .unfit, .hint))]
     Checkpoint {

@@ -1,4 +1,4 @@
-//! From a checkpoint folder to a GGUF file, by recipe.
+//! From a checkpoint folder, or another GGUF file, to a GGUF file, by recipe.
 //!
 //! This crate reads the layout in which the weights are published (`config.json` beside safetensors
 //! files, with their FP8 and packed FP4 numbers) and writes the one that the engine loads. A
@@ -10,28 +10,45 @@
 //! A second job needs no weights at all: [`Synth`] writes a random model of any shape, as valid and
 //! as large as the real one, for measuring speed and for tests.
 //!
+//! Two smaller ones take files that exist: [`Splice`] puts the expert layers of one into another,
+//! [`compare()`] says where two differ.
+//!
 //! It does not know devices, sessions or terminals, and prints nothing: progress goes to a
 //! callback.
 //!
 //! Start reading at [`Plan`] (`plan.rs`): what is decided before the first byte is written. Then
-//! `run.rs`, which does it. `safetensors.rs`, `config.rs` and `decode.rs` read, `recipe.rs` and
-//! `metadata.rs` say what is written; `synth.rs` is the other job.
+//! `run.rs`, which does it. `safetensors.rs`, `config.rs`, `importance.rs` and `decode.rs` read,
+//! `recipe.rs`, `rule.rs` and `metadata.rs` say what is written, `encode.rs` finds the numbers of
+//! its blocks; `synth.rs` is the other job.
 
+mod bind;
 mod checkpoint;
+mod compare;
 mod config;
 mod decode;
+mod encode;
 mod error;
+mod importance;
+mod input;
 mod metadata;
 mod plan;
 mod recipe;
+mod rule;
 mod run;
 mod safetensors;
+mod splice;
 mod synth;
 
 pub use checkpoint::Checkpoint;
+pub use compare::{Difference, DifferenceKind, compare};
+pub use encode::{encode, is_encodable};
 pub use error::{Error, NameList};
+pub use importance::Importance;
+pub use input::Input;
 pub use metadata::read_vocabulary;
 pub use plan::{Options, Plan, PlannedTensor, Skipped};
 pub use recipe::Recipe;
+pub use rule::Rule;
 pub use run::{Progress, Stats};
+pub use splice::Splice;
 pub use synth::{Synth, SynthOptions, SynthRecipe, SynthTensor};

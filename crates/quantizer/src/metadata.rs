@@ -12,10 +12,18 @@ use text::{Tokenizer, Vocabulary};
 
 use crate::checkpoint::read_bounded;
 use crate::error::Error;
-use crate::recipe::Recipe;
+use crate::input::Input;
+use crate::plan::Options;
 
 /// The recipe by which a file was made.
 const RECIPE_KEY: &str = "dwarfstar.quantize.recipe";
+
+/// Keys of a file that no longer hold once its weights were converted: how they were made, and
+/// which part of them it has.
+const OUTDATED: [&str; 4] =
+    ["quantize.imatrix.", "split.", "dwarfstar.quantize.", "general.file_type"];
+
+const TOKENIZER_PREFIX: &str = "tokenizer.ggml.";
 
 /// The published tokenizer.json has 6.4 MB.
 const TOKENIZER_BYTES_MAX: u64 = 1 << 28;
@@ -38,17 +46,30 @@ pub fn read_vocabulary(path: &Path) -> Result<Vocabulary, Error> {
     Vocabulary::from_tokenizer_json(json).map_err(|error| Error::file(path, error.to_string()))
 }
 
-/// All keys of a file.
-pub(crate) fn metadata(
-    shape: &Shape,
-    name: &str,
-    recipe: Recipe,
-    vocabulary: Option<&Vocabulary>,
-) -> Result<Metadata, Error> {
-    let mut metadata = shape_metadata(shape, name);
+/// All keys of a file that is made of this input.
+pub(crate) fn metadata(input: &Input, options: &Options) -> Result<Metadata, Error> {
+    let Options { recipe, name, vocabulary, importance, .. } = options;
+    let mut metadata = match input {
+        Input::Checkpoint(checkpoint) => shape_metadata(
+            checkpoint.shape(),
+            &name.clone().unwrap_or_else(|| checkpoint.folder_name()),
+        ),
+        Input::Model(file, _) => {
+            let mut metadata = file.metadata().clone();
+            metadata.retain(|key| !OUTDATED.iter().any(|prefix| key.starts_with(prefix)));
+            if let Some(name) = name {
+                metadata.set("general.name", name.as_str());
+            }
+            metadata
+        }
+    };
     metadata.set(RECIPE_KEY, recipe.name());
+    if let Some(importance) = importance {
+        importance.note(&mut metadata);
+    }
     if let Some(vocabulary) = vocabulary {
-        add_tokenizer(&mut metadata, vocabulary, shape.vocab)?;
+        metadata.retain(|key| !key.starts_with(TOKENIZER_PREFIX));
+        add_tokenizer(&mut metadata, vocabulary, input.shape().vocab)?;
     }
     Ok(metadata)
 }
@@ -92,7 +113,7 @@ fn add_tokenizer(
     if vocabulary.tokens.len() != token_count {
         let found = vocabulary.tokens.len();
         return Err(fail(format!(
-            "expected {token_count} tokens, as config.json has it, found {found}; \
+            "expected {token_count} tokens, as the model has, found {found}; \
              is it the tokenizer of another model?"
         )));
     }
@@ -100,7 +121,7 @@ fn add_tokenizer(
     let required = |text| id(text).ok_or_else(|| fail(format!("has no token {text}")));
     let (begin, end) = (required(BEGIN)?, required(END)?);
     let kinds: Vec<i32> = vocabulary.kinds.iter().map(|kind| kind.id()).collect();
-    let mut set = |key: &str, value: Value| metadata.set(format!("tokenizer.ggml.{key}"), value);
+    let mut set = |key: &str, value: Value| metadata.set(format!("{TOKENIZER_PREFIX}{key}"), value);
     set("model", "gpt2".into());
     set("pre", SPLITTER.into());
     set("tokens", vocabulary.tokens.clone().into());

@@ -1,51 +1,62 @@
 //! What will be written, decided and checked before the first byte.
 //!
-//! A [`Plan`] ties every tensor that the model has to where the checkpoint has it, and gives it its
+//! A [`Plan`] ties every tensor that the model has to where the input has it, and gives it its
 //! format. All that can be known without reading weights is found out here: missing tensors, wrong
-//! shapes and types, a vocabulary of another model, the size of the output. Draft layers, which the
+//! shapes and types, a vocabulary of another model, the size of the output. Draft layers, which a
 //! checkpoint keeps under `mtp.`, are not part of the output.
 //!
-//! `run.rs` carries the plan out.
+//! `bind.rs` finds the tensors, `run.rs` carries the plan out.
 
 use gguf::{Format, Metadata};
 use spec::{Class, Shape, Source, TensorSpec};
 use text::Vocabulary;
 
-use crate::checkpoint::Checkpoint;
+use crate::bind::{Binder, bind_file};
 use crate::decode::Coding;
+use crate::encode::uses_importance;
 use crate::error::{Error, NameList};
+use crate::importance::{Importance, Place};
+use crate::input::Input;
 use crate::metadata::metadata;
-use crate::recipe::Recipe;
-use crate::safetensors::{Dtype, Tensor};
-
-/// Tensors of draft layers begin with this.
-const DRAFT_PREFIX: &str = "mtp.";
-
-/// A tensor that only checkpoints saved again by other programs have.
-const FOREIGN_NAME: &str = "model.embed_tokens.weight";
-
-const FOREIGN_HINT: &str = "the tensors have the names of another program; \
-                            expected those of the checkpoint as published, such as 'embed.weight'";
+use crate::recipe::{Conversion, Recipe};
+use crate::rule::Rule;
 
 /// What the caller chooses.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Options {
     /// How matrices are stored.
     pub recipe: Recipe,
     /// The tokens, as [`read_vocabulary`](crate::read_vocabulary) gives them. Without, the file
     /// understands token ids only.
     pub vocabulary: Option<Vocabulary>,
-    /// The model's name as shown to people; without, the name of the checkpoint's folder.
+    /// The model's name as shown to people; without, the name of the checkpoint's folder, or that
+    /// of the model in a file.
     pub name: Option<String>,
+    /// Exceptions from the recipe, for matrices.
+    pub rules: Vec<Rule>,
+    /// How much the columns of matrices matter.
+    pub importance: Option<Importance>,
+    /// Whether a matrix that needs an importance and has none is an error.
+    pub strict: bool,
+}
+
+impl Options {
+    /// A recipe, and nothing else.
+    pub fn new(recipe: Recipe) -> Options {
+        let (vocabulary, name, rules, importance) = (None, None, Vec::new(), None);
+        Options { recipe, vocabulary, name, rules, importance, strict: false }
+    }
 }
 
 /// An output file, decided to the last byte count.
 #[derive(Debug)]
 pub struct Plan {
-    pub(crate) checkpoint: Checkpoint,
+    pub(crate) input: Input,
     pub(crate) metadata: Metadata,
+    pub(crate) importance: Option<Importance>,
     tensors: Vec<PlannedTensor>,
     skipped: Skipped,
+    unweighted: NameList,
 }
 
 /// A tensor of the output.
@@ -59,17 +70,22 @@ pub struct PlannedTensor {
     pub format: Format,
     /// Bytes in the file, without padding.
     pub byte_count: u64,
+    /// Whether the format was chosen because it loses nothing.
+    exact: bool,
     /// Where its rows come from, in order: one part, or one per expert.
     pub(crate) parts: Vec<Part>,
 }
 
-/// A tensor of the checkpoint: a matrix, or a vector as a matrix of one row.
+/// A tensor of the input, or one expert of it: a matrix, or a vector as a matrix of one row.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Part {
     pub coding: Coding,
-    /// Places in the checkpoint.
+    /// The place in the input, and the first byte of the tensor there.
     pub weight: usize,
+    pub offset: usize,
     pub scale: Option<usize>,
+    /// How much its columns matter.
+    pub hint: Option<Place>,
 }
 
 /// What the checkpoint has and the output has not.
@@ -82,26 +98,49 @@ pub struct Skipped {
 }
 
 impl Plan {
-    /// Plans the output for a checkpoint.
+    /// Plans the output for a checkpoint or another file.
     ///
     /// # Errors
-    /// All tensors that are missing or have another shape or type than the model's, in one error;
-    /// or a vocabulary that does not fit the model.
-    pub fn new(checkpoint: Checkpoint, options: Options) -> Result<Plan, Error> {
-        let Options { recipe, vocabulary, name } = options;
-        let name = name.unwrap_or_else(|| folder_name(&checkpoint));
-        let metadata = metadata(checkpoint.shape(), &name, recipe, vocabulary.as_ref())?;
-        let mut binder = Binder::new(&checkpoint);
-        let specs = spec::tensors(checkpoint.shape());
-        let bound = specs.into_iter().map(|spec| binder.bind(spec, recipe)).collect::<Vec<_>>();
-        let skipped = binder.finish()?;
-        let tensors = bound.into_iter().flatten().collect();
-        Ok(Plan { checkpoint, metadata, tensors, skipped })
+    /// All tensors that are missing or have another shape or type than the model's, in one error; a
+    /// vocabulary or an importance that does not fit the model; a rule that no matrix obeys.
+    pub fn new(input: impl Into<Input>, options: Options) -> Result<Plan, Error> {
+        let input = input.into();
+        let metadata = metadata(&input, &options)?;
+        let specs = spec::tensors(input.shape());
+        let mut choice = Choice::new(&options);
+        let (tensors, skipped) = match &input {
+            Input::Checkpoint(checkpoint) => {
+                let mut binder = Binder::new(checkpoint);
+                let bound = specs.iter().map(|spec| binder.bind(spec, &mut choice));
+                let bound: Vec<_> = bound.collect();
+                (bound, binder.finish()?)
+            }
+            Input::Model(file, _) => (bind_file(file, &specs, &mut choice)?, Skipped::default()),
+        };
+        let mut tensors: Vec<PlannedTensor> = tensors.into_iter().flatten().collect();
+        choice.finish()?;
+        let Options { importance, strict, .. } = options;
+        let mut unweighted = NameList::default();
+        if let Some(importance) = &importance {
+            let experts = input.shape().experts;
+            for tensor in tensors.iter_mut().filter(|tensor| tensor.wants_importance()) {
+                let spec = specs.iter().find(|spec| spec.name == tensor.name);
+                let Some(spec) = spec else { continue };
+                if !tensor.weigh(importance, &spec.source, experts)? {
+                    unweighted.push(|| tensor.name.clone());
+                }
+            }
+            if strict && unweighted.count() > 0 {
+                let file = importance.path().display().to_string();
+                return Err(Error::Unweighted { file, missing: unweighted });
+            }
+        }
+        Ok(Plan { input, metadata, importance, tensors, skipped, unweighted })
     }
 
     /// The shape of the model.
     pub fn shape(&self) -> &Shape {
-        self.checkpoint.shape()
+        self.input.shape()
     }
 
     /// The keys of the output.
@@ -123,6 +162,11 @@ impl Plan {
     pub fn skipped(&self) -> &Skipped {
         &self.skipped
     }
+
+    /// Matrices that the importance file says nothing about, though it would matter.
+    pub fn unweighted(&self) -> &NameList {
+        &self.unweighted
+    }
 }
 
 impl PlannedTensor {
@@ -135,140 +179,105 @@ impl PlannedTensor {
     pub(crate) fn part_rows(&self) -> usize {
         self.dims[1..].iter().product::<usize>() / self.parts.len()
     }
+
+    pub(crate) fn conversion(&self, experts: usize) -> Conversion<'static> {
+        Conversion { format: self.format, exact: self.exact, experts, importance: None }
+    }
+
+    /// Whether an importance would change what is written.
+    pub(crate) fn wants_importance(&self) -> bool {
+        uses_importance(self.format) && self.parts.iter().any(|part| !part.is_kept(self.format))
+    }
+
+    /// Ties the parts to their importance; says whether all have one.
+    fn weigh(
+        &mut self,
+        importance: &Importance,
+        source: &Source,
+        experts: usize,
+    ) -> Result<bool, Error> {
+        let (name, columns) = (&self.name, self.dims[0]);
+        let experts = if self.parts.len() > 1 { experts } else { 1 };
+        for (expert, part) in self.parts.iter_mut().enumerate() {
+            part.hint = importance.find(name, source, expert, experts, columns)?;
+        }
+        Ok(self.parts.iter().all(|part| part.hint.is_some()))
+    }
 }
 
-fn folder_name(checkpoint: &Checkpoint) -> String {
-    let folder = checkpoint.folder();
-    let resolved = folder.canonicalize().unwrap_or_default();
-    let name = folder.file_name().or(resolved.file_name());
-    name.map_or("model".to_owned(), |name| name.to_string_lossy().into_owned())
+impl Part {
+    /// Whether rows in this format are the input's own, or its codes in another order.
+    pub(crate) fn is_kept(&self, format: Format) -> bool {
+        match self.coding {
+            Coding::Blocks(stored) => stored == format,
+            Coding::Fp4 => format == Format::Mxfp4,
+            _ => false,
+        }
+    }
 }
 
-/// Finds the tensors of a model in a checkpoint, and collects what is wrong.
-struct Binder<'a> {
-    checkpoint: &'a Checkpoint,
-    used: Vec<bool>,
-    missing: NameList,
-    unfit: NameList,
+/// Chooses formats: by the last rule that matches, else by the recipe.
+pub(crate) struct Choice<'a> {
+    options: &'a Options,
+    /// Rules that some matrix obeyed.
+    obeyed: Vec<bool>,
 }
 
-impl<'a> Binder<'a> {
-    fn new(checkpoint: &'a Checkpoint) -> Binder<'a> {
-        let used = vec![false; checkpoint.tensor_count()];
-        Binder { checkpoint, used, missing: NameList::default(), unfit: NameList::default() }
+impl<'a> Choice<'a> {
+    fn new(options: &'a Options) -> Choice<'a> {
+        Choice { options, obeyed: vec![false; options.rules.len()] }
     }
 
-    /// The tensor with its parts, or `None` after noting what is wrong with one of them.
-    fn bind(&mut self, spec: TensorSpec, recipe: Recipe) -> Option<PlannedTensor> {
-        let parts: Vec<Option<Part>> = match &spec.source {
-            Source::One(name) => vec![self.part(name, spec.class, &spec.dims)],
-            Source::PerExpert { before, after } => {
-                let (experts, dims) = spec.dims.split_last().expect("a stack has dimensions");
-                let names = (0..*experts).map(|expert| format!("{before}{expert}{after}"));
-                names.map(|name| self.part(&name, spec.class, dims)).collect()
-            }
-        };
-        let parts = parts.into_iter().collect::<Option<Vec<_>>>()?;
-        let format = recipe.format(spec.class, parts.iter().map(|part| part.coding));
-        let row_bytes = format.row_bytes(spec.dims[0]).expect("FP4 rows are whole blocks");
-        let byte_count = spec.dims[1..].iter().fold(row_bytes as u64, |a, &b| a * b as u64);
-        Some(PlannedTensor { name: spec.name, dims: spec.dims, format, byte_count, parts })
+    /// The tensor with its format, or what keeps it from having that.
+    pub(crate) fn plan(
+        &mut self,
+        spec: &TensorSpec,
+        dims: &[usize],
+        parts: Vec<Part>,
+    ) -> Result<PlannedTensor, String> {
+        let Options { recipe, rules, .. } = self.options;
+        let matrix = !spec.class.is_vector() && spec.class != Class::RouteTable;
+        let mut ruled = None;
+        let rules = rules.iter().zip(&mut self.obeyed);
+        for (rule, obeyed) in rules.filter(|(rule, _)| matrix && rule.matches(&spec.name)) {
+            (*obeyed, ruled) = (true, Some(rule.format()));
+        }
+        let codings = parts.iter().map(|part| part.coding);
+        let format = ruled.unwrap_or_else(|| recipe.format(spec.class, dims[0], codings));
+        let exact = ruled.is_none() && *recipe == Recipe::AsIs;
+        planned(&spec.name, dims, format, exact, parts)
     }
 
-    /// One tensor of the checkpoint, which should have these dimensions (in file order).
-    fn part(&mut self, name: &str, class: Class, dims: &[usize]) -> Option<Part> {
-        let weight = self.find(name)?;
-        let tensor = self.checkpoint.tensor(weight);
-        let coding = self.coding(tensor, class)?;
-        let mut shape: Vec<usize> = dims.iter().rev().copied().collect();
-        if coding == Coding::Fp4 {
-            let columns = shape.last_mut().expect("every tensor has dimensions");
-            if !columns.is_multiple_of(32) {
-                let problem = format!("FP4 in rows of {columns}, not of blocks of 32");
-                self.unfit.push(|| format!("{name} ({problem})"));
-                return None;
-            }
-            *columns /= 2;
+    fn finish(self) -> Result<(), Error> {
+        let mut rules = self.options.rules.iter().zip(self.obeyed);
+        match rules.find(|(_, obeyed)| !obeyed) {
+            Some((rule, _)) => Err(Error::Rule { pattern: rule.pattern().to_owned() }),
+            None => Ok(()),
         }
-        self.check_shape(tensor, &shape)?;
-        let scale = match coding.scale_block() {
-            Some(block) => Some(self.scale(name, dims, block)?),
-            None => None,
-        };
-        Some(Part { coding, weight, scale })
     }
+}
 
-    /// How a tensor of this role is coded: tables as integers, vectors as plain floats, matrices as
-    /// any floats.
-    fn coding(&mut self, tensor: &Tensor, class: Class) -> Option<Coding> {
-        let is_table = class == Class::RouteTable;
-        let is_vector = class.is_vector();
-        let coding = Coding::of(&tensor.dtype).filter(|coding| {
-            coding.is_integer() == is_table && !(is_vector && coding.scale_block().is_some())
-        });
-        if coding.is_none() {
-            let expected = match class {
-                Class::RouteTable => "I64 or I32",
-                _ if is_vector => "F32, F16 or BF16",
-                _ => "F32, F16, BF16, F8_E4M3 or FP4 as I8",
-            };
-            let Tensor { name, dtype: found, .. } = tensor;
-            self.unfit.push(|| format!("{name} (expected {expected}, found {found})"));
-        }
-        coding
+/// A tensor of the output in this format, if its parts can be turned into that.
+pub(crate) fn planned(
+    name: &str,
+    dims: &[usize],
+    format: Format,
+    exact: bool,
+    parts: Vec<Part>,
+) -> Result<PlannedTensor, String> {
+    let Some(row_bytes) = format.row_bytes(dims[0]) else {
+        let (block, columns) = (format.block_values(), dims[0]);
+        return Err(format!("{format} needs rows of whole blocks of {block}, not of {columns}"));
+    };
+    let kept = |part: &Part| part.is_kept(format);
+    let closed = parts.iter().find_map(|part| match part.coding {
+        Coding::Blocks(stored) if !kept(part) && !stored.is_decodable() => Some(stored),
+        _ => None,
+    });
+    if let Some(stored) = closed {
+        return Err(format!("{stored} can be kept, but not be turned into {format}"));
     }
-
-    /// The scales of a matrix: `layers.0.attn.wq_a.scale` for `layers.0.attn.wq_a.weight`.
-    fn scale(&mut self, name: &str, dims: &[usize], block: (usize, usize)) -> Option<usize> {
-        let base = name.strip_suffix(".weight").unwrap_or(name);
-        let at = self.find(&format!("{base}.scale"))?;
-        let tensor = self.checkpoint.tensor(at);
-        if tensor.dtype != Dtype::F8E8M0 {
-            let (name, found) = (&tensor.name, &tensor.dtype);
-            self.unfit.push(|| format!("{name} (expected F8_E8M0, found {found})"));
-            return None;
-        }
-        self.check_shape(tensor, &[dims[1].div_ceil(block.0), dims[0].div_ceil(block.1)])?;
-        Some(at)
-    }
-
-    fn find(&mut self, name: &str) -> Option<usize> {
-        let found = self.checkpoint.find(name);
-        match found {
-            Some(at) => self.used[at] = true,
-            None => self.missing.push(|| name.to_owned()),
-        }
-        found
-    }
-
-    fn check_shape(&mut self, tensor: &Tensor, expected: &[usize]) -> Option<()> {
-        let Tensor { name, shape: found, .. } = tensor;
-        if found == expected {
-            return Some(());
-        }
-        self.unfit.push(|| format!("{name} (expected shape {expected:?}, found {found:?})"));
-        None
-    }
-
-    fn finish(self) -> Result<Skipped, Error> {
-        let Binder { checkpoint, used, missing, unfit } = self;
-        if missing.count() + unfit.count() > 0 {
-            let foreign = checkpoint.find(FOREIGN_NAME).is_some();
-            return Err(Error::Checkpoint {
-                folder: checkpoint.folder().display().to_string(),
-                missing,
-                unfit,
-                hint: foreign.then_some(FOREIGN_HINT),
-            });
-        }
-        let mut skipped = Skipped::default();
-        for (tensor, _) in checkpoint.tensors().zip(used).filter(|(_, used)| !used) {
-            if tensor.name.starts_with(DRAFT_PREFIX) {
-                skipped.draft_count += 1;
-            } else {
-                skipped.unknown.push(|| crate::error::quote(&tensor.name));
-            }
-        }
-        Ok(skipped)
-    }
+    let byte_count = dims[1..].iter().fold(row_bytes as u64, |a, &b| a * b as u64);
+    let (name, dims) = (name.to_owned(), dims.to_vec());
+    Ok(PlannedTensor { name, dims, format, byte_count, exact, parts })
 }

@@ -1,7 +1,8 @@
 //! Recipes: which format each tensor of the output has, and how values get there.
 //!
 //! Vectors are F32 and the route table is I32 in every recipe, as in all files of this family; a
-//! recipe decides about matrices. `f32` and `f16` give all of them one format. `as-is` gives each
+//! recipe decides about matrices. `f32` and `f16` give all of them one format. `q8`, `q4`, `q2` and
+//! `mxfp4` do as the published files, of which `synth/recipe.rs` has the table. `as-is` gives each
 //! the smallest format that holds its values exactly:
 //!
 //! | in the checkpoint | in the file |
@@ -16,7 +17,10 @@
 //! is exact in it, short of scales below 2^-124, which are refused where they matter.
 //!
 //! A stack of experts has one format. Where its experts differ, it is one that holds all of them:
-//! BF16 for FP8, BF16 and FP4 together, else F32.
+//! BF16 for FP8, BF16 and FP4 together, else F32. Tensors of a GGUF file stay as they are.
+//!
+//! FP4 becomes MXFP4 without loss in every recipe that asks for it, and so do blocks that have the
+//! wanted format already.
 
 use std::fmt;
 use std::str::FromStr;
@@ -25,10 +29,15 @@ use gguf::Format;
 use spec::Class;
 
 use crate::decode::{Coding, Flaw, Rows};
+use crate::encode::encode;
+use crate::synth::SynthRecipe;
 
 /// Magnitudes from here on round to infinity in half precision: the middle between the largest
 /// half, 65,504, and the one that would follow.
 const F16_OVERFLOW: f32 = 65_520.0;
+
+/// The same for BF16, whose largest number is 2^128 - 2^120.
+const BF16_OVERFLOW: f32 = f32::from_bits(0x7f7f_8000);
 
 /// How the matrices of a model are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,13 +46,22 @@ pub enum Recipe {
     F32,
     /// Half precision, rounded to nearest; values too large for it are refused.
     F16,
+    /// Everything in Q8_0, short of what is small.
+    Q8,
+    /// Experts in Q4_K, the rest as in `Q8`.
+    Q4,
+    /// Experts in two bits, the rest as in `Q8`.
+    Q2,
+    /// Experts in FP4, the rest as in `Q8`.
+    Mxfp4,
     /// Each matrix in the smallest format that holds its values exactly.
     AsIs,
 }
 
 impl Recipe {
     /// All recipes.
-    pub const ALL: [Recipe; 3] = [Recipe::F32, Recipe::F16, Recipe::AsIs];
+    pub const ALL: [Recipe; 7] =
+        [Recipe::F32, Recipe::F16, Recipe::AsIs, Recipe::Q8, Recipe::Q4, Recipe::Q2, Recipe::Mxfp4];
 
     /// The name on the command line and in the file.
     pub fn name(self) -> &'static str {
@@ -51,16 +69,29 @@ impl Recipe {
             Recipe::F32 => "f32",
             Recipe::F16 => "f16",
             Recipe::AsIs => "as-is",
+            Recipe::Q8 => "q8",
+            Recipe::Q4 => "q4",
+            Recipe::Q2 => "q2",
+            Recipe::Mxfp4 => "mxfp4",
         }
     }
 
     /// The format of a tensor whose parts, one or one per expert, are coded so.
-    pub(crate) fn format(self, class: Class, codings: impl Iterator<Item = Coding>) -> Format {
+    pub(crate) fn format(
+        self,
+        class: Class,
+        columns: usize,
+        codings: impl Iterator<Item = Coding>,
+    ) -> Format {
         match self {
             _ if class == Class::RouteTable => Format::I32,
             _ if class.is_vector() => Format::F32,
             Recipe::F32 => Format::F32,
             Recipe::F16 => Format::F16,
+            Recipe::Q8 => SynthRecipe::Q8.format(class, columns),
+            Recipe::Q4 => SynthRecipe::Q4.format(class, columns),
+            Recipe::Q2 => SynthRecipe::Q2.format(class, columns),
+            Recipe::Mxfp4 => SynthRecipe::Mxfp4.format(class, columns),
             Recipe::AsIs => codings.map(lossless).reduce(joined).unwrap_or(Format::F32),
         }
     }
@@ -92,6 +123,7 @@ fn lossless(coding: Coding) -> Format {
         Coding::Bf16 | Coding::Fp8 => Format::Bf16,
         Coding::Fp4 => Format::Mxfp4,
         Coding::I32 | Coding::I64 => Format::I32,
+        Coding::Blocks(format) => format,
     }
 }
 
@@ -104,39 +136,58 @@ fn joined(a: Format, b: Format) -> Format {
     }
 }
 
-/// Writes one row of the checkpoint in the format of the output.
-///
-/// `experts` bounds the ids of a route table; `values` is scratch for the values of the row.
-///
-/// # Errors
-/// The first value that is not finite, or that the format does not hold.
-pub(crate) fn convert_row(
-    rows: &Rows<'_>,
-    row: usize,
-    format: Format,
-    experts: usize,
-    values: &mut [f32],
-    out: &mut [u8],
-) -> Result<(), Flaw> {
-    match format {
-        Format::I32 => return rows.ids(row, experts, out),
-        Format::Mxfp4 => return rows.repack(row, out),
-        _ => rows.decode(row, values)?,
+/// How the rows of a part become rows of the output.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Conversion<'a> {
+    pub format: Format,
+    /// Whether the format was chosen because it loses nothing.
+    pub exact: bool,
+    /// Bounds the ids of a route table.
+    pub experts: usize,
+    /// How much each column matters, where the format asks for it.
+    pub importance: Option<&'a [f32]>,
+}
+
+impl Conversion<'_> {
+    /// Writes one row; `values` is scratch for the values of the row.
+    ///
+    /// # Errors
+    /// The first value that is not finite, or that the format does not hold.
+    pub(crate) fn row(
+        &self,
+        rows: &Rows<'_>,
+        row: usize,
+        values: &mut [f32],
+        out: &mut [u8],
+    ) -> Result<(), Flaw> {
+        let format = self.format;
+        match (rows.coding, format) {
+            (Coding::Blocks(stored), _) if stored == format => {
+                rows.copy(row, out);
+                return Ok(());
+            }
+            (_, Format::I32) => return rows.ids(row, self.experts, out),
+            (Coding::Fp4, Format::Mxfp4) => return rows.repack(row, out),
+            _ => rows.decode(row, values)?,
+        }
+        let flaw = match format {
+            Format::F16 => values.iter().position(|value| value.abs() >= F16_OVERFLOW),
+            // Scales below 2^-124 would break the promise.
+            Format::Bf16 if self.exact => {
+                values.iter().position(|value| value.to_bits() & 0xffff != 0)
+            }
+            Format::Bf16 => values.iter().position(|value| value.abs() >= BF16_OVERFLOW),
+            _ => None,
+        };
+        if let Some(column) = flaw {
+            let value = values[column];
+            let problem =
+                format!("{value:e} cannot be stored as {format}; the recipe f32 can store it");
+            return Err(Flaw { row, column, problem });
+        }
+        encode(format, values, self.importance, out);
+        Ok(())
     }
-    let flaw = match format {
-        Format::F16 => values.iter().position(|value| value.abs() >= F16_OVERFLOW),
-        // Rows become BF16 only where that is exact. Scales below 2^-124 would break the promise.
-        Format::Bf16 => values.iter().position(|value| value.to_bits() & 0xffff != 0),
-        _ => None,
-    };
-    if let Some(column) = flaw {
-        let value = values[column];
-        let problem =
-            format!("{value:e} cannot be stored as {format}; the recipe f32 can store it");
-        return Err(Flaw { row, column, problem });
-    }
-    format.encode(values, out);
-    Ok(())
 }
 
 #[cfg(test)]
@@ -148,8 +199,10 @@ mod tests {
         for recipe in Recipe::ALL {
             assert_eq!(recipe.name().parse(), Ok(recipe));
         }
-        let message = "q2".parse::<Recipe>().unwrap_err();
-        assert_eq!(message, "no recipe is called \"q2\", expected one of f32, f16, as-is");
+        let message = "q1".parse::<Recipe>().unwrap_err();
+        let expected = "no recipe is called \"q1\", \
+                        expected one of f32, f16, as-is, q8, q4, q2, mxfp4";
+        assert_eq!(message, expected);
     }
 
     #[test]
@@ -166,7 +219,7 @@ mod tests {
         ];
         for (codings, expected) in cases {
             let format = |codings: &mut dyn Iterator<Item = &Coding>| {
-                Recipe::AsIs.format(Class::ExpertGateUp, codings.copied())
+                Recipe::AsIs.format(Class::ExpertGateUp, 256, codings.copied())
             };
             assert_eq!(format(&mut codings.iter()), expected, "{codings:?}");
             assert_eq!(format(&mut codings.iter().rev()), expected, "{codings:?} reversed");
@@ -178,5 +231,8 @@ mod tests {
         let below = f32::from_bits(F16_OVERFLOW.to_bits() - 1);
         assert!(half::f16::from_f32(below).is_finite());
         assert!(half::f16::from_f32(F16_OVERFLOW).is_infinite());
+        let below = f32::from_bits(BF16_OVERFLOW.to_bits() - 1);
+        assert!(half::bf16::from_f32(below).is_finite());
+        assert!(half::bf16::from_f32(BF16_OVERFLOW).is_infinite());
     }
 }

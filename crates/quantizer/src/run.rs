@@ -1,22 +1,23 @@
 //! Carries a plan out: reads, converts and writes the tensors piece by piece.
 //!
-//! A piece is some rows of one tensor of the checkpoint, so memory does not grow with the model; a
+//! A piece is some rows of one tensor of the input, so memory does not grow with the model; a
 //! stack of experts is written one expert after the other. Rows of a piece are converted on all
 //! cores. Between pieces the caller hears how far it is and may stop. The output appears under its
 //! name when it is complete, or not at all.
 
 use std::error::Error as _;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use gguf::{TensorPlan, Writer};
+use gguf::{Format, TensorPlan, Writer};
 use rayon::prelude::*;
 
 use crate::decode::Rows;
 use crate::error::Error;
 use crate::plan::{Part, Plan, PlannedTensor, Skipped};
-use crate::recipe::convert_row;
+use crate::recipe::Conversion;
 
 /// Values of a piece: at most 16 MiB of output, enough to keep all cores busy.
 const PIECE_VALUES: usize = 4 << 20;
@@ -121,16 +122,12 @@ impl Run<'_> {
         part: &Part,
         output: &dyn Fn(gguf::Error) -> Error,
     ) -> Result<(), Error> {
-        let rows = tensor.part_rows();
-        // Pieces begin where a block of scales begins.
-        let block_rows = part.coding.scale_block().map_or(1, |(rows, _)| rows);
-        let piece_rows = (PIECE_VALUES / tensor.columns()).max(1).next_multiple_of(block_rows);
-        for first in (0..rows).step_by(piece_rows) {
-            if self.cancel.load(Ordering::Relaxed) {
-                return Err(Error::Cancelled);
-            }
-            self.read(tensor, part, first, piece_rows.min(rows - first))?;
-            self.convert(tensor, part, first)?;
+        let importance = self.importance(tensor, part)?;
+        let conversion = tensor.conversion(self.plan.shape().experts);
+        let conversion = Conversion { importance: importance.as_deref(), ..conversion };
+        for piece in pieces(tensor, part) {
+            self.read(tensor, part, &piece)?;
+            self.convert(tensor, part, piece.start, &conversion)?;
             self.writer.write(&self.buffers.out).map_err(output)?;
             self.position.bytes_done += self.buffers.out.len() as u64;
             (self.progress)(self.position);
@@ -138,49 +135,100 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Reads the codes and scales of `count` rows.
+    /// How much the columns of a part matter, where that changes what is written. Where it cannot
+    /// be done without and nothing is known, columns of large weights count for more.
+    fn importance(
+        &mut self,
+        tensor: &PlannedTensor,
+        part: &Part,
+    ) -> Result<Option<Vec<f32>>, Error> {
+        if !tensor.wants_importance() || part.is_kept(tensor.format) {
+            return Ok(None);
+        }
+        if let (Some(importance), Some(place)) = (&self.plan.importance, part.hint)
+            && let Some(found) = importance.read(place, tensor.columns())?
+        {
+            return Ok(Some(found));
+        }
+        if tensor.format != Format::Iq2Xxs {
+            return Ok(None);
+        }
+        let columns = tensor.columns();
+        let (mut sums, mut values) = (vec![0.0; columns], vec![0.0; columns]);
+        for piece in pieces(tensor, part) {
+            self.read(tensor, part, &piece)?;
+            let Buffers { weight, scale, .. } = &self.buffers;
+            let rows = Rows { coding: part.coding, columns, weight, scale };
+            for row in 0..piece.len() {
+                rows.decode(row, &mut values).map_err(|flaw| {
+                    let row = piece.start + flaw.row;
+                    self.plan.input.error(part, row, flaw.column, &flaw.problem)
+                })?;
+                for (sum, value) in sums.iter_mut().zip(&values) {
+                    *sum += value * value;
+                }
+            }
+        }
+        Ok(Some(sums))
+    }
+
+    /// Reads the codes and scales of some rows.
     fn read(
         &mut self,
         tensor: &PlannedTensor,
         part: &Part,
-        first: usize,
-        count: usize,
+        rows: &Range<usize>,
     ) -> Result<(), Error> {
-        let (checkpoint, columns) = (&self.plan.checkpoint, tensor.columns());
+        if self.cancel.load(Ordering::Relaxed) {
+            return Err(Error::Cancelled);
+        }
+        let (input, columns) = (&self.plan.input, tensor.columns());
         let Buffers { weight, scale, .. } = &mut self.buffers;
         let row_bytes = part.coding.row_bytes(columns);
-        checkpoint.read(part.weight, first * row_bytes..(first + count) * row_bytes, weight)?;
+        input.read(part, rows.start * row_bytes..rows.end * row_bytes, weight)?;
         scale.clear();
         let (Some((block_rows, block_columns)), Some(at)) = (part.coding.scale_block(), part.scale)
         else {
             return Ok(());
         };
         let row_bytes = columns.div_ceil(block_columns);
-        let (start, end) = (first / block_rows, (first + count).div_ceil(block_rows));
-        checkpoint.read(at, start * row_bytes..end * row_bytes, scale)
+        let (start, end) = (rows.start / block_rows, rows.end.div_ceil(block_rows));
+        input.read_scales(at, start * row_bytes..end * row_bytes, scale)
     }
 
     /// Converts what was read, which begins with row `first`.
-    fn convert(&mut self, tensor: &PlannedTensor, part: &Part, first: usize) -> Result<(), Error> {
+    fn convert(
+        &mut self,
+        tensor: &PlannedTensor,
+        part: &Part,
+        first: usize,
+        conversion: &Conversion<'_>,
+    ) -> Result<(), Error> {
         let (columns, format) = (tensor.columns(), tensor.format);
         let Buffers { weight, scale, out } = &mut self.buffers;
         let rows = Rows { coding: part.coding, columns, weight, scale };
         let row_bytes = format.row_bytes(columns).expect("the plan holds whole blocks");
         out.resize(weight.len() / part.coding.row_bytes(columns) * row_bytes, 0);
-        let experts = self.plan.shape().experts;
         let flaw = out
             .par_chunks_exact_mut(row_bytes)
             .enumerate()
             .with_min_len((TASK_VALUES / columns).max(1))
             .map_init(
                 || vec![0.0; columns],
-                |values, (row, out)| convert_row(&rows, row, format, experts, values, out),
+                |values, (row, out)| conversion.row(&rows, row, values, out),
             )
             .find_map_first(Result::err);
         let Some(flaw) = flaw else { return Ok(()) };
-        let place = format!("value [{}, {}]", first + flaw.row, flaw.column);
-        Err(self.plan.checkpoint.error(part.weight, format!("{place}: {}", flaw.problem)))
+        Err(self.plan.input.error(part, first + flaw.row, flaw.column, &flaw.problem))
     }
+}
+
+/// The rows of a part, some megabytes at a time. Pieces begin where a block of scales begins.
+fn pieces(tensor: &PlannedTensor, part: &Part) -> impl Iterator<Item = Range<usize>> + use<> {
+    let rows = tensor.part_rows();
+    let block_rows = part.coding.scale_block().map_or(1, |(rows, _)| rows);
+    let count = (PIECE_VALUES / tensor.columns()).max(1).next_multiple_of(block_rows);
+    (0..rows).step_by(count).map(move |first| first..rows.min(first + count))
 }
 
 fn tensor_plan(tensor: &PlannedTensor) -> TensorPlan {

@@ -15,5 +15,6 @@ pub mod pull;
 pub mod quantize;
 pub mod run;
 pub mod serve;
+pub mod splice;
 pub mod synth;
 pub mod tokenize;

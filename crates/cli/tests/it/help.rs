@@ -54,6 +54,11 @@ fn of_quantize() {
 }
 
 #[test]
+fn of_splice() {
+    insta::assert_snapshot!(help("splice"));
+}
+
+#[test]
 fn of_bench() {
     insta::assert_snapshot!(help("bench"));
 }
@@ -77,7 +82,7 @@ fn of_synth() {
 fn no_help_is_wider_than_a_page() {
     let commands = [
         "run", "chat", "agent", "serve", "inspect", "tokenize", "logits", "quantize", "bench",
-        "kv", "pull", "synth",
+        "kv", "pull", "splice", "synth",
     ];
     for command in commands {
         for line in help(command).lines() {

@@ -72,7 +72,12 @@ impl Folder {
     /// The small model, its tensors coded as in the published checkpoint: FP8 and FP4 matrices,
     /// BF16 and F32 for the rest, a table of I64. Layer 2 has FP8 experts, as base checkpoints do.
     pub fn small(scales: Scales) -> Folder {
-        let mut folder = Folder { config: config(), tensors: BTreeMap::new() };
+        Folder::of(config(), scales)
+    }
+
+    /// The same for another configuration.
+    pub fn of(config: Value, scales: Scales) -> Folder {
+        let mut folder = Folder { config, tensors: BTreeMap::new() };
         let shape = shape_of(&folder.config);
         for (name, class, dims) in sources(&shape) {
             let expert = matches!(class, Class::ExpertGateUp | Class::ExpertDown);

@@ -49,12 +49,12 @@ fn bits(values: &[f32]) -> Vec<u32> {
 }
 
 #[test]
-fn every_value_of_the_golden_checkpoint_survives_every_recipe() {
+fn every_value_of_the_golden_checkpoint_survives_lossless_recipes() {
     let golden = Golden::read();
     let folder = testdata("golden");
     let shape = Checkpoint::open(&folder).unwrap().shape().clone();
     let out = tempfile::tempdir().unwrap();
-    for recipe in Recipe::ALL {
+    for recipe in [Recipe::F32, Recipe::F16, Recipe::AsIs] {
         let path = out.path().join(format!("{recipe}.gguf"));
         let stats = convert(&folder, recipe, &path).unwrap();
         let file = gguf::File::open(&path).unwrap();
@@ -93,9 +93,9 @@ fn vocabulary(file: &gguf::File) -> Vocabulary {
 fn the_keys_are_those_of_the_golden_file() {
     let golden = gguf::File::open(&testdata("golden/tiny.gguf")).unwrap();
     let options = Options {
-        recipe: Recipe::F16,
         vocabulary: Some(vocabulary(&golden)),
         name: Some("tiny golden DeepSeek V4".to_owned()),
+        ..Options::new(Recipe::F16)
     };
     let plan = Plan::new(Checkpoint::open(&testdata("golden")).unwrap(), options).unwrap();
     for (key, value) in golden.metadata().iter() {
@@ -153,7 +153,7 @@ fn a_vocabulary_of_another_model_is_refused() {
         let mut vocabulary = vocabulary(&golden);
         change(&mut vocabulary);
         let checkpoint = Checkpoint::open(&testdata("golden")).unwrap();
-        let options = Options { recipe: Recipe::F32, vocabulary: Some(vocabulary), name: None };
+        let options = Options { vocabulary: Some(vocabulary), ..Options::new(Recipe::F32) };
         Plan::new(checkpoint, options).unwrap_err().to_string()
     };
     let message = refused(|vocabulary| {

@@ -2,14 +2,19 @@
 //!
 //! `golden` converts the small model that all crates share and compares every value; `codings` does
 //! so with the published codings, against a slow decoder written from their definitions (`oracle`);
-//! `hostile` damages folders and reads the complaint; `running` is about progress, cancelling and
-//! what is left behind; `synth` is about random models. `folder` makes checkpoints.
+//! `encoders` holds the quantizers against golden bytes and plain loops (`plain`), and `recipes`
+//! what is made with them; `hostile` damages folders and reads the complaint; `running` is about
+//! progress, cancelling and what is left behind; `synth` is about random models. `folder` makes
+//! checkpoints.
 
 mod codings;
+mod encoders;
 mod folder;
 mod golden;
 mod hostile;
 mod oracle;
+mod plain;
+mod recipes;
 mod running;
 mod synth;
 
@@ -24,7 +29,7 @@ fn testdata(path: &str) -> PathBuf {
 }
 
 fn options(recipe: Recipe) -> Options {
-    Options { recipe, vocabulary: None, name: None }
+    Options::new(recipe)
 }
 
 fn plan(folder: &Path, recipe: Recipe) -> Result<Plan, Error> {
