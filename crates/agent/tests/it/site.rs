@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use agent::event::Shown;
-use agent::sandbox::{Confinement, Sandbox, secrets};
+use agent::sandbox::{Confinement, Network, Protection, Sandbox, secrets};
 use agent::tools::{Arguments, Outcome, Plan, Stop, Tool, standard};
 use agent::workplace::{Places, Workplace};
 use serde_json::Value;
@@ -16,6 +16,8 @@ pub struct Site {
     _folder: tempfile::TempDir,
     pub place: Arc<Workplace>,
     pub tools: Vec<Box<dyn Tool>>,
+    /// What this system offers.
+    protection: Protection,
 }
 
 /// What leads to confined commands.
@@ -26,6 +28,18 @@ pub fn confine() -> Vec<std::ffi::OsString> {
 impl Site {
     pub fn new() -> Site {
         Site::of(100_000, false)
+    }
+
+    /// For what the system has to keep commands from; `None`, and a line that says why, where it
+    /// cannot: the agent says the same in its status bar, and works on.
+    pub fn kept(network: bool) -> Option<Site> {
+        let site = Site::of(100_000, network);
+        let Protection { files, network, .. } = site.protection;
+        if !files || network == Network::Open {
+            println!("skipped: what keeps commands in here is {}", site.protection);
+            return None;
+        }
+        Some(site)
     }
 
     /// With a context of this size, and commands that may or may not reach the network.
@@ -47,8 +61,9 @@ impl Site {
             network,
         };
         let sandbox = Sandbox::new(confine(), confinement);
+        let protection = sandbox.protection();
         let tools = standard(&place, sandbox, None);
-        Site { _folder: folder, place, tools }
+        Site { _folder: folder, place, tools, protection }
     }
 
     /// A path beside the tree.
