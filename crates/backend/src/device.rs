@@ -45,7 +45,12 @@ pub trait Device {
 
     /// Copies bytes out of reservation `id` from byte `offset` on, to places of which each gets
     /// what follows that of the one before; work recorded before is done first.
-    fn download_bytes(&mut self, id: usize, offset: usize, outs: &mut [&mut [u8]]);
+    fn download_bytes<'a>(
+        &mut self,
+        id: usize,
+        offset: usize,
+        outs: &mut dyn Iterator<Item = &'a mut [u8]>,
+    );
 
     /// Makes a weight usable. A backend may repack it; what `gguf` decodes stays its meaning.
     ///
@@ -146,8 +151,7 @@ impl dyn Device + '_ {
     ) {
         let (start, count) = (row * buffer.width, outs.iter().map(|out| out.len()).sum::<usize>());
         assert!(start + count <= buffer.rows * buffer.width, "download past the buffer's end");
-        let bytes = outs.iter_mut().map(|out| bytemuck::cast_slice_mut(out));
-        let mut bytes: Vec<&mut [u8]> = bytes.collect();
+        let mut bytes = outs.iter_mut().map(|out| bytemuck::cast_slice_mut(out));
         self.download_bytes(buffer.id, start * size_of::<T>(), &mut bytes);
     }
 
@@ -243,7 +247,12 @@ impl Device for Meter {
 
     fn upload_bytes(&mut self, _id: usize, _offset: usize, _data: &[u8]) {}
 
-    fn download_bytes(&mut self, _id: usize, _offset: usize, _outs: &mut [&mut [u8]]) {
+    fn download_bytes<'a>(
+        &mut self,
+        _id: usize,
+        _offset: usize,
+        _outs: &mut dyn Iterator<Item = &'a mut [u8]>,
+    ) {
         unreachable!("a meter holds no data")
     }
 

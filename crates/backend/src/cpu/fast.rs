@@ -173,7 +173,12 @@ impl Device for CpuSimd {
         self.cpu.upload_bytes(id, offset, data);
     }
 
-    fn download_bytes(&mut self, id: usize, offset: usize, outs: &mut [&mut [u8]]) {
+    fn download_bytes<'a>(
+        &mut self,
+        id: usize,
+        offset: usize,
+        outs: &mut dyn Iterator<Item = &'a mut [u8]>,
+    ) {
         self.cpu.download_bytes(id, offset, outs);
     }
 

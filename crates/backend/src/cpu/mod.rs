@@ -194,7 +194,12 @@ impl Device for Cpu {
         self.buffers[id].view_mut()[offset..][..data.len()].copy_from_slice(data);
     }
 
-    fn download_bytes(&mut self, id: usize, offset: usize, outs: &mut [&mut [u8]]) {
+    fn download_bytes<'a>(
+        &mut self,
+        id: usize,
+        offset: usize,
+        outs: &mut dyn Iterator<Item = &'a mut [u8]>,
+    ) {
         let mut rest = &self.buffers[id].view()[offset..];
         for out in outs {
             let (own, after) = rest.split_at(out.len());

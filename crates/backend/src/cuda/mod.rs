@@ -392,8 +392,14 @@ impl Device for Cuda {
         self.put(self.buffers[id].address + offset as Address, data);
     }
 
-    fn download_bytes(&mut self, id: usize, offset: usize, outs: &mut [&mut [u8]]) {
-        self.get(self.buffers[id].address + offset as Address, outs);
+    fn download_bytes<'a>(
+        &mut self,
+        id: usize,
+        offset: usize,
+        outs: &mut dyn Iterator<Item = &'a mut [u8]>,
+    ) {
+        let mut outs: Vec<&mut [u8]> = outs.collect();
+        self.get(self.buffers[id].address + offset as Address, &mut outs);
     }
 
     fn load_weight(&mut self, source: WeightSource) -> Result<usize, Error> {
