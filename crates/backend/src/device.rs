@@ -45,11 +45,11 @@ pub trait Device {
 
     /// Copies bytes out of reservation `id` from byte `offset` on, to places of which each gets
     /// what follows that of the one before; work recorded before is done first.
-    fn download_bytes<'a>(
+    fn download_bytes(
         &mut self,
         id: usize,
         offset: usize,
-        outs: &mut dyn Iterator<Item = &'a mut [u8]>,
+        outs: &mut dyn Iterator<Item = &mut [u8]>,
     );
 
     /// Makes a weight usable. A backend may repack it; what `gguf` decodes stays its meaning.
@@ -247,11 +247,11 @@ impl Device for Meter {
 
     fn upload_bytes(&mut self, _id: usize, _offset: usize, _data: &[u8]) {}
 
-    fn download_bytes<'a>(
+    fn download_bytes(
         &mut self,
         _id: usize,
         _offset: usize,
-        _outs: &mut dyn Iterator<Item = &'a mut [u8]>,
+        _outs: &mut dyn Iterator<Item = &mut [u8]>,
     ) {
         unreachable!("a meter holds no data")
     }

@@ -173,11 +173,11 @@ impl Device for CpuSimd {
         self.cpu.upload_bytes(id, offset, data);
     }
 
-    fn download_bytes<'a>(
+    fn download_bytes(
         &mut self,
         id: usize,
         offset: usize,
-        outs: &mut dyn Iterator<Item = &'a mut [u8]>,
+        outs: &mut dyn Iterator<Item = &mut [u8]>,
     ) {
         self.cpu.download_bytes(id, offset, outs);
     }

@@ -194,11 +194,11 @@ impl Device for Cpu {
         self.buffers[id].view_mut()[offset..][..data.len()].copy_from_slice(data);
     }
 
-    fn download_bytes<'a>(
+    fn download_bytes(
         &mut self,
         id: usize,
         offset: usize,
-        outs: &mut dyn Iterator<Item = &'a mut [u8]>,
+        outs: &mut dyn Iterator<Item = &mut [u8]>,
     ) {
         let mut rest = &self.buffers[id].view()[offset..];
         for out in outs {

@@ -392,11 +392,11 @@ impl Device for Cuda {
         self.put(self.buffers[id].address + offset as Address, data);
     }
 
-    fn download_bytes<'a>(
+    fn download_bytes(
         &mut self,
         id: usize,
         offset: usize,
-        outs: &mut dyn Iterator<Item = &'a mut [u8]>,
+        outs: &mut dyn Iterator<Item = &mut [u8]>,
     ) {
         let mut outs: Vec<&mut [u8]> = outs.collect();
         self.get(self.buffers[id].address + offset as Address, &mut outs);
