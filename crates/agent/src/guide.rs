@@ -6,7 +6,7 @@
 
 use engine::{Constraint, TokenSet};
 use spec::TokenId;
-use text::{Ear, Region};
+use text::Ear;
 
 /// Guides one answer.
 #[derive(Debug)]
@@ -39,6 +39,6 @@ impl Constraint for Guide {
     }
 
     fn is_greedy(&self) -> bool {
-        matches!(self.ear.region(), Region::Structure | Region::Json)
+        self.ear.region().is_form()
     }
 }

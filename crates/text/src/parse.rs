@@ -93,6 +93,14 @@ pub enum Region {
     JsonString,
 }
 
+impl Region {
+    /// Whether what comes next is form, not content: the most probable token is the right one
+    /// there, since structure that is sampled freely breaks.
+    pub fn is_form(self) -> bool {
+        matches!(self, Region::Structure | Region::Json)
+    }
+}
+
 /// Parses one reply.
 #[derive(Debug)]
 pub struct Parser {

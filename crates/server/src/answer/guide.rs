@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use engine::{Constraint, Grammar, TokenSet};
 use spec::TokenId;
-use text::{End, Region, Reply};
+use text::{End, Reply};
 
 use crate::replay::{Turn, notes};
 use crate::said::CallIds;
@@ -109,7 +109,7 @@ impl Constraint for Guide {
     }
 
     fn is_greedy(&self) -> bool {
-        matches!(self.ear.region(), Region::Structure | Region::Json)
+        self.ear.region().is_form()
     }
 
     fn notes(&mut self) -> Option<Vec<u8>> {
