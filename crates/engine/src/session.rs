@@ -107,6 +107,9 @@ pub(crate) struct Advance<'a> {
     pub outputs: usize,
 }
 
+/// Logits of a step from which on several threads look at them.
+const SHARED_OUT_FROM: usize = 1 << 20;
+
 /// Where the first number stands that is none, looking without a branch per number: a vocabulary
 /// is checked for every token.
 fn first_not_finite(numbers: &[f32]) -> Option<usize> {
@@ -222,12 +225,15 @@ impl Engine {
             outs.push(if own.is_empty() { &mut session.logits } else { own });
         }
         model.logits_into(&mut **backend, &mut outs);
-        // Sessions that decode together have megabytes to look at, and a device that waits.
+        // Sessions that decode together on a device that waits have megabytes to look at; a little
+        // is looked at before other threads would have woken.
         let place = |logits: &mut &mut [f32]| first_not_finite(logits);
-        let bad: Vec<Option<usize>> = match outs.as_mut_slice() {
-            [one] => vec![place(one)],
-            all => all.par_iter_mut().map(place).collect(),
-        };
+        let bad: Vec<Option<usize>> =
+            if outs.iter().map(|out| out.len()).sum::<usize>() < SHARED_OUT_FROM {
+                outs.iter_mut().map(place).collect()
+            } else {
+                outs.par_iter_mut().map(place).collect()
+            };
         let mut rest = rows.as_slice();
         let mut damaged = Vec::new();
         for (i, (feed, bad)) in feeds.iter_mut().zip(bad).enumerate() {
