@@ -2,13 +2,9 @@
 // BF16. A float that is not is taken as two of them, its rounding and the rest: sixteen bits. Comes
 // after shared.cuh.
 //
-// Tiles in shared memory are swizzled: chunk `c` (eight values, 16 bytes) of row `r` lies where chunk
-// c ^ (r mod 8) would, so that eight rows' chunks `c` are in different banks.
+// Tiles in shared memory are swizzled by chunks of eight values.
 
 #define CHUNK 8
-
-// Chunk `c` of row `r` of a tile of `chunks` chunks per row.
-DEVICE u32 swizzled(u32 r, u32 c, u32 chunks) { return r * chunks + (c ^ (r & 7)); }
 
 // Two floats as BF16, the first in the low half.
 DEVICE u32 pair_of(float low, float high) {

@@ -2,6 +2,10 @@
 
 DEVICE u32 shared_address(const void *at) { return (u32)__cvta_generic_to_shared(at); }
 
+// Where chunk `c` (16 bytes) of row `r` of a tile of `chunks` chunks per row lies, in chunks: where chunk
+// c ^ (r mod 8) would, so that eight rows' chunks `c` are in different banks.
+DEVICE u32 swizzled(u32 r, u32 c, u32 chunks) { return r * chunks + (c ^ (r & 7)); }
+
 // Four matrices of eight rows of 16 bytes; lane i names a row of matrix i / 8.
 DEVICE void load4(u32 (&to)[4], u32 address) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"

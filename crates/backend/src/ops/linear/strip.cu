@@ -23,9 +23,8 @@ extern __shared__ __align__(128) u8 pool[];
 // In all that follows, g = lane / 4 and q = lane % 4: sums[j] has rows g, g, g + 8, g + 8 of the strip with
 // tokens 2 q and 2 q + 1 of tile j.
 
-// Sixteen bytes are a unit. Unit `u` of row `r` lies where unit u ^ (r mod 8) would, so that the same
-// units of eight rows are in different banks.
-DEVICE u32 swizzled(u32 r, u32 u, u32 units) { return (r * units + (u ^ (r & 7))) * 16; }
+// The byte at which unit `u` (16 bytes) of row `r` begins, where rows have so many.
+DEVICE u32 unit_at(u32 r, u32 u, u32 units) { return swizzled(r, u, units) * 16; }
 
 // Where a warp's stretch is in shared memory: weights, activations, and for Q8_0 the scales of four
 // blocks of each row and the steps of four blocks of each token.
@@ -64,7 +63,7 @@ DEVICE void copy_weights(const Place<TILES> &to, const Rows &from, u32 stretch) 
     u32 lane = threadIdx.x % WARP;
 #pragma unroll
     for (int i = 0; i < STRIP / 4; i++)
-        copy16(to.weights + swizzled(4 * i + lane / 8, lane % 8, 8), from.units[i] + stretch * LINE, true);
+        copy16(to.weights + unit_at(4 * i + lane / 8, lane % 8, 8), from.units[i] + stretch * LINE, true);
     if (FORMAT == 8 && lane < STRIP) copy8(to.scales() + lane * 8, from.scales + stretch * 8, true);
 }
 
@@ -76,7 +75,7 @@ DEVICE void copy_factors(const Place<TILES> &to, const Given &x, u32 cols, Line 
 #pragma unroll
     for (int i = 0; i < 2 * TILES; i++) {
         u32 t = 4 * i + lane / 8, u = lane % 8;
-        copy16(to.factors() + swizzled(t, u, 8), x.codes + line_of(t) * cols + stretch * STRETCH + u * 16, true);
+        copy16(to.factors() + unit_at(t, u, 8), x.codes + line_of(t) * cols + stretch * STRETCH + u * 16, true);
     }
     if (lane < 8 * TILES)
         copy16(to.steps() + lane * 16, x.steps + (line_of(lane) * (cols / STRETCH) + stretch) * 4, true);
@@ -84,7 +83,7 @@ DEVICE void copy_factors(const Place<TILES> &to, const Given &x, u32 cols, Line 
 #pragma unroll
     for (int i = 0; i < 4 * TILES; i++) {
         u32 t = 2 * i + lane / 16, u = lane % 16;
-        copy16(to.factors() + swizzled(t, u, 16), x.floats + line_of(t) * cols + stretch * STRETCH + u * 4, true);
+        copy16(to.factors() + unit_at(t, u, 16), x.floats + line_of(t) * cols + stretch * STRETCH + u * 4, true);
     }
 #endif
 }
@@ -93,7 +92,7 @@ DEVICE void copy_factors(const Place<TILES> &to, const Given &x, u32 cols, Line 
 template <int TILES>
 DEVICE void take_weights(u32 (&a)[4], const Place<TILES> &at, u32 k) {
     u32 lane = threadIdx.x % WARP;
-    load4(a, shared_address(at.weights + swizzled(lane % 16, 2 * k + lane / 16, 8)));
+    load4(a, shared_address(at.weights + unit_at(lane % 16, 2 * k + lane / 16, 8)));
 }
 
 #if FORMAT == 8
@@ -114,7 +113,7 @@ DEVICE void multiply_stretch(float (&sums)[TILES][4], const Place<TILES> &at) {
 #pragma unroll
     for (int i = 0; i < 2 * TILES; i++) {
         u32 half = i * 4 + lane / 8, j = half / 2 % TILES, k = half / 2 / TILES;
-        load4(x[i], shared_address(at.factors() + swizzled(8 * j + lane % 8, 2 * k + half % 2, 8)));
+        load4(x[i], shared_address(at.factors() + unit_at(8 * j + lane % 8, 2 * k + half % 2, 8)));
     }
     const uint2 *scales = (const uint2 *)at.scales();
     uint2 four[2] = {scales[g], scales[g + 8]};
@@ -159,7 +158,7 @@ DEVICE void multiply_stretch(float (&sums)[TILES][4], const Place<TILES> &at) {
 #pragma unroll
             for (int j = 0; j < TILES; j++) {
                 u32 unit = 4 * k + 2 * i + q / 2, high[2], low[2];
-                const u8 *from = at.factors() + swizzled(8 * j + g, unit, 16) + q % 2 * 8;
+                const u8 *from = at.factors() + unit_at(8 * j + g, unit, 16) + q % 2 * 8;
                 float2 x = *(const float2 *)from;
                 split(x.x, high[0], low[0]);
                 split(x.y, high[1], low[1]);
