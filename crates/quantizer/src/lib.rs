@@ -31,6 +31,7 @@ mod error;
 mod importance;
 mod input;
 mod metadata;
+mod output;
 mod plan;
 mod recipe;
 mod rule;

@@ -5,17 +5,16 @@
 //! cores. Between pieces the caller hears how far it is and may stop. The output appears under its
 //! name when it is complete, or not at all.
 
-use std::error::Error as _;
-use std::io;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
-use gguf::{Format, TensorPlan, Writer};
+use gguf::{Format, TensorPlan};
 use rayon::prelude::*;
 
 use crate::decode::Rows;
 use crate::error::Error;
+use crate::output::Output;
 use crate::plan::{Part, Plan, PlannedTensor, Skipped};
 use crate::recipe::Conversion;
 
@@ -67,32 +66,18 @@ impl Plan {
         progress: &mut dyn FnMut(Progress<'_>),
         cancel: &AtomicBool,
     ) -> Result<Stats, Error> {
-        check_target(path, overwrite)?;
         let plans: Vec<TensorPlan> = self.tensors().iter().map(tensor_plan).collect();
         let byte_count = self.byte_count();
-        let output = |error| output_error(path, byte_count, error);
-        let mut run = Run {
-            plan: self,
-            writer: Writer::create(path, &self.metadata, &plans).map_err(output)?,
-            progress,
-            cancel,
-            position: Progress {
-                tensor: "",
-                tensors_done: 0,
-                tensor_count: plans.len(),
-                bytes_done: 0,
-                byte_count,
-            },
-            buffers: Buffers::default(),
-        };
+        let (file, bytes) = ((&self.metadata, plans.as_slice()), (byte_count, byte_count));
+        let output = Output::create((path, overwrite), file, bytes, progress, cancel)?;
+        let mut run = Run { plan: self, output, buffers: Buffers::default() };
         for tensor in self.tensors() {
-            run.position.tensor = &tensor.name;
+            run.output.begin(&tensor.name);
             for part in &tensor.parts {
-                run.write_part(tensor, part, &output)?;
+                run.write_part(tensor, part)?;
             }
-            run.position.tensors_done += 1;
         }
-        run.writer.finish().map_err(output)?;
+        run.output.finish()?;
         Ok(Stats { tensor_count: plans.len(), byte_count, skipped: self.skipped().clone() })
     }
 }
@@ -100,10 +85,7 @@ impl Plan {
 /// A run under way.
 struct Run<'a> {
     plan: &'a Plan,
-    writer: Writer,
-    progress: &'a mut dyn FnMut(Progress<'_>),
-    cancel: &'a AtomicBool,
-    position: Progress<'a>,
+    output: Output<'a>,
     buffers: Buffers,
 }
 
@@ -116,21 +98,14 @@ struct Buffers {
 }
 
 impl Run<'_> {
-    fn write_part(
-        &mut self,
-        tensor: &PlannedTensor,
-        part: &Part,
-        output: &dyn Fn(gguf::Error) -> Error,
-    ) -> Result<(), Error> {
+    fn write_part(&mut self, tensor: &PlannedTensor, part: &Part) -> Result<(), Error> {
         let importance = self.importance(tensor, part)?;
         let conversion = tensor.conversion(self.plan.shape().experts);
         let conversion = Conversion { importance: importance.as_deref(), ..conversion };
         for piece in pieces(tensor, part) {
             self.read(tensor, part, &piece)?;
             self.convert(tensor, part, piece.start, &conversion)?;
-            self.writer.write(&self.buffers.out).map_err(output)?;
-            self.position.bytes_done += self.buffers.out.len() as u64;
-            (self.progress)(self.position);
+            self.output.write(&self.buffers.out)?;
         }
         Ok(())
     }
@@ -179,9 +154,7 @@ impl Run<'_> {
         part: &Part,
         rows: &Range<usize>,
     ) -> Result<(), Error> {
-        if self.cancel.load(Ordering::Relaxed) {
-            return Err(Error::Cancelled);
-        }
+        self.output.check()?;
         let (input, columns) = (&self.plan.input, tensor.columns());
         let Buffers { weight, scale, .. } = &mut self.buffers;
         let row_bytes = part.coding.row_bytes(columns);
@@ -234,27 +207,4 @@ fn pieces(tensor: &PlannedTensor, part: &Part) -> impl Iterator<Item = Range<usi
 fn tensor_plan(tensor: &PlannedTensor) -> TensorPlan {
     let PlannedTensor { name, dims, format, .. } = tensor;
     TensorPlan { name: name.clone(), dims: dims.clone(), format: *format }
-}
-
-/// Finds out before hours of work what would keep the output from getting its name.
-pub(crate) fn check_target(path: &Path, overwrite: bool) -> Result<(), Error> {
-    // Renaming over a device or a folder would replace it, or fail after all the work.
-    if path.metadata().is_ok_and(|found| !found.is_file()) {
-        return Err(Error::file(path, "is no regular file, expected the path of one to write"));
-    }
-    if !overwrite && path.symlink_metadata().is_ok() {
-        return Err(Error::Exists { file: path.display().to_string() });
-    }
-    Ok(())
-}
-
-/// A full disk is told with what would have been needed.
-pub(crate) fn output_error(path: &Path, needed_bytes: u64, error: gguf::Error) -> Error {
-    let reason = error.source().and_then(|source| source.downcast_ref::<io::Error>());
-    match reason.map(io::Error::kind) {
-        Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
-            Error::DiskFull { file: path.display().to_string(), needed_bytes }
-        }
-        _ => Error::Output(error),
-    }
 }

@@ -6,12 +6,13 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
-use gguf::{File, Metadata, Tensor, TensorPlan, Writer};
+use gguf::{File, Metadata, Tensor, TensorPlan};
 
 use crate::error::{Error, NameList};
-use crate::run::{Progress, check_target, output_error};
+use crate::output::Output;
+use crate::run::Progress;
 
 /// What makes a stack of experts, after `blk.N.`.
 const STACKS: [&str; 3] = ["ffn_gate_exps.weight", "ffn_up_exps.weight", "ffn_down_exps.weight"];
@@ -96,25 +97,18 @@ impl Splice {
         progress: &mut dyn FnMut(Progress<'_>),
         cancel: &AtomicBool,
     ) -> Result<(), Error> {
-        check_target(path, overwrite)?;
         let byte_count = self.byte_count();
-        let output = |error| output_error(path, byte_count, error);
         let plans: Vec<TensorPlan> = self.tensors().map(|(tensor, _)| plan(tensor)).collect();
-        let mut writer = Writer::create(path, &self.metadata, &plans).map_err(output)?;
-        let (mut bytes_done, tensor_count) = (0, plans.len());
-        for (tensors_done, (tensor, donated)) in self.tensors().enumerate() {
+        let (file, bytes) = ((&self.metadata, plans.as_slice()), (byte_count, byte_count));
+        let mut output = Output::create((path, overwrite), file, bytes, progress, cancel)?;
+        for (tensor, donated) in self.tensors() {
+            output.begin(&tensor.name);
             let file = if donated { &self.donor } else { &self.base };
             for piece in file.bytes(tensor).chunks(PIECE_BYTES) {
-                if cancel.load(Ordering::Relaxed) {
-                    return Err(Error::Cancelled);
-                }
-                writer.write(piece).map_err(output)?;
-                bytes_done += piece.len() as u64;
-                let tensor = &tensor.name;
-                progress(Progress { tensor, tensors_done, tensor_count, bytes_done, byte_count });
+                output.write(piece)?;
             }
         }
-        writer.finish().map_err(output)
+        output.finish()
     }
 
     fn is_donated(&self, name: &str) -> bool {

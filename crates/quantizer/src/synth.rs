@@ -14,7 +14,7 @@ mod recipe;
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use gguf::{File, Format, Metadata, TensorPlan, Writer};
 use rayon::prelude::*;
@@ -22,7 +22,8 @@ use spec::{Class, Shape, TensorSpec};
 
 use crate::error::Error;
 use crate::metadata::shape_metadata;
-use crate::run::{Progress, check_target, output_error};
+use crate::output::Output;
+use crate::run::Progress;
 use random::Content;
 pub use recipe::SynthRecipe;
 
@@ -135,26 +136,20 @@ impl Synth {
         progress: &mut dyn FnMut(Progress<'_>),
         cancel: &AtomicBool,
     ) -> Result<(), Error> {
-        check_target(path, overwrite)?;
-        let output = |error| output_error(path, self.file_bytes, error);
         let plans = plans(&self.tensors);
-        let mut writer = Writer::create(path, &self.metadata, &plans).map_err(output)?;
-        let (tensor_count, byte_count) = (plans.len(), self.byte_count());
-        let mut bytes_done = 0;
+        let file = (&self.metadata, plans.as_slice());
+        let bytes = (self.byte_count(), self.file_bytes);
+        let mut output = Output::create((path, overwrite), file, bytes, progress, cancel)?;
         let mut piece = Vec::new();
-        for (tensors_done, tensor) in self.tensors.iter().enumerate() {
+        for tensor in &self.tensors {
+            output.begin(&tensor.name);
             for first_chunk in (0..tensor.chunk_count()).step_by(PIECE_CHUNKS) {
-                if cancel.load(Ordering::Relaxed) {
-                    return Err(Error::Cancelled);
-                }
+                output.check()?;
                 tensor.fill(self.seed, first_chunk, &mut piece);
-                writer.write(&piece).map_err(output)?;
-                bytes_done += piece.len() as u64;
-                let tensor = &tensor.name;
-                progress(Progress { tensor, tensors_done, tensor_count, bytes_done, byte_count });
+                output.write(&piece)?;
             }
         }
-        writer.finish().map_err(output)
+        output.finish()
     }
 }
 
