@@ -9,6 +9,7 @@ mod cuda;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::available_parallelism;
 
 use anyhow::Result;
@@ -51,6 +52,33 @@ pub fn open(compute: Compute, model: &File) -> Result<Computer> {
     };
     let step_tokens = OpenOptions::default().step_tokens;
     Ok(Computer { backend, memory_max: machine::memory_available(), step_tokens })
+}
+
+/// Why there is no device, for whoever started the thread that was to use it: a device is opened
+/// there, and what it says when it cannot be is told here. Clones are equal.
+#[derive(Clone, Debug, Default)]
+pub struct Refused(Arc<Mutex<Option<anyhow::Error>>>);
+
+impl Refused {
+    /// What [`open`] says; an error is kept.
+    ///
+    /// # Errors
+    /// There is no device.
+    pub fn open(&self, compute: Compute, model: &File) -> Result<Computer, engine::Error> {
+        open(compute, model).map_err(|error| {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            engine::Error::Stopped
+        })
+    }
+
+    /// What was kept comes before what came of it.
+    ///
+    /// # Errors
+    /// There was no device, or whatever `result` says.
+    pub fn or<T, E: Into<anyhow::Error>>(self, result: Result<T, E>) -> Result<T> {
+        let refused = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        refused.map_or_else(|| result.map_err(Into::into), Err)
+    }
 }
 
 /// Weights that are there before anybody wonders.

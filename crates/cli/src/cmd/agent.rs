@@ -7,8 +7,8 @@ mod work;
 
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use agent::event::TurnEnd;
@@ -87,15 +87,10 @@ fn open(talk: &Talk, terminal: &Terminal) -> Result<Opened> {
     talk.model.introduction().iter().filter(|_| !talk.quiet).for_each(|line| say(line));
     let shown = terminal.messages && !talk.quiet;
     let (choice, disk, named) = (talk.compute, talk.disk.clone(), talk.disk_named);
-    // A device is opened in the thread that uses it; what it says when it cannot be is told here.
-    let refused: Arc<Mutex<Option<anyhow::Error>>> = Arc::default();
-    let tell = refused.clone();
+    let refused = compute::Refused::default();
+    let device = refused.clone();
     let opening = move || {
-        let computer = compute::open(choice, &file).map_err(|error| {
-            *tell.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-            engine::Error::Stopped
-        })?;
-        let Computer { backend, memory_max, step_tokens } = computer;
+        let Computer { backend, memory_max, step_tokens } = device.open(choice, &file)?;
         let anchor_bytes_max = STATE_BYTES;
         let default = OpenOptions::default();
         let options = OpenOptions { context, anchor_bytes_max, step_tokens, memory_max, ..default };
@@ -105,11 +100,7 @@ fn open(talk: &Talk, terminal: &Terminal) -> Result<Opened> {
         }
         Ok(engine)
     };
-    let started = Service::start(opening, ServeOptions::default());
-    if let Some(error) = refused.lock().unwrap_or_else(PoisonError::into_inner).take() {
-        return Err(error);
-    }
-    let service = started?;
+    let service = refused.or(Service::start(opening, ServeOptions::default()))?;
     Ok(Opened { service, context, checkpoint })
 }
 

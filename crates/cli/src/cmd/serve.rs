@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Mutex;
 
 use anyhow::{Context, Result};
 use engine::OpenOptions;
@@ -43,19 +43,12 @@ pub fn serve(meant: Serve, terminal: &Terminal) -> Result<Exit> {
     let scheme = if meant.tls.is_some() { "https" } else { "http" };
     let options = ServeOptions { queue_max: meant.queue, ..ServeOptions::default() };
     let Serve { compute, sessions, state_bytes, drafts, disk, quiet, .. } = meant;
-    // A device is opened in the thread that uses it; what it says when it cannot be is told here.
-    let refused: Arc<Mutex<Option<anyhow::Error>>> = Arc::default();
-    let tell = refused.clone();
+    let refused = compute::Refused::default();
+    let device = refused.clone();
     let shown = terminal.messages && !quiet;
     let open = move |loading: &Loading| {
         loading.expect(compute::weight_bytes(&file) as u64);
-        let Computer { backend, memory_max, step_tokens } = match compute::open(compute, &file) {
-            Ok(computer) => computer,
-            Err(error) => {
-                *tell.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                return Err(engine::Error::Stopped);
-            }
-        };
+        let Computer { backend, memory_max, step_tokens } = device.open(compute, &file)?;
         let options = OpenOptions {
             context,
             sessions,
@@ -92,10 +85,7 @@ pub fn serve(meant: Serve, terminal: &Terminal) -> Result<Exit> {
     interrupt::listen(terminal);
     let started = |places: &[Listen]| places.iter().for_each(|place| tell_place(place, scheme));
     let served = server::serve(settings, options, open, started, interrupt::requested);
-    if let Some(error) = refused.lock().unwrap_or_else(PoisonError::into_inner).take() {
-        return Err(error);
-    }
-    served?;
+    refused.or(served)?;
     Ok(Exit::Done)
 }
 
