@@ -10,6 +10,7 @@
 
 pub mod agent;
 mod answer;
+mod begun;
 mod calls;
 pub mod chat;
 mod clock;

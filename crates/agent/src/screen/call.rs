@@ -7,8 +7,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
-
+use crate::begun::{Field, fields};
 use crate::diff;
 use crate::event::Shown;
 use crate::highlight::Highlighter;
@@ -166,7 +165,7 @@ impl Call {
         }
         let title = if self.title.is_empty() { self.guessed_title() } else { self.title.clone() };
         let rest = fields.iter().filter(|field| !title.contains(&field.value));
-        rest.flat_map(Field::lines).collect()
+        rest.flat_map(field_lines).collect()
     }
 }
 
@@ -253,133 +252,19 @@ pub fn detail(shown: &Shown) -> Vec<Line> {
     }
 }
 
-/// An argument, as far as it has come.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Field {
-    name: String,
-    /// A string without its quotes; anything else as JSON text.
-    value: String,
-}
-
-impl Field {
-    fn lines(&self) -> Vec<Line> {
-        let name = Run::new(format!("{}: ", self.name), Face::DIM);
-        let mut all = self.value.lines().map(|line| Line::of(line, Face::PLAIN));
-        let first = all.next().unwrap_or_default().behind(&name).wrapped(Wrap::Columns);
-        let margin = Run::plain("  ");
-        let rest = all.map(|line| line.behind(&margin).wrapped(Wrap::Columns));
-        std::iter::once(first).chain(rest.take(LIVE_LINES * 4)).collect()
-    }
-}
-
-/// The arguments in JSON text that may end anywhere, in their order. Text that is no object gives
-/// none.
-fn fields(json: &str) -> Vec<Field> {
-    let mut fields = Vec::new();
-    let mut rest = json.trim_start();
-    while let Some(after) = rest.strip_prefix(['{', ',']) {
-        let Some((name, _, after)) = string(after.trim_start()) else { break };
-        let Some(after) = after.trim_start().strip_prefix(':') else { break };
-        let after = after.trim_start();
-        let (value, after) = match string(after) {
-            Some((value, _, after)) => (value, after),
-            None => {
-                let end = value_end(after);
-                (after[..end].trim_end().to_owned(), &after[end..])
-            }
-        };
-        fields.push(Field { name, value });
-        rest = after.trim_start();
-    }
-    fields
-}
-
-/// A string that stands at the beginning: its value as far as it goes, whether it ends, and what
-/// follows.
-fn string(json: &str) -> Option<(String, bool, &str)> {
-    let inside = json.strip_prefix('"')?;
-    let mut escaped = false;
-    for (at, c) in inside.char_indices() {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            '"' => {
-                let whole = &json[..at + 2];
-                let value = serde_json::from_str(whole).unwrap_or_else(|_| inside[..at].to_owned());
-                return Some((value, true, &inside[at + 1..]));
-            }
-            _ => {}
-        }
-    }
-    Some((beginning(inside), false, ""))
-}
-
-/// What a string says that ends in the middle, perhaps in the middle of an escape.
-fn beginning(inside: &str) -> String {
-    // The longest escape is a pair of surrogates, twelve characters.
-    for cut in 0..=12 {
-        let Some(at) = inside.len().checked_sub(cut) else { break };
-        let Some(part) = inside.get(..at) else { continue };
-        if let Ok(value) = serde_json::from_str::<String>(&format!("\"{part}\"")) {
-            return value;
-        }
-    }
-    inside.to_owned()
-}
-
-/// Where a value that is no string ends: at the comma or bracket behind it.
-fn value_end(json: &str) -> usize {
-    let mut values = serde_json::Deserializer::from_str(json).into_iter::<Value>();
-    match values.next() {
-        Some(Ok(_)) => values.byte_offset(),
-        _ => json.len(),
-    }
+/// An argument, for people.
+fn field_lines(field: &Field) -> Vec<Line> {
+    let name = Run::new(format!("{}: ", field.name), Face::DIM);
+    let mut all = field.value.lines().map(|line| Line::of(line, Face::PLAIN));
+    let first = all.next().unwrap_or_default().behind(&name).wrapped(Wrap::Columns);
+    let margin = Run::plain("  ");
+    let rest = all.map(|line| line.behind(&margin).wrapped(Wrap::Columns));
+    std::iter::once(first).chain(rest.take(LIVE_LINES * 4)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn read(json: &str) -> Vec<(String, String)> {
-        fields(json).into_iter().map(|field| (field.name, field.value)).collect()
-    }
-
-    #[test]
-    fn arguments_are_read_as_far_as_they_go() {
-        let cases: [(&str, &[(&str, &str)]); 12] = [
-            ("", &[]),
-            ("{", &[]),
-            ("{\"pa", &[]),
-            ("{\"path\":", &[("path", "")]),
-            ("{\"path\": \"a/b", &[("path", "a/b")]),
-            ("{\"path\": \"a\", \"n\": 12, \"x", &[("path", "a"), ("n", "12")]),
-            ("{\"a\": [1, {\"b\": 2}], \"c\": \"d\"}", &[("a", "[1, {\"b\": 2}]"), ("c", "d")]),
-            ("{\"a\": [1, {\"b\"", &[("a", "[1, {\"b\"")]),
-            ("{\"a\": \"x\\n\\\"y", &[("a", "x\n\"y")]),
-            ("{\"a\": \"x\\", &[("a", "x")]),
-            ("{\"a\": \"x\\ud83d\\ude", &[("a", "x")]),
-            ("[1]", &[]),
-        ];
-        for (json, expected) in cases {
-            let found = read(json);
-            let found: Vec<(&str, &str)> =
-                found.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-            assert_eq!(found, expected, "{json}");
-        }
-    }
-
-    #[test]
-    fn every_beginning_of_arguments_is_read_without_panic_and_only_grows() {
-        let json =
-            "{\"path\": \"s\u{e9}/\\u4e2d.rs\", \"content\": \"fn \\ud83d\\ude00 () {\\n}\"}";
-        let mut length = 0;
-        for (at, _) in json.char_indices() {
-            let now: usize = read(&json[..at]).iter().map(|(_, value)| value.len()).sum();
-            assert!(now >= length, "{}", &json[..at]);
-            length = now;
-        }
-        assert_eq!(read(json)[1].1, "fn \u{1f600} () {\n}");
-    }
 
     #[test]
     fn output_that_runs_on_keeps_its_end_only() {

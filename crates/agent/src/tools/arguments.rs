@@ -1,8 +1,8 @@
 //! Reading the arguments that the model wrote.
 //!
 //! What is wrong with them is said in a text that the model can learn from: which argument, what
-//! was expected. Numbers may come as text, since models write them so. [`Begun`] reads arguments of
-//! which only the beginning is there yet. [`schema`] is how they are described to the model.
+//! was expected. Numbers may come as text, since models write them so. Arguments of which only the
+//! beginning is there yet are read by `begun.rs`. [`schema`] is how they are described to it.
 
 use std::ops::RangeInclusive;
 
@@ -73,45 +73,6 @@ pub fn flag(arguments: &Arguments, name: &str) -> Result<bool, String> {
     }
 }
 
-/// Arguments whose JSON text is not complete yet.
-#[derive(Debug)]
-pub struct Begun<'a>(pub &'a str);
-
-impl Begun<'_> {
-    /// The text argument of this name, if all of it is there.
-    pub fn text(&self, wanted: &str) -> Option<String> {
-        let mut rest = self.0.trim_start().strip_prefix('{')?.trim_start();
-        loop {
-            let (name, after) = string(rest)?;
-            rest = after.trim_start().strip_prefix(':')?.trim_start();
-            if rest.starts_with('"') {
-                let (value, after) = string(rest)?;
-                if name == wanted {
-                    return Some(value);
-                }
-                rest = after;
-            } else {
-                // Other values of our tools are numbers and flags, which hold no comma.
-                rest = &rest[rest.find([',', '}'])?..];
-            }
-            rest = rest.trim_start().strip_prefix(',')?.trim_start();
-        }
-    }
-}
-
-/// The complete string at the beginning, and what follows it.
-fn string(text: &str) -> Option<(String, &str)> {
-    let inner = text.strip_prefix('"')?;
-    let mut escaped = false;
-    let end = inner.bytes().position(|byte| {
-        let ends = byte == b'"' && !escaped;
-        escaped = byte == b'\\' && !escaped;
-        ends
-    })?;
-    let (quoted, rest) = text.split_at(end + 2);
-    Some((serde_json::from_str(quoted).ok()?, rest))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,20 +100,5 @@ mod tests {
         let error = text(&of(r#"{"file": "x"}"#), "path").unwrap_err();
         assert_eq!(error, "the argument `path` is missing; given were: file");
         assert!(text(&of(r#"{"path": 1}"#), "path").unwrap_err().contains("must be a text"));
-    }
-
-    #[test]
-    fn what_is_complete_of_a_beginning_is_read() {
-        let whole = r#"{"n": 3, "path": "a\"\\b", "old" : "x, }\u0041", "new": "y"}"#;
-        let read = |end: usize, name| Begun(&whole[..end]).text(name);
-        let end = |part: &str| whole.find(part).unwrap() + part.len();
-        assert_eq!(read(end(r#"\\b"#), "path"), None);
-        assert_eq!(read(end(r#"\\b""#), "path"), Some("a\"\\b".to_owned()));
-        assert_eq!(read(end("0041"), "old"), None);
-        assert_eq!(read(whole.len(), "old"), Some("x, }A".to_owned()));
-        assert_eq!(read(whole.len(), "new"), Some("y".to_owned()));
-        for end in 0..=whole.len() {
-            read(end, "nothing");
-        }
     }
 }

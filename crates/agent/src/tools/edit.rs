@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use text::ToolSpec;
 
-use super::arguments::{Begun, schema, text};
+use super::arguments::{schema, text};
 use super::result::{failed, line, title};
 use super::{Arguments, Need, Outcome, Plan, Stop, Tool, planned_path};
+use crate::begun;
 use crate::event::Shown;
 use crate::files::{self, FILE_BYTES_MAX};
 use crate::harmless;
@@ -106,8 +107,7 @@ impl Tool for Edit {
     }
 
     fn glance(&self, arguments: &str) -> Option<String> {
-        let begun = Begun(arguments);
-        let given = begun.text("path")?;
+        let given = begun::text(arguments, "path")?;
         let path = match self.place.resolve(&given) {
             Ok(path) => path,
             Err(why) => return Some(why),
@@ -115,7 +115,7 @@ impl Tool for Edit {
         if !path.starts_with(self.place.tree()) {
             return None;
         }
-        let Some(old) = begun.text("old") else {
+        let Some(old) = begun::text(arguments, "old") else {
             let is_there = path.symlink_metadata().is_ok();
             let name = self.place.name(&path);
             return (!is_there).then(|| format!("{name}: there is no such file"));
