@@ -1,0 +1,13 @@
+//! What is measured of a model: how well it predicts a text, how well it answers questions, which
+//! columns of its matrices matter, in which direction its answers can be pushed.
+//!
+//! Everything here takes an open [`engine::Engine`], reports progress to a callback that may stop
+//! it, and returns numbers with their uncertainty. What is asked of a model comes from files of
+//! other people: they are read line by line within bounds ([`lines`]).
+//!
+//! This crate must not know flags, terminals, or how a model file is written.
+
+mod error;
+pub mod lines;
+
+pub use error::Error;
