@@ -138,11 +138,11 @@ impl Model {
     }
 
     /// Looks at what every layer writes at `point`, from the next step on: in the rows whose logits
-    /// are wanted, before they are steered.
+    /// are wanted, before they are steered. `None`: nowhere any more.
     ///
     /// # Errors
     /// Too little memory.
-    pub fn tap(&mut self, device: &mut dyn Device, point: Point) -> Result<(), Error> {
+    pub fn tap(&mut self, device: &mut dyn Device, point: Option<Point>) -> Result<(), Error> {
         let Run { limits, scratch, .. } = &mut self.run;
         scratch.steering.tap(device, &self.shape, limits.step_outputs, point)
     }

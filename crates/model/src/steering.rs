@@ -99,7 +99,8 @@ struct Scales {
 
 #[derive(Debug)]
 struct Tap {
-    point: Point,
+    /// Where; nowhere for now.
+    point: Option<Point>,
     out: Buffer<f32>, // [R, L·D]
 }
 
@@ -141,13 +142,13 @@ impl Steering {
         self.directions.is_some()
     }
 
-    /// Looks at `point` from now on.
+    /// Looks at `point` from now on, or nowhere.
     pub fn tap(
         &mut self,
         device: &mut dyn Device,
         shape: &Shape,
         step_outputs: usize,
-        point: Point,
+        point: Option<Point>,
     ) -> Result<(), Error> {
         let out = match self.tap.take() {
             Some(tap) => tap.out,
@@ -191,7 +192,7 @@ impl Steering {
 
     /// Looks at `y` `[T, D]`, what a layer has written at `point`, and steers it.
     pub fn apply(&mut self, b: &mut dyn Backend, point: Point, y: &mut Buffer<f32>, pass: Pass) {
-        if let Some(tap) = self.tap.as_mut().filter(|tap| tap.point == point) {
+        if let Some(tap) = self.tap.as_mut().filter(|tap| tap.point == Some(point)) {
             b.tap(y, pass.step, pass.layer, &mut tap.out);
         }
         let Some(Directions { directions, attention, ffn }) = &self.directions else { return };

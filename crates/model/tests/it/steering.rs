@@ -150,7 +150,7 @@ fn what_layers_write_can_be_looked_at() {
     for (point, name) in [(Point::Ffn, "ffn_out"), (Point::Attention, "attn_out")] {
         let mut rig = Rig::new(&tiny(), RowFormat::ExactF32);
         rig.cpu.record_marks();
-        rig.model.tap(&mut rig.cpu, point).expect("memory");
+        rig.model.tap(&mut rig.cpu, Some(point)).expect("memory");
         let mut caches = [0, 1].map(|_| open(&mut rig, Steer::NONE));
         let [first, second] = &mut caches;
         let mut feeds = [
