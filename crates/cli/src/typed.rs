@@ -8,6 +8,7 @@ pub mod kv;
 pub mod pull;
 pub mod quantize;
 pub mod serve;
+pub mod steer;
 
 use std::path::PathBuf;
 
@@ -37,6 +38,7 @@ pub enum Command {
     Kv(kv::Kv),
     Pull(pull::Pull),
     Synth(Synth),
+    Steer(steer::Steering),
 }
 
 const TOP_HELP: &str = "\
@@ -93,6 +95,9 @@ pub struct Run {
     /// Repeat the choices of an earlier run [default: random, and printed at the end]
     #[arg(long, value_name = "N", help_heading = "Sampling")]
     pub seed: Option<u64>,
+
+    #[command(flatten)]
+    pub steer: steer::Steer,
 
     #[command(flatten)]
     pub compute: Compute,

@@ -16,5 +16,6 @@ pub mod quantize;
 pub mod run;
 pub mod serve;
 pub mod splice;
+pub mod steer;
 pub mod synth;
 pub mod tokenize;
