@@ -19,9 +19,9 @@ fn folder() -> (tempfile::TempDir, impl Fn(&str) -> String) {
 }
 
 #[test]
-fn build_apply_and_sweep() {
+fn build_finds_a_direction_for_each_layer() {
     let (_folder, at) = folder();
-    let (pairs, out, prompts) = (at("pairs.jsonl"), at("d.f32"), at("prompts.jsonl"));
+    let (pairs, out) = (at("pairs.jsonl"), at("d.f32"));
     let build = ["steer", "build", "-m", &tiny(), "--pairs", &pairs, "--out", &out, "--nothink"];
     let found = works(&[&build[..], &["--layers", "1-2", "--json"]].concat()).json();
     let shape =
@@ -48,7 +48,13 @@ fn build_apply_and_sweep() {
     let lines: Vec<&str> = shown.text().lines().collect();
     assert_eq!(lines.len(), 1 + shape.layers + 1, "{}", shown.text());
     assert!(lines[0].ends_with("held out") && lines[1 + shape.layers].ends_with("from 2 pairs"));
+}
 
+#[test]
+fn apply_sweep_and_run_steer() {
+    let (_folder, at) = folder();
+    let (pairs, out, prompts) = (at("pairs.jsonl"), at("d.f32"), at("prompts.jsonl"));
+    works(&["steer", "build", "-m", &tiny(), "--pairs", &pairs, "--out", &out, "--nothink"]);
     let ask = ["--steer", &out, "-n", "5", "--nothink", "--ffn", "-20,20", "--attn=-20"];
     let apply = [&["steer", "apply", "-m", &tiny(), "-p", "The night train"][..], &ask].concat();
     let answers = works(&[&apply[..], &["--json"]].concat()).json();
