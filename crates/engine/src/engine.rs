@@ -210,6 +210,20 @@ impl Engine {
         self.options.context.min(rows)
     }
 
+    /// Lets sessions come to `context` tokens from now on. They stay as they are, and so does what
+    /// is kept to go on from; one that is longer can only be gone back in.
+    ///
+    /// # Errors
+    /// A context larger than the model's, too little memory: nothing has changed.
+    pub fn set_context(&mut self, context: usize) -> Result<(), Error> {
+        let options = OpenOptions { context, ..self.options };
+        options.check(&self.file, self.shape())?;
+        let limits = options.model_options(self.shape()).limits;
+        self.model.set_context(&mut *self.backend, limits.context, limits.row_pages)?;
+        self.options = options;
+        Ok(())
+    }
+
     /// Bytes held on the device now.
     pub fn reserved(&self) -> backend::Reserved {
         self.backend.reserved()

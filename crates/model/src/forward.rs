@@ -108,6 +108,25 @@ impl Model {
         self.run.limits
     }
 
+    /// Lets sessions come to `context` tokens, and all of them together to `row_pages` row pages,
+    /// from now on. Sessions stay as they are; memory that pages have taken is not given back.
+    ///
+    /// # Errors
+    /// Out of memory: nothing has changed.
+    pub fn set_context(
+        &mut self,
+        device: &mut dyn Device,
+        context: usize,
+        row_pages: usize,
+    ) -> Result<(), Error> {
+        let limits = Limits { context, row_pages, ..self.run.limits };
+        self.run.step =
+            Step::reserve(device, limits.step()).map_err(Error::doing("step tables"))?;
+        self.run.limits = limits;
+        self.kv.set_limits(context, row_pages);
+        Ok(())
+    }
+
     /// Where KV state is inside slot and row pages.
     pub fn layout(&self) -> &KvLayout {
         &self.kv.layout
