@@ -25,3 +25,4 @@ mod support;
 mod synth;
 mod talk;
 mod tokenize;
+mod work;
