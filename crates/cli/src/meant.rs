@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod kv;
+pub mod measure;
 pub mod pull;
 pub mod quantize;
 pub mod serve;

@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod kv;
+pub mod measure;
 pub mod pull;
 pub mod quantize;
 pub mod serve;
@@ -34,6 +35,8 @@ pub enum Command {
     Quantize(quantize::Quantize),
     Splice(quantize::Splice),
     Bench(Bench),
+    Perplexity(measure::Perplexity),
+    Score(measure::Score),
     Kv(kv::Kv),
     Pull(pull::Pull),
     Synth(Synth),
