@@ -60,7 +60,10 @@ fn run(command: Command) -> anyhow::Result<Exit> {
             cmd::quantize::quantize(&meant::quantize::quantize(typed)?, &terminal)
         }
         Command::Splice(typed) => cmd::splice::splice(&meant::quantize::splice(typed)?, &terminal),
-        Command::Bench(typed) => cmd::bench::bench(&meant::bench(typed)?, &terminal),
+        Command::Bench(typed) => match meant::comparison(&typed)? {
+            Some(comparison) => cmd::bench::compare(&comparison, &terminal),
+            None => cmd::bench::bench(&meant::bench(typed)?, &terminal),
+        },
         Command::Perplexity(typed) => {
             cmd::perplexity::perplexity(&meant::measure::perplexity(typed)?, &terminal)
         }

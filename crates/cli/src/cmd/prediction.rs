@@ -12,19 +12,21 @@ use serde_json::{Value, json};
 use crate::compute::{self, Computer};
 use crate::meant::Compute;
 
+/// Most tokens of a step: the logits of all of them are held at once, a gigabyte for Flash.
+const STEP_TOKENS_MAX: usize = 2048;
+
 /// Opens a model for prompts of at most `context` tokens, computing as `dwarfstar run` does.
 ///
 /// # Errors
 /// The device or the memory does not suffice.
 pub fn engine(file: File, compute: Compute, context: usize, shown: bool) -> Result<Engine> {
-    let Computer { backend, memory_max, .. } = compute::open(compute, &file)?;
-    let default = OpenOptions::default();
+    let Computer { backend, memory_max, step_tokens } = compute::open(compute, &file)?;
     let options = OpenOptions {
         context,
-        step_tokens: default.step_tokens.min(context),
+        step_tokens: step_tokens.min(STEP_TOKENS_MAX).min(context),
         all_logits: true,
         memory_max,
-        ..default
+        ..OpenOptions::default()
     };
     Ok(compute::load(file, backend, options, shown)?)
 }

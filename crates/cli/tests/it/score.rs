@@ -5,7 +5,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::{array, dwarfstar, refuses, testdata, text, works};
+use crate::signals::interrupted_until;
+use crate::support::{array, dwarfstar, refuses, testdata, text, tiny, works};
 
 const ITEMS: &str = concat!(
     r#"{"id": "hello", "messages": [{"role": "user", "content": "Hello!"}], "#,
@@ -149,6 +150,21 @@ fn two_models_item_by_item() {
     let ended = works(&["score", "--compare", &first, &third, "--json"]);
     assert_eq!(ended.json()["items"], 1);
     assert!(ended.stderr.contains("old.json: 2 items that the other one lacks"));
+}
+
+#[test]
+fn ctrl_c_shows_the_items_that_are_complete() {
+    let folder = tempfile::tempdir().unwrap();
+    let item = format!("{{\"prompt\": \"{}\", \"continuation\": \" x\"}}\n", "a b ".repeat(400));
+    let items = written(folder.path(), "a.jsonl", &item.repeat(2000));
+    let table = text(&folder.path().join("tokens.csv"));
+    let args = ["score", &items, "-m", &tiny(), "--table", &table, "--json"];
+    let ended = interrupted_until(&args, |ended| !ended.stdout.is_empty());
+    let json = ended.json();
+    let count = json["items"].as_array().unwrap().len();
+    assert!(0 < count && count < 2000 && json["complete"] == false, "{count}");
+    assert_eq!(ended.stderr, "interrupted: what is shown is what was complete\n");
+    assert_eq!(folder.path().read_dir().unwrap().count(), 1, "no table of a part");
 }
 
 #[test]
