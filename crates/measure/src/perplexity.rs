@@ -252,7 +252,11 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn every_token_is_used_once_at_most(text in 0u32..300, chunk in 2usize..40, skip in 0usize..40) {
+        fn every_token_is_used_once_at_most(
+            text in 0u32..300,
+            chunk in 2usize..40,
+            skip in 0usize..40,
+        ) {
             let Ok(chunks) = cut(text, chunk, Some(skip)) else { return Ok(()) };
             let counted: Vec<u32> = chunks.targets().map(|token| token.0).collect();
             assert_eq!(counted.len(), chunks.counted());

@@ -342,10 +342,28 @@ end
         }
     }
 
+    #[test]
+    fn messages_name_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("official.vec");
+        let read = |path: &Path| read_cases(&mut Lines::open(path)?);
+        let missing = read(&path).unwrap_err().to_string();
+        assert!(missing.contains("official.vec: could not be read"), "{missing}");
+        std::fs::write(&path, SAMPLE).unwrap();
+        assert_eq!(read(&path).unwrap().len(), 2);
+        std::fs::write(&path, b"case \xff").unwrap();
+        let damaged = read(&path).unwrap_err().to_string();
+        assert!(damaged.contains("official.vec, line 1 (byte 0): not UTF-8"), "{damaged}");
+    }
+
     proptest::proptest! {
         /// Any change of a sample is read or refused.
         #[test]
-        fn any_change_is_read(at in 0usize..SAMPLE.len(), with in "[ -~\n]{0,6}", cut in 0usize..9) {
+        fn any_change_is_read(
+            at in 0usize..SAMPLE.len(),
+            with in "[ -~\n]{0,6}",
+            cut in 0usize..9,
+        ) {
             let end = (at + cut).min(SAMPLE.len());
             let _ = read(&[&SAMPLE[..at], &with, &SAMPLE[end..]].concat());
         }

@@ -55,7 +55,7 @@ pub fn with_error(value: f64, error: Option<f64>) -> String {
         true => (1.0 - error.log10().floor()).clamp(2.0, 9.0) as usize,
         false => 4,
     };
-    format!("{value:.digits$} ± {error:.digits$}")
+    format!("{value:.digits$} \u{b1} {error:.digits$}")
 }
 
 /// The same of a mean.

@@ -1,4 +1,4 @@
-//! `dwarfstar bench --compare`: two recorded runs side by side, and what their noise allows to tell.
+//! `dwarfstar bench --compare`: two recorded runs side by side, and what their noise lets us tell.
 //!
 //! A figure is compared where both runs have it: the same tokens, context and sessions. The verdict
 //! is that of [`measure::stats::compare`] over the repeats. Runs of before repeats were recorded
