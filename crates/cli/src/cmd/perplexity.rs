@@ -16,7 +16,7 @@ use text::{Tokenizer, special};
 
 use super::prediction::{engine, mean, paired, shown, with_error};
 use super::prompt;
-use crate::exit::{Exit, say};
+use crate::exit::{Exit, say, usage};
 use crate::human::{bytes, exact, plural, safe};
 use crate::meant::measure::Perplexity;
 use crate::progress::Progress;
@@ -32,6 +32,11 @@ pub fn perplexity(meant: &Perplexity, terminal: &Terminal) -> Result<Exit> {
     let lacking = || anyhow!("{}: the vocabulary has no token {}", file.name(), special::BOS);
     let tokens = tokenizer.encode_text(&meant.text);
     let chunks = Chunks::new(begin.ok_or_else(lacking)?, tokens, meant.cut)?;
+    let native = model::read_shape(&file)?.context_max;
+    if chunks.context() > native {
+        let (chunk, most) = (chunks.chunk(), exact(native));
+        return Err(usage(format!("--chunk {chunk}: this model reads {most} tokens at most")));
+    }
     let text = Text { chunks, tokenizer };
     match &meant.against {
         None => alone(meant, file, &text, terminal),

@@ -120,13 +120,19 @@ fn run(
     doing: &'static str,
     terminal: &Terminal,
 ) -> Result<Run> {
-    let model = file.name().to_owned();
+    let name = file.name().to_owned();
     let tokenizer = prompt::tokenizer(&file)?;
     let mode = if meant.think { ThinkMode::Thinking } else { ThinkMode::Chat };
     let rendering = Rendering { mode, checkpoint: prompt::checkpoint(&file) };
     let tokens = items.iter().map(|item| item.tokens(&tokenizer, rendering));
     let tokens: Vec<Tokens> = tokens.collect::<Result<_, _>>()?;
     let fed = |tokens: &Tokens| tokens.all.len() - 1;
+    let native = model::read_shape(&file)?.context_max;
+    let long = items.iter().zip(&tokens).find(|(_, tokens)| fed(tokens) > native);
+    if let Some((Item { id, .. }, tokens)) = long {
+        let (count, most) = (exact(tokens.all.len()), exact(native));
+        bail!("item {id:?} has {count} tokens, and {name} reads {most} at most: leave it out");
+    }
     let context = tokens.iter().map(fed).max().unwrap_or(1);
     let mut engine = engine(file, meant.compute, context, terminal.messages)?;
     let all = tokens.iter().map(fed).sum();
@@ -145,7 +151,7 @@ fn run(
         scored.push((item, score));
     }
     let complete = scored.len() == count;
-    Ok(Run { model, tokenizer, items: scored, complete })
+    Ok(Run { model: name, tokenizer, items: scored, complete })
 }
 
 /// A comparison with another run.

@@ -73,7 +73,7 @@ fn measured(flags: &[&str]) -> Value {
 
 #[test]
 fn the_figure_is_that_of_the_logits() {
-    for (tokens, chunk, skip) in [(150, 64, 20), (150, 64, 0), (700, 600, 500)] {
+    for (tokens, chunk, skip) in [(150, 64, 20), (150, 64, 0), (700, 690, 600)] {
         let counts = [tokens, chunk, skip].map(|count: usize| count.to_string());
         let json =
             measured(&["--max-tokens", &counts[0], "--chunk", &counts[1], "--skip", &counts[2]]);
@@ -185,8 +185,11 @@ fn what_cannot_be_measured() {
     let folder = tempfile::tempdir().unwrap();
     let empty = folder.path().join("empty.txt");
     std::fs::write(&empty, "").unwrap();
-    let (empty, tiny, readme) = (text(&empty), tiny(), readme());
-    let cases: [(&str, &[&str], i32, &[&str]); 9] = [
+    let long = folder.path().join("long.txt");
+    std::fs::write(&long, "The night train leaves. ".repeat(20_000)).unwrap();
+    let (empty, long, tiny, readme) = (text(&empty), text(&long), tiny(), readme());
+    let cases: [(&str, &[&str], i32, &[&str]); 10] = [
+        (&long, &["--chunk", "70000"], 2, &["--chunk 70000: this model reads 65,536 tokens"]),
         (&empty, &[], 1, &["empty.txt: empty, expected a text"]),
         ("nowhere.txt", &[], 1, &["nowhere.txt: could not open it"]),
         (&readme, &["--chunk", "1"], 2, &["--chunk 1: expected at least 2"]),

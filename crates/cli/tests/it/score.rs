@@ -179,6 +179,9 @@ fn damaged_files_are_named_by_line_and_byte() {
     refuses(&["score", "nowhere.jsonl"], 1, &["nowhere.jsonl: could not be read"]);
     let text = written(folder.path(), "a.json", "[]");
     refuses(&["score", "--compare", &text, &text], 1, &["a.json", "dwarfstar score --json"]);
+    let long = format!(r#"{{"prompt": "{}", "continuation": "y"}}"#, "a b ".repeat(40_000));
+    let long = written(folder.path(), "long.jsonl", &long);
+    refuses(&["score", &long], 1, &["item \"line 1\" has", "reads 65,536 at most"]);
     for args in [&["score"][..], &["score", "--compare", "one"], &["score", "a", "--vectors", "b"]]
     {
         assert_eq!(dwarfstar(args).code, 2, "{args:?}");
