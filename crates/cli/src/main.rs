@@ -60,7 +60,14 @@ fn run(command: Command) -> anyhow::Result<Exit> {
             cmd::quantize::quantize(&meant::quantize::quantize(typed)?, &terminal)
         }
         Command::Splice(typed) => cmd::splice::splice(&meant::quantize::splice(typed)?, &terminal),
-        Command::Bench(typed) => cmd::bench::bench(&meant::bench(typed)?, &terminal),
+        Command::Bench(typed) => match meant::comparison(&typed)? {
+            Some(comparison) => cmd::bench::compare(&comparison, &terminal),
+            None => cmd::bench::bench(&meant::bench(typed)?, &terminal),
+        },
+        Command::Perplexity(typed) => {
+            cmd::perplexity::perplexity(&meant::measure::perplexity(typed)?, &terminal)
+        }
+        Command::Score(typed) => cmd::score::score(&meant::measure::score(typed)?, &terminal),
         Command::Kv(typed) => cmd::kv::kv(&meant::kv::kv(typed)?, &terminal),
         Command::Pull(typed) => cmd::pull::pull(&meant::pull::pull(typed)?, &terminal),
         Command::Synth(typed) => cmd::synth::synth(&meant::synth(typed)?, &terminal),

@@ -79,6 +79,11 @@ impl Progress {
         self.bar.inc(more);
     }
 
+    /// What is being done, from now on.
+    pub fn tell(&self, doing: String) {
+        self.bar.set_message(doing);
+    }
+
     /// Writes a line above the bar.
     pub fn say(&self, line: &str) {
         self.bar.println(line);

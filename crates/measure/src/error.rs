@@ -29,6 +29,67 @@ pub enum Error {
         /// What was expected, and what was found.
         problem: String,
     },
+    /// A text is too short for its chunks.
+    #[error(
+        "the text has {tokens} tokens, and of chunks of {chunk} tokens whose first {skip} are read \
+         only nothing would be counted: use a longer text, or a smaller --skip"
+    )]
+    TooShort {
+        /// Of the text.
+        tokens: usize,
+        /// Of a chunk, with the one that begins it.
+        chunk: usize,
+        /// At the beginning of a chunk that are not counted.
+        skip: usize,
+    },
+    /// Logits that are kept between two models.
+    #[error("the logits of the reference could not be {what}: {source}")]
+    Kept {
+        /// What was tried.
+        what: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Two models have different tokens.
+    #[error("the two models have different vocabularies: {problem}; compare models of one family")]
+    Vocabularies {
+        /// The first difference.
+        problem: String,
+    },
+    /// A prompt that cannot be made tokens.
+    #[error("item {id:?}: {source}")]
+    Item {
+        /// Of which item.
+        id: String,
+        /// Why not.
+        source: text::Error,
+    },
+    /// Two runs have made different tokens of one continuation.
+    #[error(
+        "item {id:?} has {old} tokens in one run and {new} in the other: figures per token are \
+         comparable where both models have the same vocabulary"
+    )]
+    OtherTokens {
+        /// Which item.
+        id: String,
+        /// Of the first run.
+        old: usize,
+        /// Of the second.
+        new: usize,
+    },
+    /// A recorded answer that this vocabulary cannot follow.
+    #[error(
+        "case {case:?}, step {step}: the vocabulary has no token {token:?}; vectors of a model are \
+         for files with its tokenizer"
+    )]
+    UnknownToken {
+        /// Which case.
+        case: String,
+        /// Which step of it, from 0.
+        step: usize,
+        /// The text of the token.
+        token: String,
+    },
     /// The model could not be run.
     #[error(transparent)]
     Engine(#[from] engine::Error),

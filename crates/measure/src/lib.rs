@@ -7,7 +7,13 @@
 //!
 //! This crate must not know flags, terminals, or how a model file is written.
 
+pub mod divergence;
 mod error;
 pub mod lines;
+pub mod perplexity;
+pub mod score;
+pub mod softmax;
+pub mod stats;
+pub mod vectors;
 
 pub use error::Error;

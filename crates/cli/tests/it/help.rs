@@ -64,6 +64,16 @@ fn of_bench() {
 }
 
 #[test]
+fn of_perplexity() {
+    insta::assert_snapshot!(help("perplexity"));
+}
+
+#[test]
+fn of_score() {
+    insta::assert_snapshot!(help("score"));
+}
+
+#[test]
 fn of_kv() {
     insta::assert_snapshot!(help("kv"));
 }
@@ -81,8 +91,21 @@ fn of_synth() {
 #[test]
 fn no_help_is_wider_than_a_page() {
     let commands = [
-        "run", "chat", "agent", "serve", "inspect", "tokenize", "logits", "quantize", "bench",
-        "kv", "pull", "splice", "synth",
+        "run",
+        "chat",
+        "agent",
+        "serve",
+        "inspect",
+        "tokenize",
+        "logits",
+        "quantize",
+        "bench",
+        "kv",
+        "pull",
+        "splice",
+        "synth",
+        "perplexity",
+        "score",
     ];
     for command in commands {
         for line in help(command).lines() {

@@ -11,11 +11,13 @@ mod help;
 mod inspect;
 mod kv;
 mod logits;
+mod perplexity;
 #[path = "../../../agent/tests/it/pty.rs"]
 mod pty;
 mod pull;
 mod quantize;
 mod run;
+mod score;
 mod serve;
 mod signals;
 #[expect(dead_code, reason = "the tests of the hub use all of it")]
