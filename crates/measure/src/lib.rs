@@ -8,6 +8,7 @@
 //! This crate must not know flags, terminals, or how a model file is written.
 
 mod error;
+pub mod eval;
 pub mod lines;
 
 pub use error::Error;
