@@ -61,6 +61,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         }
         Command::Splice(typed) => cmd::splice::splice(&meant::quantize::splice(typed)?, &terminal),
         Command::Bench(typed) => cmd::bench::bench(&meant::bench(typed)?, &terminal),
+        Command::Eval(typed) => cmd::eval::eval(meant::eval::eval(*typed)?, &terminal),
         Command::Kv(typed) => cmd::kv::kv(&meant::kv::kv(typed)?, &terminal),
         Command::Pull(typed) => cmd::pull::pull(&meant::pull::pull(typed)?, &terminal),
         Command::Synth(typed) => cmd::synth::synth(&meant::synth(typed)?, &terminal),

@@ -4,6 +4,7 @@
 //! Whether the values make sense is decided in `meant.rs`, which is all that reads these types.
 
 pub mod agent;
+pub mod eval;
 pub mod kv;
 pub mod pull;
 pub mod quantize;
@@ -34,6 +35,7 @@ pub enum Command {
     Quantize(quantize::Quantize),
     Splice(quantize::Splice),
     Bench(Bench),
+    Eval(Box<eval::Eval>),
     Kv(kv::Kv),
     Pull(pull::Pull),
     Synth(Synth),

@@ -64,6 +64,11 @@ fn of_bench() {
 }
 
 #[test]
+fn of_eval() {
+    insta::assert_snapshot!(help("eval"));
+}
+
+#[test]
 fn of_kv() {
     insta::assert_snapshot!(help("kv"));
 }
@@ -82,7 +87,7 @@ fn of_synth() {
 fn no_help_is_wider_than_a_page() {
     let commands = [
         "run", "chat", "agent", "serve", "inspect", "tokenize", "logits", "quantize", "bench",
-        "kv", "pull", "splice", "synth",
+        "kv", "pull", "splice", "synth", "eval",
     ];
     for command in commands {
         for line in help(command).lines() {

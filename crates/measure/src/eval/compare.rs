@@ -139,7 +139,8 @@ mod tests {
     /// By hand: 2 / 2^6, 2 (1 + 10) / 2^10, and an interval whose terms are written out.
     #[test]
     fn figures_are_those_on_paper() {
-        let cases = [(0, 0, 1.0), (1, 0, 1.0), (6, 0, 0.031_25), (1, 9, 22.0 / 1024.0), (5, 5, 1.0)];
+        let cases =
+            [(0, 0, 1.0), (1, 0, 1.0), (6, 0, 0.031_25), (1, 9, 22.0 / 1024.0), (5, 5, 1.0)];
         for (heads, tails, expected) in cases {
             assert!((coin(heads, tails) - expected).abs() < 1e-12, "{heads} {tails}");
             assert!((coin(tails, heads) - expected).abs() < 1e-12, "{tails} {heads}");

@@ -107,9 +107,11 @@ fn closing(text: &str) -> Option<usize> {
 /// The statement that counts: the last that says anything.
 fn last<T>(text: &str, read: impl Fn(&str) -> Said<T>) -> Said<T> {
     let said = statements(text);
-    said.iter().rev().map(|said| read(said)).find(|said| !matches!(said, Said::Nothing)).unwrap_or(
-        Said::Nothing,
-    )
+    said.iter()
+        .rev()
+        .map(|said| read(said))
+        .find(|said| !matches!(said, Said::Nothing))
+        .unwrap_or(Said::Nothing)
 }
 
 /// The choice that a reply names, by its place.
@@ -124,7 +126,9 @@ pub fn choice(text: &str, choices: &[String]) -> Said<usize> {
     match lone_letter(line, choices) {
         Some((place, rest)) if rest.is_empty() => Said::One(place),
         // `C) the text of the choice`, and nothing else.
-        Some((place, rest)) if lines.len() == 1 && is_labelled(line) && !names_more(rest, choices) => {
+        Some((place, rest))
+            if lines.len() == 1 && is_labelled(line) && !names_more(rest, choices) =>
+        {
             Said::One(place)
         }
         _ if lines.len() == 1 => by_text(line, choices).map_or(Said::Nothing, Said::One),
@@ -207,7 +211,10 @@ fn names_more(rest: &str, choices: &[String]) -> bool {
     }
     let tail = unwrapped(tail);
     let named = lone_letter(tail, choices);
-    is_joined && named.is_some_and(|(_, rest)| tail.starts_with(|c: char| !c.is_lowercase()) && !rest.starts_with(" is not"))
+    is_joined
+        && named.is_some_and(|(_, rest)| {
+            tail.starts_with(|c: char| !c.is_lowercase()) && !rest.starts_with(" is not")
+        })
 }
 
 /// Letters, digits and what gives them meaning, in small letters.
@@ -273,9 +280,9 @@ fn number_of(said: &str) -> Said<Number> {
 /// Whether two numbers are alternatives, a range, or parts of one expression.
 fn are_joined(text: &str, first: &Spot, second: &Spot) -> bool {
     let between = text[first.end..second.start].trim().to_lowercase();
-    let joiners = ["or", "and", "to", "-", ",", "/", "and/or", ", or", ", and", "through", "+", "*"];
-    first.number != second.number
-        && (joiners.contains(&between.as_str()) || between.is_empty())
+    let joiners =
+        ["or", "and", "to", "-", ",", "/", "and/or", ", or", ", and", "through", "+", "*"];
+    first.number != second.number && (joiners.contains(&between.as_str()) || between.is_empty())
 }
 
 /// What a reply says as a whole: its last statement, or all of it.

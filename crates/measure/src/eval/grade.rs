@@ -35,7 +35,10 @@ pub fn grade(item: &Item, reply: Reply) -> Verdict {
     match &item.kind {
         Kind::Choice { choices, right } => {
             let found = extract::choice(reply.text, choices).one();
-            Verdict { right: found == Some(*right), found: found.map(|place| letter(place).to_string()) }
+            Verdict {
+                right: found == Some(*right),
+                found: found.map(|place| letter(place).to_string()),
+            }
         }
         Kind::Number { right, tolerance } => {
             let found = extract::number(reply.text).one();

@@ -38,4 +38,4 @@ pub use report::{
 pub use run::{Event, Prompt, prompts, run};
 pub use self_test::{SelfTest, self_test};
 pub use set::{OWN, Read, choose, open, own, read_from};
-pub use tally::{Interval, Summary, Tally, wilson};
+pub use tally::{Domain, Interval, Summary, Tally, wilson};

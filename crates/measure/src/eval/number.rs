@@ -264,7 +264,9 @@ fn digits(text: &str) -> Option<(Number, usize, bool)> {
     let mut digits = text[..used].to_owned();
     // A comma groups only if three digits follow, and nothing but groups does.
     let mut groups = used;
-    while (1..=3).contains(&used) && text[groups..].starts_with(',') && run(&text[groups + 1..]) == 3
+    while (1..=3).contains(&used)
+        && text[groups..].starts_with(',')
+        && run(&text[groups + 1..]) == 3
     {
         digits += &text[groups + 1..groups + 4];
         groups += 4;

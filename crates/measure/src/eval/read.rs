@@ -272,10 +272,7 @@ pub(super) fn number(value: &Value) -> Result<Number, String> {
 }
 
 /// One value, or a list of them.
-fn several<T>(
-    value: &Value,
-    read: impl Fn(&Value) -> Result<T, String>,
-) -> Result<Vec<T>, String> {
+fn several<T>(value: &Value, read: impl Fn(&Value) -> Result<T, String>) -> Result<Vec<T>, String> {
     match value {
         Value::Array(values) if !(1..=ANSWERS_MAX).contains(&values.len()) => {
             Err(format!("answer: expected 1 to {ANSWERS_MAX} of them, found {}", values.len()))
@@ -323,15 +320,16 @@ fn turns(
         return Err("messages: the user begins, and the assistant has not the last word".to_owned());
     }
     let mut called = false;
-    let turn = |turn: WrittenTurn| {
-        let answers = std::mem::replace(&mut called, turn.call.is_some());
-        match (turn.role, turn.call) {
-            (Role::User, None) if !answers => Ok(Turn::User(turn.content)),
-            (Role::Assistant, call) if !answers => Ok(Turn::Assistant(turn.content, call)),
-            (Role::Tool, None) if answers => Ok(Turn::Tool(turn.content)),
-            _ => Err("messages: a call is the assistant's, and the next turn is the tool's"
-                .to_owned()),
-        }
-    };
+    let turn =
+        |turn: WrittenTurn| {
+            let answers = std::mem::replace(&mut called, turn.call.is_some());
+            match (turn.role, turn.call) {
+                (Role::User, None) if !answers => Ok(Turn::User(turn.content)),
+                (Role::Assistant, call) if !answers => Ok(Turn::Assistant(turn.content, call)),
+                (Role::Tool, None) if answers => Ok(Turn::Tool(turn.content)),
+                _ => Err("messages: a call is the assistant's, and the next turn is the tool's"
+                    .to_owned()),
+            }
+        };
     written.into_iter().map(turn).collect()
 }

@@ -120,7 +120,8 @@ pub fn run(
     let end_of_reply = tokenizer.special(special::EOS);
     let end_of_thinking = tokenizer.special(special::THINK_END);
     let ways = Ways { settings, tokenizer, end_of_reply, end_of_thinking };
-    let all = (0..settings.repeat).flat_map(|sample| items.iter().zip(prompts).map(move |pair| (pair, sample)));
+    let all = (0..settings.repeat)
+        .flat_map(|sample| items.iter().zip(prompts).map(move |pair| (pair, sample)));
     let mut waiting: VecDeque<((&Item, &Prompt), usize)> =
         all.filter(|((item, _), sample)| !done.contains(&(item.id.clone(), *sample))).collect();
     let mut active: Vec<Active> = Vec::new();

@@ -128,7 +128,17 @@ pub struct Summary {
     /// All answers.
     pub all: Tally,
     /// Those of each domain, in the order of the set.
-    pub domains: Vec<(String, Tally)>,
+    pub domains: Vec<Domain>,
+}
+
+/// Answers to items of one domain.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Domain {
+    /// Which.
+    pub domain: String,
+    /// What they come to.
+    #[serde(flatten)]
+    pub tally: Tally,
 }
 
 impl Summary {
@@ -147,7 +157,7 @@ impl Summary {
         }
         let of = |domain: &str| {
             let own = answers.iter().copied().filter(|(item, _)| item.domain == domain);
-            (domain.to_owned(), Tally::of(own))
+            Domain { domain: domain.to_owned(), tally: Tally::of(own) }
         };
         let domains = domains.into_iter().map(of).collect();
         let all = Tally::of(answers.iter().copied());

@@ -80,12 +80,7 @@ struct Import {
 ///
 /// # Errors
 /// The place of a question that is not as published; a file with none that can be judged.
-pub fn read(
-    path: &Path,
-    reader: impl BufRead,
-    layout: Layout,
-    seed: u64,
-) -> Result<Read, Error> {
+pub fn read(path: &Path, reader: impl BufRead, layout: Layout, seed: u64) -> Result<Read, Error> {
     let source = match layout {
         Layout::Items => "items",
         Layout::Gpqa => "gpqa",
