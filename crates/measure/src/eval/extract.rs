@@ -47,10 +47,14 @@ static MARKER: LazyLock<Regex> = LazyLock::new(|| {
     .expect("our own pattern is well formed")
 });
 
-/// What makes the sentence before a statement something else.
+/// What makes a statement a condition, directly before it.
 static CONDITION: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"(?i)\b(?:if|whether|suppose|assuming|assume|unless)\b")
-        .expect("our own pattern is well formed")
+    Regex::new(
+        r"(?ix) \b (?: if | whether | suppose | supposing | assume | assuming | unless ) \b
+          (?: \s+ (?: that | the | my | our | your | this | final | correct | right | best ) )*
+          \s* $",
+    )
+    .expect("our own pattern is well formed")
 });
 
 /// What makes a statement none.
@@ -59,23 +63,33 @@ static DENIAL: LazyLock<Regex> = LazyLock::new(|| {
         .expect("our own pattern is well formed")
 });
 
-/// The statements of an answer, in order.
+/// Bytes of a statement that are looked at, and of what is before it. A reply that says
+/// "answer is answer is ..." for as long as it may must not take forever to judge.
+const STATEMENT_BYTES_MAX: usize = 2000;
+const BEFORE_BYTES_MAX: usize = 100;
+
+/// Statements that are looked at, from the end.
+const STATEMENTS_MAX: usize = 64;
+
+/// The statements of an answer, in order: the last ones, if there are very many.
 pub fn statements(text: &str) -> Vec<String> {
+    let markers: Vec<(usize, usize)> =
+        MARKER.find_iter(text).map(|marker| (marker.start(), marker.end())).collect();
     let mut found: Vec<(usize, String)> = Vec::new();
-    for marker in MARKER.find_iter(text) {
-        let sentence = text[..marker.start()].rsplit(['.', '!', '?', '\n', ';']).next();
-        if CONDITION.is_match(sentence.unwrap_or_default()) {
+    for &(start, end) in markers.iter().rev().take(STATEMENTS_MAX) {
+        let near = text.ceil_char_boundary(start.saturating_sub(BEFORE_BYTES_MAX));
+        if CONDITION.is_match(&text[near..start]) {
             continue;
         }
-        let said = first_line(&text[marker.end()..]);
+        let said = first_line(beginning(&text[end..]));
         let said = said.trim_start_matches([' ', '\t', '*', '_', ':', '"']);
         // A box inside is found by itself.
         if !said.is_empty() && !said.starts_with("\\boxed") && !said.starts_with("$\\boxed") {
-            found.push((marker.end(), said.to_owned()));
+            found.push((end, said.to_owned()));
         }
     }
-    for (at, command) in text.match_indices("\\boxed{") {
-        let inside = &text[at + command.len()..];
+    for (at, command) in text.rmatch_indices("\\boxed{").take(STATEMENTS_MAX) {
+        let inside = beginning(&text[at + command.len()..]);
         if let Some(end) = closing(inside) {
             found.push((at, inside[..end].to_owned()));
         }
@@ -83,6 +97,10 @@ pub fn statements(text: &str) -> Vec<String> {
     found.sort_by_key(|(at, _)| *at);
     let denied = |said: &String| DENIAL.is_match(said) || said.trim_end().ends_with('?');
     found.into_iter().map(|(_, said)| said).filter(|said| !denied(said)).collect()
+}
+
+fn beginning(text: &str) -> &str {
+    &text[..text.floor_char_boundary(STATEMENT_BYTES_MAX)]
 }
 
 /// The first line that says something.
@@ -289,4 +307,25 @@ fn are_joined(text: &str, first: &Spot, second: &Spot) -> bool {
 pub fn statement(text: &str) -> String {
     let said = statements(text).pop().unwrap_or_else(|| text.trim().to_owned());
     unwrapped(&said).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// Each of these would take hours if every statement were read to the end of the text.
+    #[test]
+    fn endless_replies_are_judged_at_once() {
+        let choices = ["x".to_owned(), "y".to_owned()];
+        let long = 1 << 20;
+        for part in ["answer is ", "\\boxed{", "Answer: A or ", "if answer: ", "1 ", "((", "####\n"]
+        {
+            let text = part.repeat(long / part.len());
+            let start = Instant::now();
+            let _ = (choice(&text, &choices), number(&text), statement(&text));
+            assert!(start.elapsed() < Duration::from_secs(20), "{part:?}: {:?}", start.elapsed());
+        }
+    }
 }

@@ -232,11 +232,12 @@ fn magnitude(text: &str) -> Option<(Number, usize)> {
         return Some((Number::fraction(first.over, under.over)?, used + 1 + more));
     }
     let mixed = rest.strip_prefix(' ').and_then(|part| {
-        let (part, more) = if part.starts_with("\\frac") || part.contains('/') {
-            magnitude(part).filter(|(part, _)| part.under > 1)?
-        } else {
+        let after = part.trim_start_matches(|c: char| c.is_ascii_digit());
+        // Looked at before it is read: a mixed number has no other in it.
+        if !part.starts_with("\\frac") && !after.starts_with('/') {
             return None;
-        };
+        }
+        let (part, more) = magnitude(part).filter(|(part, _)| part.under > 1)?;
         Some((first.plus(part)?, used + 1 + more))
     });
     mixed.or(Some((first, used)))

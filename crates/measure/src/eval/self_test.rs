@@ -80,6 +80,8 @@ const LETTERS: &[(&str, Option<char>)] = &[
     ("The answer isn't A.\nAnswer: B", Some('B')),
     ("Answer: B. The answer cannot be A.", Some('B')),
     ("Answer: B\nIf the answer is A, then France is in Italy.", Some('B')),
+    ("If we look at the map, the answer is B.", Some('B')),
+    ("Answer: B\nSuppose that the correct answer is A: then all are.", Some('B')),
     ("Is the answer A?", None),
     ("The answer is A?", None),
     ("The answer is not A.", None),

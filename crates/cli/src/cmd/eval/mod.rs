@@ -9,7 +9,7 @@ mod show;
 use std::collections::HashSet;
 use std::io;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use engine::{Engine, Flow, OpenOptions};
@@ -196,6 +196,9 @@ fn begin(meant: &Ask, header: &Header) -> Result<(Option<Writer>, Vec<Answer>)> 
     }
 }
 
+/// Time from one look at the speed to the next.
+const BETWEEN_TELLING: Duration = Duration::from_millis(200);
+
 /// How far it is.
 struct Course {
     answers: Vec<Answer>,
@@ -204,6 +207,8 @@ struct Course {
     tokens: usize,
     began: Instant,
     told: Instant,
+    /// The question that was begun last.
+    asking: String,
     bar: Progress,
     /// Where no bar is drawn, lines tell.
     lines: bool,
@@ -216,17 +221,17 @@ impl Course {
         let right = answers.iter().filter(|answer| answer.right).count();
         let shown = terminal.messages && !meant.quiet;
         let bar = Progress::questions(wanted, answers.len(), shown);
-        let (began, quiet) = (Instant::now(), meant.quiet);
-        Course { answers, wanted, right, tokens: 0, began, told: began, bar, lines: !shown, quiet }
+        let (began, asking) = (Instant::now(), String::new());
+        let (tokens, told, lines, quiet) = (0, began, !shown, meant.quiet);
+        Course { answers, wanted, right, tokens, began, told, asking, bar, lines, quiet }
     }
 
     fn hear(&mut self, event: Event) {
         match event {
             Event::Tokens(more) => {
                 self.tokens += more;
-                if !self.lines && self.told.elapsed().as_millis() >= 200 {
-                    self.told = Instant::now();
-                    self.bar.tell(self.so_far());
+                if self.told.elapsed() >= BETWEEN_TELLING {
+                    self.tell();
                 }
             }
             Event::Answered(answer) => {
@@ -241,7 +246,18 @@ impl Course {
                     (false, false) => self.bar.say(&human::safe(&line)),
                 }
             }
-            Event::Began { .. } | Event::Reading(_) => {}
+            Event::Began { item, .. } => {
+                self.asking = human::safe(&item.id);
+                self.tell();
+            }
+            Event::Reading(_) => {}
+        }
+    }
+
+    fn tell(&mut self) {
+        self.told = Instant::now();
+        if !self.lines {
+            self.bar.tell(format!("{}: {}", self.asking, self.so_far()));
         }
     }
 
