@@ -68,6 +68,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
             cmd::perplexity::perplexity(&meant::measure::perplexity(typed)?, &terminal)
         }
         Command::Score(typed) => cmd::score::score(&meant::measure::score(typed)?, &terminal),
+        Command::Eval(typed) => cmd::eval::eval(meant::eval::eval(*typed)?, &terminal),
         Command::Kv(typed) => cmd::kv::kv(&meant::kv::kv(typed)?, &terminal),
         Command::Pull(typed) => cmd::pull::pull(&meant::pull::pull(typed)?, &terminal),
         Command::Synth(typed) => cmd::synth::synth(&meant::synth(typed)?, &terminal),

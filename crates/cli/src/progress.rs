@@ -38,6 +38,15 @@ impl Progress {
         progress.ticking(shown)
     }
 
+    /// A bar of questions that are answered one after the other; some are here already.
+    pub fn questions(total: usize, here: usize, shown: bool) -> Progress {
+        let template = "{msg} {wide_bar} {human_pos}/{human_len}, {eta} left";
+        let progress = Progress::new(template, "asking", total as u64, shown);
+        progress.bar.set_position(here as u64);
+        progress.bar.reset_eta();
+        progress.ticking(shown)
+    }
+
     /// A count of tokens whose number nobody knows before. It appears with the first of them.
     pub fn endless(doing: &'static str, shown: bool) -> Progress {
         Progress::new("{msg} {human_pos} tokens, {speed}", doing, u64::MAX, shown)

@@ -4,6 +4,7 @@
 //! Whether the values make sense is decided in `meant.rs`, which is all that reads these types.
 
 pub mod agent;
+pub mod eval;
 pub mod kv;
 pub mod measure;
 pub mod pull;
@@ -37,6 +38,7 @@ pub enum Command {
     Bench(Bench),
     Perplexity(measure::Perplexity),
     Score(measure::Score),
+    Eval(Box<eval::Eval>),
     Kv(kv::Kv),
     Pull(pull::Pull),
     Synth(Synth),

@@ -75,6 +75,12 @@ impl Engine {
         Ok(remarks)
     }
 
+    /// A hash that tells its weights from those of other files, as hexadecimal digits: of every
+    /// tensor's name, shape, format and a sample of its bytes.
+    pub fn fingerprint(&self) -> String {
+        fingerprint(self.file()).to_string()
+    }
+
     /// What is on disk now; `None` if nothing is kept there.
     pub fn on_disk(&self) -> Option<OnDisk> {
         let store = self.checkpoints.as_ref()?.writer.store();

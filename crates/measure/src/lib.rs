@@ -9,6 +9,7 @@
 
 pub mod divergence;
 mod error;
+pub mod eval;
 pub mod lines;
 pub mod perplexity;
 pub mod score;

@@ -158,7 +158,7 @@ impl Item {
     /// # Errors
     /// A marker that the vocabulary lacks, or a conversation that no turn can follow.
     pub fn tokens(&self, tokenizer: &Tokenizer, rendering: Rendering) -> Result<Tokens, Error> {
-        let refuse = |source| Error::Item { id: self.id.clone(), source };
+        let refuse = |source| Error::Prompt { id: self.id.clone(), source };
         let prompt = match &self.ask {
             Ask::Text(text) => {
                 let begin = Piece::Special(special::BOS.into());

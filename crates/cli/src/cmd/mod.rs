@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod bench;
+pub mod eval;
 pub mod formats;
 pub mod inspect;
 pub mod kv;

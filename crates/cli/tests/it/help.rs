@@ -74,6 +74,11 @@ fn of_score() {
 }
 
 #[test]
+fn of_eval() {
+    insta::assert_snapshot!(help("eval"));
+}
+
+#[test]
 fn of_kv() {
     insta::assert_snapshot!(help("kv"));
 }
@@ -106,6 +111,7 @@ fn no_help_is_wider_than_a_page() {
         "synth",
         "perplexity",
         "score",
+        "eval",
     ];
     for command in commands {
         for line in help(command).lines() {

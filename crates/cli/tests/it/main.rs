@@ -7,6 +7,7 @@
 mod agent;
 mod bad_input;
 mod bench;
+mod eval;
 mod help;
 mod inspect;
 mod kv;

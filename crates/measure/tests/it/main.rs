@@ -1,0 +1,6 @@
+//! What is measured of a model, on Nano and on files.
+
+mod items;
+mod own;
+mod reports;
+mod running;
