@@ -15,6 +15,7 @@ use crate::event::{Cost, Event, Past, TurnEnd};
 use crate::export::{markdown, shown};
 use crate::format::Thinking;
 use crate::sessions::Listed;
+use crate::steering::steer;
 use crate::talk::{Record, Talk};
 use crate::turn::{Loop, no_room_to_think, room_for};
 
@@ -33,7 +34,7 @@ pub struct Command {
 }
 
 /// An answer for people, if there is one; or what is wrong.
-type Answer = Result<Option<String>, String>;
+pub(crate) type Answer = Result<Option<String>, String>;
 
 /// Turns that `/history` shows if nothing is said, and at most.
 const HISTORY_TURNS: usize = 3;
@@ -56,7 +57,7 @@ const fn command(
 }
 
 /// All commands, in the order in which help shows them.
-pub const LIST: [Command; 26] = [
+pub const LIST: [Command; 27] = [
     command("help", "", "show this list", true, |_, _| Ok(Some(help()))),
     command("new", "", "begin another conversation", false, new),
     command("list", "[all]", "list conversations of this project, or of all", true, list),
@@ -101,6 +102,7 @@ pub const LIST: [Command; 26] = [
         true,
         context,
     ),
+    command("steer", "[F [A]]", "show or change the scales of --steer", true, steer),
     command("stats", "", "show figures since the start", true, stats),
     command("quit", "", "end", true, quit),
     command("exit", "", "end", true, quit),

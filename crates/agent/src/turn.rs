@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use engine::Steer;
 use engine::serve::Ticket;
 use text::{Block, ToolResult, ToolSpec};
 
@@ -40,6 +41,8 @@ pub(crate) struct Loop {
     pub talk: Talk,
     pub kept: Kept,
     pub thinking: Thinking,
+    /// How answers are steered, if the person has said it.
+    pub steer: Option<Steer>,
     /// Tokens that fit.
     pub context: usize,
     /// Prompts and commands that wait for the end of the turn.
@@ -88,6 +91,7 @@ impl Loop {
             talk: Talk::default(),
             kept,
             thinking,
+            steer: None,
             context,
             waiting: VecDeque::new(),
             stop: false,

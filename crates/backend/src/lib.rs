@@ -54,6 +54,7 @@ pub trait Backend:
     + ops::norm::Norm
     + ops::rope::Rope
     + ops::route::Route
+    + ops::steer::Steer
 {
 }
 

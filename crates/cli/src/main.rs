@@ -19,6 +19,7 @@ mod npy;
 mod open;
 mod progress;
 mod screen;
+mod steering;
 mod terminal;
 mod typed;
 mod whole;
@@ -71,6 +72,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Eval(typed) => cmd::eval::eval(meant::eval::eval(*typed)?, &terminal),
         Command::Kv(typed) => cmd::kv::kv(&meant::kv::kv(typed)?, &terminal),
         Command::Pull(typed) => cmd::pull::pull(&meant::pull::pull(typed)?, &terminal),
+        Command::Steer(typed) => cmd::steer::steer(&meant::steer::steering(typed)?, &terminal),
         Command::Synth(typed) => cmd::synth::synth(&meant::synth(typed)?, &terminal),
     }
 }

@@ -10,6 +10,7 @@ pub mod measure;
 pub mod pull;
 pub mod quantize;
 pub mod serve;
+pub mod steer;
 
 use std::path::PathBuf;
 
@@ -47,6 +48,8 @@ pub struct Run {
     /// Tokens of the context, if it was said.
     pub context: Option<usize>,
     pub rows: RowFormat,
+    /// How the answer is steered, if it is.
+    pub steer: Option<steer::Steer>,
     pub compute: Compute,
     /// Where conversations are kept, if they are.
     pub disk: Option<DiskOptions>,
@@ -235,6 +238,7 @@ pub fn run(typed: typed::Run) -> Result<Run> {
         tokens_max,
         context,
         rows: rows(Rows::Packed, typed.no_activation_rounding),
+        steer: steer::steer(typed.steer)?,
         compute: compute(typed.compute.device, typed.compute.threads)?,
         disk: typed.kv_dir.map(|dir| disk(dir, typed.kv_disk_space)).transpose()?,
         show_thinking: typed.show_thinking,

@@ -21,6 +21,12 @@ impl Progress {
         Progress::new(template, doing, total as u64, shown).ticking(shown)
     }
 
+    /// A bar of whatever is counted.
+    pub fn items(doing: &'static str, total: usize, shown: bool) -> Progress {
+        let template = "{msg} {wide_bar} {human_pos}/{human_len}, {eta} left";
+        Progress::new(template, doing, total as u64, shown).ticking(shown)
+    }
+
     /// A bar of bytes.
     pub fn bytes(doing: &'static str, total: u64, shown: bool) -> Progress {
         let template = "{msg} {wide_bar} {decimal_bytes}/{decimal_total_bytes}, {eta} left";

@@ -10,6 +10,7 @@ pub mod measure;
 pub mod pull;
 pub mod quantize;
 pub mod serve;
+pub mod steer;
 
 use std::path::PathBuf;
 
@@ -42,6 +43,7 @@ pub enum Command {
     Kv(kv::Kv),
     Pull(pull::Pull),
     Synth(Synth),
+    Steer(steer::Steering),
 }
 
 const TOP_HELP: &str = "\
@@ -98,6 +100,9 @@ pub struct Run {
     /// Repeat the choices of an earlier run [default: random, and printed at the end]
     #[arg(long, value_name = "N", help_heading = "Sampling")]
     pub seed: Option<u64>,
+
+    #[command(flatten)]
+    pub steer: steer::Steer,
 
     #[command(flatten)]
     pub compute: Compute,

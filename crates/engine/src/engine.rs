@@ -13,6 +13,7 @@ use spec::Shape;
 use text::Tokenizer;
 
 use crate::checkpoints::Checkpoints;
+use crate::steering::Directions;
 use crate::tree::Tree;
 use crate::{Error, Session, read_tokenizer};
 
@@ -127,6 +128,8 @@ pub struct Engine {
     pub(crate) tree: Tree<Page>,
     /// The same on disk.
     pub(crate) checkpoints: Option<Checkpoints>,
+    /// What sessions can be steered along.
+    pub(crate) directions: Option<Directions>,
     /// Logits of the last step of those that wanted several rows, `[R, V]`.
     pub(crate) rows: Vec<f32>,
 }
@@ -174,8 +177,8 @@ impl Engine {
         let model = Model::load(&mut *backend, &file, shape, model_options, loaded)?;
         let tokenizer = read_tokenizer(&file, model.shape().vocab)?.map(Arc::new);
         let tree = Tree::new(model.layout().page_bytes);
-        let (checkpoints, rows) = (None, Vec::new());
-        Ok(Engine { backend, model, file, tokenizer, options, tree, checkpoints, rows })
+        let (checkpoints, directions, rows) = (None, None, Vec::new());
+        Ok(Engine { backend, model, file, tokenizer, options, tree, checkpoints, directions, rows })
     }
 
     /// The model's numbers.
@@ -238,11 +241,13 @@ impl Engine {
         self.tokenizer.clone().ok_or_else(none)
     }
 
-    /// Opens an empty session.
+    /// Opens an empty session, which is steered in the usual way.
     ///
     /// # Errors
     /// All sessions are in use, or out of memory.
     pub fn open_session(&mut self) -> Result<Session, Error> {
-        Ok(Session::new(self.model.open(&mut *self.backend)?))
+        let mut session = Session::new(self.model.open(&mut *self.backend)?);
+        session.cache.set_steer(self.way(None)?);
+        Ok(session)
     }
 }

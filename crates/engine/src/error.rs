@@ -122,6 +122,9 @@ pub enum Error {
         /// Why.
         message: String,
     },
+    /// A session should be steered, and there is nothing to steer it with.
+    #[error("no directions are loaded to steer with: start with --steer FILE")]
+    NoDirections,
     /// Nothing to feed.
     #[error("the prompt is empty: there is no token to continue from")]
     EmptyPrompt,

@@ -168,6 +168,47 @@ pub enum Error {
         /// What is different.
         difference: String,
     },
+    /// A file holds nothing of what it should.
+    #[error("{path}: holds no line {expected}", path = path.display())]
+    NoLine {
+        /// Which.
+        path: PathBuf,
+        /// What a line looks like.
+        expected: String,
+    },
+    /// A file of directions for a model of another size.
+    #[error(
+        "{path}: {found} bytes, expected {expected}: {layers} layers x {width} numbers of 4 bytes; \
+         directions are of one model, and `dwarfstar steer build` makes them",
+        path = path.display()
+    )]
+    Directions {
+        /// Which file.
+        path: PathBuf,
+        /// Layers of the model.
+        layers: usize,
+        /// Its hidden width.
+        width: usize,
+        /// Bytes that it should have.
+        expected: usize,
+        /// Bytes that it has.
+        found: String,
+    },
+    /// A direction that is none.
+    #[error(
+        "{path}: the direction of layer {layer} has {value} at byte {offset}, expected a number",
+        path = path.display()
+    )]
+    Direction {
+        /// In which file.
+        path: PathBuf,
+        /// Of which layer.
+        layer: usize,
+        /// Where in the file.
+        offset: usize,
+        /// What is there.
+        value: f32,
+    },
     /// The model could not be run.
     #[error(transparent)]
     Engine(#[from] engine::Error),

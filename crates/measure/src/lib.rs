@@ -7,6 +7,7 @@
 //!
 //! This crate must not know flags, terminals, or how a model file is written.
 
+pub mod direction;
 pub mod divergence;
 mod error;
 pub mod eval;

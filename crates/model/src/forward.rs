@@ -12,6 +12,7 @@ use crate::Error;
 use crate::cache::{Cache, KvLayout, KvState};
 use crate::layer::{Pass, layer};
 use crate::scratch::{Limits, Scratch};
+use crate::steering::Point;
 use crate::weights::Weights;
 
 /// How to run a model.
@@ -140,6 +141,36 @@ impl Model {
         self.kv.open(device)
     }
 
+    /// Loads the directions along which caches may be steered, `[L, D]`, row after row; they take
+    /// the place of those before. Caches that are steered must be cleared.
+    ///
+    /// # Errors
+    /// Directions of another size, or that are no numbers; too little memory.
+    pub fn steer(&mut self, device: &mut dyn Device, directions: &[f32]) -> Result<(), Error> {
+        let Run { limits, scratch, .. } = &mut self.run;
+        scratch.steering.load(device, &self.shape, limits.step_tokens, directions)
+    }
+
+    /// Whether caches may be steered.
+    pub fn has_directions(&self) -> bool {
+        self.run.scratch.steering.has_directions()
+    }
+
+    /// Looks at what every layer writes at `point`, from the next step on: in the rows whose logits
+    /// are wanted, before they are steered. `None`: nowhere any more.
+    ///
+    /// # Errors
+    /// Too little memory.
+    pub fn tap(&mut self, device: &mut dyn Device, point: Option<Point>) -> Result<(), Error> {
+        let Run { limits, scratch, .. } = &mut self.run;
+        scratch.steering.tap(device, &self.shape, limits.step_outputs, point)
+    }
+
+    /// What was seen in the last step, `[R, L·D]`; empty if nobody looks.
+    pub fn seen(&self, device: &mut dyn Device) -> Vec<f32> {
+        self.run.scratch.steering.seen(device, self.run.step.outputs)
+    }
+
     /// Feeds one step: some tokens of one or more sessions.
     ///
     /// Logits of the wanted rows are then at [`Model::logits`], in the order of the feeds.
@@ -186,7 +217,7 @@ impl Model {
     /// Checks the feeds, makes room for them, and writes the step tables.
     fn describe(&mut self, b: &mut dyn Backend, feeds: &mut [Feed]) -> Result<(), Error> {
         let Model { shape, kv, run, .. } = self;
-        let Run { limits, step, tokens, .. } = run;
+        let Run { limits, step, tokens, scratch } = run;
         assert!(!feeds.is_empty(), "a step without feeds");
         for Feed { tokens, outputs, .. } in feeds.iter() {
             let len = tokens.len();
@@ -214,6 +245,8 @@ impl Model {
             Segment { slot, pages, start, tokens, outputs }
         });
         step.fill(b, segments);
+        let steers = feeds.iter().map(|feed| (feed.cache.steer, feed.tokens.len()));
+        scratch.steering.describe(b, steers);
         Ok(())
     }
 

@@ -105,6 +105,28 @@ fn added_instructions_hold_for_conversations_that_begin_later() {
     assert!(!asked[0].text.contains("pirate") && asked[1].text.contains("pirate"));
 }
 
+#[test]
+fn answers_are_steered_from_the_next_one_on() {
+    let script = Script::new(CONTEXT, &["One.", "Two.", "Three."]);
+    let mut held = start(script.clone(), vec![], settings());
+    assert!(held.command("/steer").contains("ffn 0, attn 0"));
+    held.ask("one");
+    let said = held.command("/steer -1.5 0.5");
+    assert!(said.contains("ffn -1.5, attn 0.5 from the next one on"), "{said}");
+    held.ask("two");
+    // What is not said stays.
+    assert!(held.command("/steer 2").contains("ffn 2, attn 0.5"));
+    held.ask("three");
+    for wrong in ["/steer much", "/steer 1 2 3", "/steer 1 x", "/steer 101", "/steer NaN"] {
+        let said = held.command(wrong);
+        assert!(said.contains("expected one number") || said.contains("-100 to 100"), "{said}");
+    }
+    assert!(held.command("/steer").contains("ffn 2, attn 0.5"));
+    let steer = |ffn, attention| engine::Steer::new(ffn, attention).ok();
+    let asked: Vec<_> = script.asked().iter().map(|asked| asked.steer).collect();
+    assert_eq!(asked, [None, steer(-1.5, 0.5), steer(2.0, 0.5)]);
+}
+
 /// All that the conversation ever was, with turns that were taken back; not what it shares.
 #[test]
 fn stripping_and_removing_forget_what_was_computed() {

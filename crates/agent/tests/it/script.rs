@@ -27,6 +27,7 @@ pub struct Asked {
     pub boundaries: Vec<usize>,
     /// Tokens that were wanted at most.
     pub most: usize,
+    pub steer: Option<engine::Steer>,
 }
 
 /// A model that reads its answers from a list.
@@ -66,6 +67,7 @@ impl Script {
             device: engine.device(),
             context,
             options,
+            steering: Some(engine::Steer::NONE),
             tokenizer: engine.tokenizer().ok(),
         };
         let answers = answers.iter().map(|text| (*text).to_owned()).collect();
@@ -109,7 +111,8 @@ impl Model for Script {
         let text = String::from_utf8_lossy(&tokenizer.decode(&prompt)).into_owned();
         let boundaries = request.boundaries.clone();
         let (most, whole) = (request.tokens_max, prompt.clone());
-        let asked = Asked { prompt: whole, text, cached, boundaries, most };
+        let steer = request.steer;
+        let asked = Asked { prompt: whole, text, cached, boundaries, most, steer };
         self.asked.lock().unwrap().push(asked);
         let answer = self.answers.lock().unwrap().pop_front();
         let ticket = Ticket::default();

@@ -30,6 +30,7 @@ use crate::human;
 use crate::interrupt;
 use crate::meant::agent::{Agent, Talk};
 use crate::open;
+use crate::steering;
 use crate::terminal::Terminal;
 pub use work::CONFINE;
 use work::Work;
@@ -86,6 +87,7 @@ fn open(talk: &Talk, terminal: &Terminal) -> Result<Opened> {
     let checkpoint = prompt::checkpoint(&file);
     talk.model.introduction().iter().filter(|_| !talk.quiet).for_each(|line| say(line));
     let shown = terminal.messages && !talk.quiet;
+    let steering = steering::read(talk.steer.as_ref(), &file)?;
     let (choice, disk, named) = (talk.compute, talk.disk.clone(), talk.disk_named);
     let refused = compute::Refused::default();
     let device = refused.clone();
@@ -95,6 +97,7 @@ fn open(talk: &Talk, terminal: &Terminal) -> Result<Opened> {
         let default = OpenOptions::default();
         let options = OpenOptions { context, anchor_bytes_max, step_tokens, memory_max, ..default };
         let mut engine = compute::load(file, backend, options, shown)?;
+        steering::load(&mut engine, steering.as_ref())?;
         if let Some(disk) = disk {
             keep(&mut engine, disk, named)?;
         }

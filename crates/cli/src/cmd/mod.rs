@@ -20,5 +20,6 @@ pub mod run;
 pub mod score;
 pub mod serve;
 pub mod splice;
+pub mod steer;
 pub mod synth;
 pub mod tokenize;

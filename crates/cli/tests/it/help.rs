@@ -39,6 +39,15 @@ fn of_inspect() {
 }
 
 #[test]
+fn of_steer() {
+    insta::assert_snapshot!(help("steer"));
+    for command in ["build", "apply", "sweep"] {
+        let text = works(&["steer", command, "--help"]).text().to_owned();
+        insta::assert_snapshot!(format!("of_steer_{command}"), text);
+    }
+}
+
+#[test]
 fn of_tokenize() {
     insta::assert_snapshot!(help("tokenize"));
 }

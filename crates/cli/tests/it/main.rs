@@ -24,6 +24,7 @@ mod signals;
 #[expect(dead_code, reason = "the tests of the hub use all of it")]
 #[path = "../../../hub/tests/it/site.rs"]
 mod site;
+mod steer;
 mod support;
 mod synth;
 mod talk;

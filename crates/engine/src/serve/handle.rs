@@ -19,7 +19,7 @@ use super::report::Report;
 use super::request::{Event, Request, Sink};
 use super::worker::Worker;
 use super::{Offer, ServeOptions};
-use crate::{AnchorId, Engine, Error, Notice, OpenOptions, Remember};
+use crate::{AnchorId, Engine, Error, Notice, OpenOptions, Remember, Steer};
 
 /// A running worker. Dropping it stops the worker and waits for that.
 #[derive(Debug)]
@@ -51,6 +51,8 @@ pub struct Info {
     pub context: usize,
     /// What the engine was opened with.
     pub options: OpenOptions,
+    /// How sessions are steered unless a request says otherwise; `None` if they cannot be.
+    pub steering: Option<Steer>,
     /// The file's tokenizer, if it has one.
     pub tokenizer: Option<Arc<Tokenizer>>,
 }
@@ -185,6 +187,7 @@ impl Info {
             device: engine.device(),
             context: engine.context(),
             options: engine.options(),
+            steering: engine.steering(),
             tokenizer: engine.tokenizer().ok(),
         }
     }

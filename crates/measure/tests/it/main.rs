@@ -4,3 +4,4 @@ mod items;
 mod own;
 mod reports;
 mod running;
+mod steering;
