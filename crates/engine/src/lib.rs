@@ -37,6 +37,7 @@ pub use generate::{Event, Finish, Generation, Summary};
 pub use grammar::{Grammar, Grammars};
 pub use keep::{Held, Remember};
 pub use kvstore::Policy;
+pub use model::LayerSums;
 pub use resume::{Plan, Resume};
 pub use sampler::{Logprobs, Sampler, Sampling};
 pub use saving::{Notice, STEP_PAGES, SaveStats};

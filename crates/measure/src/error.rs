@@ -29,6 +29,31 @@ pub enum Error {
         /// What was expected, and what was found.
         problem: String,
     },
+    /// A file of text that cannot be used.
+    #[error("{path}: {problem}", path = path.display())]
+    Text {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        problem: String,
+    },
+    /// Texts without a token.
+    #[error("there is no text in {files} files: nothing to read")]
+    NoText {
+        /// How many there are.
+        files: usize,
+    },
+    /// A model whose experts were given no numbers.
+    #[error(
+        "chunk {chunk}: layer {layer} computes numbers that are not finite; `dwarfstar inspect \
+         --check` looks for damage in the file"
+    )]
+    NotFinite {
+        /// Which layer.
+        layer: usize,
+        /// In which chunk of the texts.
+        chunk: usize,
+    },
     /// The model could not be run.
     #[error(transparent)]
     Engine(#[from] engine::Error),
@@ -37,5 +62,9 @@ pub enum Error {
 impl Error {
     pub(crate) fn read(path: &Path, source: io::Error) -> Error {
         Error::Read { path: path.to_owned(), source }
+    }
+
+    pub(crate) fn text(path: &Path, error: &text::Error) -> Error {
+        Error::Text { path: path.to_owned(), problem: error.to_string() }
     }
 }

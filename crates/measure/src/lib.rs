@@ -8,6 +8,8 @@
 //! This crate must not know flags, terminals, or how a model file is written.
 
 mod error;
+pub mod importance;
 pub mod lines;
+pub mod texts;
 
 pub use error::Error;

@@ -8,6 +8,7 @@ use backend::{Buffer, Device, Error, StepLimits};
 use spec::Shape;
 
 use crate::cache::KvLayout;
+use crate::importance::ImportanceScratch;
 
 /// How large steps may become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +48,7 @@ pub(crate) struct Scratch {
     pub angles: [Buffer<f32>; 2], // [T, rotary]  window-only, compressed
     pub attention: AttentionScratch,
     pub ffn: FfnScratch,
+    pub importance: Option<ImportanceScratch>,
     pub head_x: Buffer<f32>,      // [R, D]
     pub head_normed: Buffer<f32>, // [R, D]
     pub logits: Buffer<f32>,      // [R, V]
@@ -110,6 +112,7 @@ impl Scratch {
             angles: [device.reserve(t, shape.rotary_dim)?, device.reserve(t, shape.rotary_dim)?],
             attention: AttentionScratch::reserve(device, shape, layout, t)?,
             ffn: FfnScratch::reserve(device, shape, t)?,
+            importance: None,
             head_x: device.reserve(r, d)?,
             head_normed: device.reserve(r, d)?,
             logits: device.reserve(r, shape.vocab)?,

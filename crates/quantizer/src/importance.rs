@@ -142,7 +142,8 @@ impl Importance {
         }
     }
 
-    /// Reads a vector of so many columns. `None` if it says nothing: no calls, or all zero.
+    /// Reads a vector of so many columns: 1 in all of them for an expert that no token chose, which
+    /// is what the legacy layout holds then. `None` if it says nothing, where all are zero.
     ///
     /// # Errors
     /// A value that is negative or no number, with its place in the file.
@@ -176,7 +177,7 @@ impl Importance {
             return Err(Error::file(&self.path, problem));
         }
         if matches!(self.layout, Layout::Gguf(_)) && calls == 0.0 {
-            return Ok(None);
+            return Ok(Some(vec![1.0; columns]));
         }
         if calls > 0.0 {
             values.iter_mut().for_each(|value| *value /= calls);

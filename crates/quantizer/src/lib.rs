@@ -19,7 +19,7 @@
 //! Start reading at [`Plan`] (`plan.rs`): what is decided before the first byte is written. Then
 //! `run.rs`, which does it. `safetensors.rs`, `config.rs`, `importance.rs` and `decode.rs` read,
 //! `recipe.rs`, `rule.rs` and `metadata.rs` say what is written, `encode.rs` finds the numbers of
-//! its blocks; `synth.rs` is the other job.
+//! its blocks; `measured.rs` writes importance files; `synth.rs` is the other job.
 
 mod bind;
 mod checkpoint;
@@ -30,6 +30,7 @@ mod encode;
 mod error;
 mod importance;
 mod input;
+mod measured;
 mod metadata;
 mod output;
 mod plan;
@@ -46,6 +47,10 @@ pub use encode::{encode, is_encodable};
 pub use error::{Error, NameList};
 pub use importance::Importance;
 pub use input::Input;
+pub use measured::{
+    ExpertSums, Origin, Unfinished, read_unfinished_importance, write_importance,
+    write_legacy_importance,
+};
 pub use metadata::read_vocabulary;
 pub use plan::{Options, Plan, PlannedTensor, Skipped};
 pub use recipe::Recipe;

@@ -103,6 +103,7 @@ pub fn cases() -> Vec<Case> {
         ops::route::cases,
         ops::experts::cases,
         ops::fused::cases,
+        ops::importance::cases,
     ];
     families.into_iter().flat_map(|cases| cases()).collect()
 }
