@@ -19,7 +19,8 @@
 //! Start reading at [`Plan`] (`plan.rs`): what is decided before the first byte is written. Then
 //! `run.rs`, which does it. `safetensors.rs`, `config.rs`, `importance.rs` and `decode.rs` read,
 //! `recipe.rs`, `rule.rs` and `metadata.rs` say what is written, `encode.rs` finds the numbers of
-//! its blocks; `measured.rs` writes importance files; `synth.rs` is the other job.
+//! its blocks; `measured.rs` writes importance files, `partial.rs` is why a run can be gone on
+//! with; `synth.rs` is the other job.
 
 mod bind;
 mod checkpoint;
@@ -33,6 +34,7 @@ mod input;
 mod measured;
 mod metadata;
 mod output;
+mod partial;
 mod plan;
 mod recipe;
 mod rule;
@@ -52,6 +54,7 @@ pub use measured::{
     write_legacy_importance,
 };
 pub use metadata::read_vocabulary;
+pub use partial::Start;
 pub use plan::{Options, Plan, PlannedTensor, Skipped};
 pub use recipe::Recipe;
 pub use rule::Rule;

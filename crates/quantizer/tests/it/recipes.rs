@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use gguf::{File, Format, Metadata, TensorPlan, Writer};
 use quantizer::{
-    Checkpoint, DifferenceKind, Error, Importance, Input, Options, Plan, Recipe, Splice, compare,
-    encode,
+    Checkpoint, DifferenceKind, Error, Importance, Input, Options, Plan, Recipe, Splice, Start,
+    compare, encode,
 };
 use serde_json::json;
 use spec::{Class, Shape};
@@ -27,7 +27,7 @@ fn wide() -> Folder {
 }
 
 fn run(input: impl Into<Input>, options: Options, out: &Path) -> Result<File, Error> {
-    Plan::new(input, options)?.run(out, true, &mut |_| {}, &Default::default())?;
+    Plan::new(input, options)?.run(out, (true, Start::Over), &mut |_| {}, &Default::default())?;
     Ok(File::open(out).unwrap())
 }
 
@@ -77,7 +77,7 @@ fn recipes_give_the_formats_of_the_published_files() {
             assert_eq!(tensor.format, expected, "{recipe}: {}", tensor.name);
         }
         let path = out.path().join("m.gguf");
-        plan.run(&path, true, &mut |_| {}, &Default::default()).unwrap();
+        plan.run(&path, (true, Start::Over), &mut |_| {}, &Default::default()).unwrap();
         let file = File::open(&path).unwrap();
         let name = "blk.1.attn_q_a.weight";
         let wanted = oracle::values(&folder, "layers.1.attn.wq_a.weight");
