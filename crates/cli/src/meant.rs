@@ -4,6 +4,7 @@
 //! with exit code 2. After this room nobody looks at flags again. It does not open models.
 
 pub mod agent;
+pub mod imatrix;
 pub mod kv;
 pub mod pull;
 pub mod quantize;

@@ -4,6 +4,7 @@
 //! Whether the values make sense is decided in `meant.rs`, which is all that reads these types.
 
 pub mod agent;
+pub mod imatrix;
 pub mod kv;
 pub mod pull;
 pub mod quantize;
@@ -31,6 +32,7 @@ pub enum Command {
     Inspect(Inspect),
     Tokenize(Tokenize),
     Logits(Logits),
+    Imatrix(imatrix::Imatrix),
     Quantize(quantize::Quantize),
     Splice(quantize::Splice),
     Bench(Bench),

@@ -65,7 +65,7 @@ impl Engine {
     /// The folder cannot be used, or another process uses it.
     pub fn keep_on_disk(&mut self, options: DiskOptions) -> Result<Vec<String>, Error> {
         let DiskOptions { dir, bytes_max: budget, policy } = options;
-        let model = fingerprint(self.file());
+        let model = Fingerprint(fingerprint(self.file()));
         let recipe = recipe(self.file(), self.options().rows);
         let page_bytes = self.page_bytes();
         let store = Store::open(Settings { dir, budget, model, recipe, page_bytes })?;
@@ -185,7 +185,7 @@ impl Engine {
 
 /// What a model is known by: everything that its file says about itself, and a sample of each
 /// tensor. Two files that agree in all of that are taken for one model.
-fn fingerprint(file: &File) -> Fingerprint {
+pub fn fingerprint(file: &File) -> [u8; 32] {
     const SAMPLE: usize = 1024;
     let mut hasher = blake3::Hasher::new();
     for tensor in file.tensors() {
@@ -194,7 +194,7 @@ fn fingerprint(file: &File) -> Fingerprint {
         hasher.update(&bytes[..bytes.len().min(SAMPLE)]);
         hasher.update(&bytes[bytes.len().saturating_sub(SAMPLE)..]);
     }
-    Fingerprint(*hasher.finalize().as_bytes())
+    *hasher.finalize().as_bytes()
 }
 
 /// The block formats of the weights and the format of the rows.

@@ -29,7 +29,7 @@ mod vocabulary;
 pub use adjust::Adjustments;
 // What an engine is opened with, of the crates below.
 pub use backend::{Threads, open_cpu};
-pub use checkpoints::{DiskOptions, OnDisk};
+pub use checkpoints::{DiskOptions, OnDisk, fingerprint};
 pub use constraint::{Constraint, TokenSet};
 pub use engine::{Engine, OpenOptions};
 pub use error::Error;

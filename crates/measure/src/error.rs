@@ -38,11 +38,8 @@ pub enum Error {
         problem: String,
     },
     /// Texts without a token.
-    #[error("there is no text in {files} files: nothing to read")]
-    NoText {
-        /// How many there are.
-        files: usize,
-    },
+    #[error("there is no text in what was given: nothing to read")]
+    NoText,
     /// A model whose experts were given no numbers.
     #[error(
         "chunk {chunk}: layer {layer} computes numbers that are not finite; `dwarfstar inspect \

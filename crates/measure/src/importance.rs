@@ -98,9 +98,9 @@ fn two_floats(value: f64) -> f64 {
     f64::from(first) + f64::from((value - f64::from(first)) as f32)
 }
 
-/// Reads the chunks that are not in the sums yet. `fed` is told of tokens that were read; whatever
-/// it and `kept`, which sees the sums after each chunk, say, is done. A chunk that is stopped in its
-/// middle is not in the sums. Says whether all chunks are.
+/// Reads the chunks that are not in the sums yet. `fed` is told of tokens that were read, `kept`
+/// sees the sums after each chunk; either may stop it. A chunk that is stopped in its middle is not
+/// in the sums. Says whether all chunks are.
 ///
 /// The engine must have been opened to note the importance, and for the longest chunk and a token.
 ///

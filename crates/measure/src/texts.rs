@@ -7,8 +7,8 @@
 //!   Each line begins chunks of its own.
 //! - Anything else is plain text, one from its first to its last byte.
 //!
-//! A plain text is cut into chunks that begin with the token that begins a text; so does a turn, and
-//! what is longer than a chunk goes on in the next one. Nothing is thrown away: the last chunk of a
+//! A plain text is cut into chunks that begin with the token that begins a text; so does a turn,
+//! and what is longer than a chunk goes on in the next one. Nothing is thrown away: the last chunk of a
 //! text may be short. The order is that of the files.
 
 use std::fs::File;
@@ -76,7 +76,7 @@ impl Texts {
             if is_lines { reading.lines(path)? } else { reading.plain(path)? }
         }
         match reading.chunks {
-            chunks if chunks.is_empty() => Err(Error::NoText { files: paths.len() }),
+            chunks if chunks.is_empty() => Err(Error::NoText),
             chunks => Ok(Texts { chunks }),
         }
     }
@@ -194,5 +194,100 @@ impl Reading<'_> {
         if !chunk.is_empty() {
             self.chunks.push(chunk);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use text::Vocabulary;
+
+    use super::*;
+
+    /// Nano's tokenizer, which has all tokens of the chat format.
+    fn tokenizer() -> Tokenizer {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../nano/tokenizer.json");
+        let json = fs::read_to_string(path).expect("Nano's tokenizer");
+        let vocabulary = Vocabulary::from_tokenizer_json(&json).expect("a vocabulary");
+        Tokenizer::new(vocabulary).expect("a tokenizer")
+    }
+
+    /// Files in a folder of their own, read and cut.
+    fn read(
+        files: &[(&str, &str)],
+        chunk_tokens: usize,
+        tokens_max: usize,
+    ) -> Result<Texts, Error> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let paths = files.iter().map(|(name, text)| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).expect("a file");
+            path
+        });
+        let paths: Vec<PathBuf> = paths.collect();
+        let cut = Cut { chunk_tokens, tokens_max };
+        Texts::read(&paths, &tokenizer(), Checkpoint::default(), cut)
+    }
+
+    #[test]
+    fn plain_text_is_cut_and_nothing_is_lost() {
+        let tokenizer = tokenizer();
+        let text = "The night train leaves at nine. ".repeat(9);
+        let texts = read(&[("a.txt", &text)], 16, usize::MAX).expect("texts");
+        let begin = tokenizer.special(special::BOS).expect("a token that begins texts");
+        let (whole, last) = (texts.chunks(), texts.chunks().last().expect("chunks"));
+        assert!(whole.iter().all(|chunk| chunk[0] == begin));
+        assert!(whole[..whole.len() - 1].iter().all(|chunk| chunk.len() == 16) && last.len() <= 16);
+        let joined: Vec<TokenId> = whole.iter().flat_map(|chunk| &chunk[1..]).copied().collect();
+        assert_eq!(joined, tokenizer.encode_text(&text));
+        assert_eq!((texts.tokens(), texts.longest()), (joined.len() + whole.len(), 16));
+
+        // A limit ends in the middle of a chunk, and is no other text before that.
+        let some = read(&[("a.txt", &text), ("b.txt", &text)], 16, 40).expect("texts");
+        assert_eq!((some.tokens(), some.chunks().len()), (40, 3));
+        assert_eq!(some.hash(2), texts.hash(2));
+        assert_ne!(some.hash(3), texts.hash(3));
+        let more = read(&[("a.txt", &text), ("b.txt", "x")], 16, usize::MAX).expect("texts");
+        assert_eq!(more.hash(whole.len()), texts.hash(whole.len()));
+        assert_eq!(more.chunks().len(), whole.len() + 1);
+    }
+
+    #[test]
+    fn lines_are_turns_or_texts() {
+        let tokenizer = tokenizer();
+        let lines = r#"{"prompt": "hi"}
+
+            {"messages": [{"role": "user", "content": "hi"}], "id": 7}
+            {"text": "hi"}"#;
+        let texts = read(&[("a.JSONL", lines)], 64, usize::MAX).expect("texts");
+        let [prompt, messages, text] = texts.chunks() else { panic!("three lines") };
+        assert_eq!(prompt, messages);
+        let rendered =
+            tokenizer.encode_rendered("<\u{ff5c}User\u{ff5c}>hi<\u{ff5c}Assistant\u{ff5c}>");
+        assert!(prompt[1..].starts_with(&rendered), "{prompt:?}");
+        assert_eq!(text[1..], tokenizer.encode_text("hi"));
+        assert!(texts.chunks().iter().all(|chunk| chunk[0] == text[0]));
+        // What is longer than a chunk goes on in the next one.
+        let short = read(&[("a.jsonl", r#"{"prompt": "one two three"}"#)], 2, usize::MAX);
+        let short = short.expect("texts");
+        let long = read(&[("a.jsonl", r#"{"prompt": "one two three"}"#)], 99, usize::MAX);
+        assert_eq!(short.chunks().concat(), long.expect("texts").chunks()[0]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_by_its_place() {
+        let refused = |name: &str, text: &str| {
+            read(&[(name, text)], 8, usize::MAX).expect_err("no texts").to_string()
+        };
+        for line in ["[]", "{", "{\"prompt\": 3}", "{\"messages\": [{\"role\": \"user\"}]}"] {
+            let message = refused("a.jsonl", &format!("{{\"text\": \"x\"}}\n{line}"));
+            assert!(message.contains("a.jsonl, line 2 (byte 14): expected an object"), "{message}");
+        }
+        let message =
+            refused("a.jsonl", "{\"messages\": [{\"role\": \"tool\", \"content\": \"\"}]}");
+        assert!(message.contains("a role that is not system, user or assistant"), "{message}");
+        assert!(refused("a.jsonl", "\n").contains("no text"));
+        assert!(refused("a.txt", "").contains("no text"));
     }
 }

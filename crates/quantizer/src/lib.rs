@@ -50,8 +50,8 @@ pub use error::{Error, NameList};
 pub use importance::Importance;
 pub use input::Input;
 pub use measured::{
-    ExpertSums, Origin, Unfinished, read_unfinished_importance, write_importance,
-    write_legacy_importance,
+    ExpertSums, Origin, Unfinished, read_unfinished_importance, read_unfinished_origin,
+    write_importance, write_legacy_importance,
 };
 pub use metadata::read_vocabulary;
 pub use partial::Start;

@@ -34,7 +34,8 @@ const MODEL_KEY: &str = "dwarfstar.imatrix.model";
 const TEXTS_KEY: &str = "dwarfstar.imatrix.texts";
 const TOKENS_KEY: &str = "dwarfstar.imatrix.tokens";
 
-/// What the experts of one layer were given. Numbers that are sums of two floats are kept exactly until a measurement goes on.
+/// What the experts of one layer were given. Numbers that are sums of two floats are kept exactly
+/// until a measurement goes on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExpertSums<'a> {
     /// Sums of squares of the inputs of gate and up, `[E, D]`.
@@ -167,7 +168,9 @@ pub fn write_legacy_importance(
         put(name.as_bytes())?;
         put(&[integer(1)?, integer(values.len())?].concat())?;
         for (values, &count) in values.chunks(columns).zip(counts.iter()) {
-            let mean = |sum: &f64| if count > 0.0 { (*sum / count) as f32 } else { 1.0 };
+            // As whoever reads the other layout divides.
+            let count = count as f32;
+            let mean = |sum: &f64| if count > 0.0 { *sum as f32 / count } else { 1.0 };
             let bytes: Vec<u8> = values.iter().flat_map(|sum| mean(sum).to_le_bytes()).collect();
             put(&bytes)?;
         }
@@ -182,18 +185,26 @@ pub fn write_legacy_importance(
     Ok(())
 }
 
-/// Reads what a measurement had summed when it was kept.
+/// What a measurement was made of that was kept to go on with.
 ///
 /// # Errors
-/// The file cannot be read, is finished or another one, or is not of this shape.
+/// The file cannot be read, or is finished, or another one.
+pub fn read_unfinished_origin(path: &Path) -> Result<(Origin, Unfinished), Error> {
+    let file = File::open(path)?;
+    origin(&file).ok_or_else(|| {
+        Error::file(path, "is no measurement of importance that can be gone on with")
+    })
+}
+
+/// Reads what it had summed when it was kept.
+///
+/// # Errors
+/// The file cannot be read, or is not of this shape.
 pub fn read_unfinished_importance(
     path: &Path,
     shape: &Shape,
-) -> Result<(Vec<ExpertSums<'static>>, Origin), Error> {
+) -> Result<Vec<ExpertSums<'static>>, Error> {
     let file = File::open(path)?;
-    let origin = origin(&file).ok_or_else(|| {
-        Error::file(path, "is no measurement of importance that can be gone on with")
-    })?;
     let stacks = stacks(shape);
     let mut sums = Vec::with_capacity(shape.layers);
     for of_layer in stacks.chunks(STACKS) {
@@ -206,23 +217,25 @@ pub fn read_unfinished_importance(
             counts: whole(path, &file, &format!("{}.counts", up.name), [1, experts])?,
         });
     }
-    Ok((sums, origin))
+    Ok(sums)
 }
 
-fn origin(file: &File) -> Option<Origin> {
+fn origin(file: &File) -> Option<(Origin, Unfinished)> {
     let get = |key: &str| file.metadata().get(key);
     let number = |key: &str| u32::try_from(get(key)?.as_u64()?).ok();
     let text = |key: &str| get(key).and_then(Value::as_str).map(str::to_owned);
-    Some(Origin {
+    let unfinished = Unfinished {
+        model: text(MODEL_KEY)?,
+        texts: text(TEXTS_KEY)?,
+        tokens: get(TOKENS_KEY)?.as_u64()?,
+    };
+    let origin = Origin {
         datasets: get("imatrix.datasets")?.as_strings()?.to_vec(),
         chunk_count: number("imatrix.chunk_count")?,
         chunk_tokens: number("imatrix.chunk_size")?,
-        unfinished: Some(Unfinished {
-            model: text(MODEL_KEY)?,
-            texts: text(TEXTS_KEY)?,
-            tokens: get(TOKENS_KEY)?.as_u64()?,
-        }),
-    })
+        unfinished: Some(unfinished.clone()),
+    };
+    Some((origin, unfinished))
 }
 
 /// Numbers whose first floats and rests are two tensors.

@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod bench;
 pub mod formats;
+pub mod imatrix;
 pub mod inspect;
 pub mod kv;
 pub mod logits;

@@ -8,6 +8,7 @@ mod agent;
 mod bad_input;
 mod bench;
 mod help;
+mod imatrix;
 mod inspect;
 mod kv;
 mod logits;

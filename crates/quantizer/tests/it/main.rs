@@ -12,6 +12,7 @@ mod encoders;
 mod folder;
 mod golden;
 mod hostile;
+mod measured;
 mod oracle;
 mod plain;
 mod recipes;

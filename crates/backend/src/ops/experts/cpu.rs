@@ -1,4 +1,7 @@
 //! Reference for the experts: one expert after the other, with all tokens that chose it.
+//!
+//! Experts ascend, and so do the tokens of each: a token's sum has one order, whatever else is in
+//! the step. The inner rows are made by one function, for the sum and for whoever asks for them.
 
 use super::{ExpertWeights, Experts};
 use crate::ops::linear::cpu::matmul;
