@@ -185,6 +185,26 @@ impl Importance {
         Ok(values.iter().any(|value| *value > 0.0).then_some(values))
     }
 
+    /// Reads every vector, which else are read one by one when they are needed.
+    ///
+    /// # Errors
+    /// A value that is negative or no number, with its place in the file.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        for (name, &entry) in &self.entries {
+            let experts = match &self.layout {
+                Layout::Gguf(file) => {
+                    counts(file, &format!("{name}{SUMS}")).map(|t| t.value_count())
+                }
+                Layout::Legacy(_) => None,
+            };
+            let columns = entry.count / experts.unwrap_or(1).max(1);
+            for first in (0..entry.count).step_by(columns.max(1)) {
+                self.read(Place { entry, first }, columns)?;
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }

@@ -43,6 +43,46 @@ mod safetensors;
 mod splice;
 mod synth;
 
+/// Reading of bytes that may say anything, for the fuzzer and for hostile tests.
+pub mod hostile {
+    use std::path::Path;
+
+    use crate::Error;
+
+    pub use crate::partial::parse as journal;
+
+    /// Reads the directory of a safetensors file, and all tensors of bounded size.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn safetensors(path: &Path) -> Result<(), Error> {
+        let (shard, tensors) = crate::safetensors::Shard::open(path)?;
+        let mut bytes = Vec::new();
+        for tensor in tensors {
+            let length = (tensor.range.end - tensor.range.start).min(1 << 20) as usize;
+            shard.read(&tensor, 0..length, &mut bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Opens an importance file, and reads its vectors.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn importance(path: &Path) -> Result<(), Error> {
+        crate::Importance::open(path)?.check()
+    }
+
+    /// Reads an importance file that is not finished, of the published shape.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn unfinished(path: &Path) -> Result<(), Error> {
+        crate::read_unfinished_origin(path)?;
+        crate::read_unfinished_importance(path, &spec::Shape::flash()).map(|_| ())
+    }
+}
+
 pub use checkpoint::Checkpoint;
 pub use compare::{Difference, DifferenceKind, compare};
 pub use encode::{encode, is_encodable};
