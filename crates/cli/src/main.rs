@@ -57,6 +57,9 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Inspect(typed) => cmd::inspect::inspect(&meant::inspect(typed)?, &terminal),
         Command::Tokenize(typed) => cmd::tokenize::tokenize(&meant::tokenize(typed)?),
         Command::Logits(typed) => cmd::logits::logits(&meant::logits(typed)?, &terminal),
+        Command::Imatrix(typed) => {
+            cmd::imatrix::imatrix(&meant::imatrix::imatrix(typed)?, &terminal)
+        }
         Command::Quantize(typed) => {
             cmd::quantize::quantize(&meant::quantize::quantize(typed)?, &terminal)
         }

@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod eval;
+pub mod imatrix;
 pub mod kv;
 pub mod measure;
 pub mod pull;

@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod eval;
+pub mod imatrix;
 pub mod kv;
 pub mod measure;
 pub mod pull;
@@ -34,6 +35,7 @@ pub enum Command {
     Inspect(Inspect),
     Tokenize(Tokenize),
     Logits(Logits),
+    Imatrix(imatrix::Imatrix),
     Quantize(quantize::Quantize),
     Splice(quantize::Splice),
     Bench(Bench),

@@ -76,12 +76,6 @@ impl Engine {
         Ok(remarks)
     }
 
-    /// A hash that tells its weights from those of other files, as hexadecimal digits: of every
-    /// tensor's name, shape, format and a sample of its bytes.
-    pub fn fingerprint(&self) -> String {
-        fingerprint(self.file()).to_string()
-    }
-
     /// What is on disk now; `None` if nothing is kept there.
     pub fn on_disk(&self) -> Option<OnDisk> {
         let store = self.checkpoints.as_ref()?.writer.store();
@@ -203,7 +197,7 @@ impl Engine {
 
 /// What a model is known by: everything that its file says about itself, and a sample of each
 /// tensor. Two files that agree in all of that are taken for one model.
-fn fingerprint(file: &File) -> Fingerprint {
+pub fn fingerprint(file: &File) -> Fingerprint {
     const SAMPLE: usize = 1024;
     let mut hasher = blake3::Hasher::new();
     for tensor in file.tensors() {

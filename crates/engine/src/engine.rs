@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use backend::{Backend, RowFormat};
 use gguf::File;
-use model::{Estimate, KvLayout, Limits, Model, Options, Page};
+use model::{Estimate, KvLayout, LayerSums, Limits, Model, Options, Page};
 use spec::Shape;
 use text::Tokenizer;
 
@@ -39,6 +39,9 @@ pub struct OpenOptions {
     pub step_tokens: usize,
     /// Whether logits of every prompt position can be read, not only of the last.
     pub all_logits: bool,
+    /// Whether to note which columns of the expert matrices matter; see
+    /// [`Engine::take_importance`].
+    pub importance: bool,
     /// Bytes that may be reserved besides the weights; `None` leaves it to the system.
     pub memory_max: Option<usize>,
 }
@@ -55,6 +58,7 @@ impl Default for OpenOptions {
             drafts_max: 0,
             step_tokens: 512,
             all_logits: false,
+            importance: false,
             memory_max: None,
         }
     }
@@ -71,7 +75,7 @@ impl OpenOptions {
         let page_bytes = KvLayout::new(shape, rows).page_bytes.max(1);
         let row_pages = self.row_bytes_max.map_or(all, |bytes| all.min(bytes / page_bytes));
         let limits = Limits { step_tokens, step_outputs, sessions, context, slots, row_pages };
-        Options { rows, limits }
+        Options { rows, limits, importance: self.importance }
     }
 
     /// Bytes that an engine with these options reserves for `shape`, besides weights and tables.
@@ -225,6 +229,16 @@ impl Engine {
         self.model.set_context(&mut *self.backend, limits.context, limits.row_pages)?;
         self.options = options;
         Ok(())
+    }
+
+    /// What the experts of each layer were given since the last call; see
+    /// [`model::Model::take_importance`].
+    ///
+    /// # Panics
+    /// If it was not opened with `importance`.
+    pub fn take_importance(&mut self) -> Vec<LayerSums> {
+        let sums = self.model.take_importance(&mut *self.backend);
+        sums.expect("an engine opened to note the importance")
     }
 
     /// Bytes held on the device now.

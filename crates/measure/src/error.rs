@@ -209,6 +209,28 @@ pub enum Error {
         /// What is there.
         value: f32,
     },
+    /// A file of text that cannot be used.
+    #[error("{path}: {problem}", path = path.display())]
+    Text {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        problem: String,
+    },
+    /// Texts without a token.
+    #[error("there is no text in what was given: nothing to read")]
+    NoText,
+    /// A model whose experts were given no numbers.
+    #[error(
+        "chunk {chunk}: layer {layer} computes numbers that are not finite; `dwarfstar inspect \
+         --check` looks for damage in the file"
+    )]
+    NotFinite {
+        /// Which layer.
+        layer: usize,
+        /// In which chunk of the texts.
+        chunk: usize,
+    },
     /// The model could not be run.
     #[error(transparent)]
     Engine(#[from] engine::Error),
@@ -221,5 +243,9 @@ impl Error {
 
     pub(crate) fn write(path: &Path, source: io::Error) -> Error {
         Error::Write { path: path.to_owned(), source }
+    }
+
+    pub(crate) fn text(path: &Path, error: &text::Error) -> Error {
+        Error::Text { path: path.to_owned(), problem: error.to_string() }
     }
 }

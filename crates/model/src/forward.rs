@@ -10,6 +10,7 @@ use spec::{Shape, TokenId};
 
 use crate::Error;
 use crate::cache::{Cache, KvLayout, KvState};
+use crate::importance::ImportanceScratch;
 use crate::layer::{Pass, layer};
 use crate::scratch::{Limits, Scratch};
 use crate::steering::Point;
@@ -22,6 +23,8 @@ pub struct Options {
     pub rows: RowFormat,
     /// What to reserve.
     pub limits: Limits,
+    /// Whether to note what the experts are given; see [`Model::take_importance`].
+    pub importance: bool,
 }
 
 /// A loaded model with the KV state of its sessions.
@@ -59,11 +62,16 @@ impl Run {
         device: &mut dyn Device,
         shape: &Shape,
         layout: &KvLayout,
-        limits: Limits,
+        options: Options,
     ) -> Result<Run, Error> {
+        let Options { limits, importance, .. } = options;
         let step = Step::reserve(device, limits.step()).map_err(Error::doing("step tables"))?;
-        let scratch = Scratch::reserve(device, shape, layout, hyper_settings(shape), limits)
+        let mut scratch = Scratch::reserve(device, shape, layout, hyper_settings(shape), limits)
             .map_err(Error::doing("scratch buffers"))?;
+        if importance {
+            let sums = ImportanceScratch::reserve(device, shape, limits.step_tokens);
+            scratch.importance = Some(sums.map_err(Error::doing("sums of the importance"))?);
+        }
         Ok(Run { limits, step, scratch, tokens: Vec::with_capacity(limits.step_tokens) })
     }
 }
@@ -93,9 +101,8 @@ impl Model {
     ) -> Result<Model, Error> {
         let weights = Weights::load(device, file, &shape, loaded)?;
         let layout = KvLayout::new(&shape, options.rows);
-        let limits = options.limits;
-        let run = Run::reserve(device, &shape, &layout, limits)?;
-        let kv = KvState::new(device, layout, limits);
+        let run = Run::reserve(device, &shape, &layout, options)?;
+        let kv = KvState::new(device, layout, options.limits);
         Ok(Model { shape, weights, kv, run })
     }
 
@@ -126,6 +133,10 @@ impl Model {
         self.run.limits = limits;
         self.kv.set_limits(context, row_pages);
         Ok(())
+    }
+
+    pub(crate) fn importance_scratch(&mut self) -> Option<&mut ImportanceScratch> {
+        self.run.scratch.importance.as_mut()
     }
 
     /// Where KV state is inside slot and row pages.

@@ -8,6 +8,7 @@ pub mod agent;
 pub mod bench;
 pub mod eval;
 pub mod formats;
+pub mod imatrix;
 pub mod inspect;
 pub mod kv;
 pub mod logits;

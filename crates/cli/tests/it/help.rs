@@ -58,6 +58,11 @@ fn of_logits() {
 }
 
 #[test]
+fn of_imatrix() {
+    insta::assert_snapshot!(help("imatrix"));
+}
+
+#[test]
 fn of_quantize() {
     insta::assert_snapshot!(help("quantize"));
 }

@@ -9,6 +9,7 @@ mod bad_input;
 mod bench;
 mod eval;
 mod help;
+mod imatrix;
 mod inspect;
 mod kv;
 mod logits;

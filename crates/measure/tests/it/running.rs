@@ -100,7 +100,10 @@ fn an_interrupted_run_comes_to_the_same_report() {
     let whole = all(1, &items, &settings);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("r.jsonl");
-    let model = ModelName { name: "nano".to_owned(), fingerprint: engine(1).fingerprint() };
+    let model = ModelName {
+        name: "nano".to_owned(),
+        fingerprint: engine::fingerprint(engine(1).file()).to_string(),
+    };
     let head = Header::new(model, "cpu".to_owned(), SetName::of("own", &items), settings.clone());
     let mut engine = engine(2);
     // In the middle of the first answers, at the end of one, while a prompt is read.

@@ -175,7 +175,7 @@ fn too_large(error: engine::Error) -> anyhow::Error {
 
 fn header(engine: &Engine, meant: &Ask) -> Header {
     let name = engine.file().name().to_owned();
-    let model = ModelName { name, fingerprint: engine.fingerprint() };
+    let model = ModelName { name, fingerprint: engine::fingerprint(engine.file()).to_string() };
     let engine::Sampling { temperature, top_p, top_k, min_p } = meant.sampling;
     let Ask { thinking, budget, seed, repeat, .. } = *meant;
     let settings = Settings { thinking, budget, temperature, top_p, top_k, min_p, seed, repeat };
