@@ -92,9 +92,9 @@ impl Engine {
         noted.filter_map(|info| store.notes(info.id).ok()).collect()
     }
 
-    /// Forgets the states that `tokens` begins with and that have more than `spared` tokens, however
-    /// they were steered: in memory, and on disk, also those that are still to be written. Waits for the disk. Sessions
-    /// keep what they hold. How many checkpoints went.
+    /// Forgets the states that `tokens` begins with and that have more than `spared` tokens,
+    /// however they were steered: in memory, and on disk, also those that are still to be written.
+    /// Waits for the disk. Sessions keep what they hold. How many checkpoints went.
     ///
     /// # Errors
     /// A checkpoint could not be deleted; others are gone perhaps.

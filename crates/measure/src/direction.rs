@@ -1,10 +1,10 @@
 //! Directions in which answers can be pushed: a vector per layer, in a file that any implementation
 //! reads.
 //!
-//! The file is the numbers and nothing else: `layers × width` little-endian 32-bit floats, row after
-//! row. A row is used as it is (so its length counts), and a row of zeros leaves its layer alone.
-//! [`build`] finds directions from pairs of prompts that differ in one respect, [`sweep`] shows
-//! what they do to answers. Prompts are read by [`prompts`].
+//! The file is the numbers and nothing else: `layers × width` little-endian 32-bit floats, row
+//! after row. A row is used as it is (so its length counts), and a row of zeros leaves its layer
+//! alone. [`build`] finds directions from pairs of prompts that differ in one respect, [`sweep`]
+//! shows what they do to answers. Prompts are read by [`prompts`].
 
 pub mod build;
 pub mod prompts;
@@ -96,6 +96,16 @@ mod tests {
         assert_eq!(bytes[4..8], [0x00, 0x00, 0xc0, 0xbf], "-1.5, little end first");
         assert_eq!(read(&bytes).expect("as it was written"), directions);
         assert_eq!(directions.steered(), 1);
+    }
+
+    proptest::proptest! {
+        /// Any bytes are the numbers that they stand for, or an error; never something else.
+        #[test]
+        fn any_bytes(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..40)) {
+            if let Ok(directions) = read(&bytes) {
+                proptest::prop_assert_eq!(directions.to_bytes(), bytes);
+            }
+        }
     }
 
     #[test]

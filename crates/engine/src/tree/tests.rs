@@ -141,8 +141,8 @@ fn a_place_is_known_once_and_learns() {
 }
 
 proptest! {
-    /// Anchors anywhere, in conversations that share beginnings, some steered; found as a plain list finds them,
-    /// with the right pages, while some go.
+    /// Anchors anywhere, in conversations that share beginnings, some steered; found as a plain
+    /// list finds them, with the right pages, while some go.
     #[test]
     fn as_a_list_of_anchors(
         anchors in proptest::collection::vec((0i32..3, 1usize..700, 0u32..4, any::<bool>()), 1..40),

@@ -115,9 +115,9 @@ fn write_sparse(path: &std::path::Path, shape: &Shape) {
     writer.finish().expect("a finished file");
 }
 
-/// Once it has run, a decode step of the fast backend, steered or not, takes nothing from the allocator, at any
-/// instruction set: what it computes with is kept. Workers run the same code as the thread that
-/// calls, whose allocations are counted.
+/// Once it has run, a decode step of the fast backend, a steered one too, takes nothing from the
+/// allocator, at any instruction set: what it computes with is kept. Workers run the same code as
+/// the thread that calls, whose allocations are counted.
 #[test]
 fn a_decode_step_allocates_nothing() {
     for level in Level::available() {
