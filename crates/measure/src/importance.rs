@@ -10,6 +10,7 @@
 //! A prompt is read and nothing is written; no chunk sees another one.
 
 use engine::{Engine, Flow, Session};
+use rayon::prelude::*;
 use spec::Shape;
 
 use crate::Error;
@@ -78,18 +79,21 @@ impl Sums {
                 return Err(Error::NotFinite { layer, chunk: self.chunks });
             }
         }
-        let add = |sums: &mut [f64], taken: &mut dyn Iterator<Item = f64>| {
-            sums.iter_mut().zip(taken).for_each(|(sum, taken)| *sum = two_floats(*sum + taken));
-        };
-        for (sums, taken) in self.layers.iter_mut().zip(taken) {
-            add(&mut sums.inputs, &mut taken.inputs.iter().map(|value| f64::from(*value)));
-            add(&mut sums.inner, &mut taken.inner.iter().map(|value| f64::from(*value)));
-            add(&mut sums.counts, &mut taken.counts.iter().map(|count| f64::from(*count)));
-        }
+        // A model of the published size has a hundred million sums.
+        self.layers.par_iter_mut().zip(taken).for_each(|(sums, taken)| {
+            add(&mut sums.inputs, &taken.inputs);
+            add(&mut sums.inner, &taken.inner);
+            add(&mut sums.counts, &taken.counts);
+        });
         self.chunks += 1;
         self.tokens += tokens as u64;
         Ok(())
     }
+}
+
+fn add<T: Copy + Into<f64>>(sums: &mut [f64], taken: &[T]) {
+    let pairs = sums.iter_mut().zip(taken);
+    pairs.for_each(|(sum, taken)| *sum = two_floats(*sum + (*taken).into()));
 }
 
 /// The nearest number that is the sum of two floats.
