@@ -131,7 +131,7 @@ impl Loop {
     pub fn begin(&mut self) -> Result<(), Error> {
         self.set_thinking(self.settings.thinking);
         let ids = self.format.beginning(&self.settings.system, self.thinking)?;
-        if ids.len() + self.context.div_ceil(4) > self.context {
+        if room_for(ids.len()) > self.context {
             return Err(Error::NoRoom { tokens: ids.len(), context: self.context });
         }
         self.kept.close();
@@ -376,10 +376,15 @@ impl Loop {
     }
 }
 
+/// The smallest context for so many tokens of instructions: a quarter of it is for the rest.
+pub(crate) fn room_for(instructions: usize) -> usize {
+    (instructions * 4).div_ceil(3)
+}
+
 /// Why the model does not reason as hard as possible.
 pub(crate) fn no_room_to_think(context: usize) -> String {
     format!(
-        "reasoning as hard as possible needs room: start with --ctx {THINK_MAX_CONTEXT} or more \
+        "reasoning as hard as possible needs room: /ctx {THINK_MAX_CONTEXT} or more \
          (it is {context} now); until then the model reasons as usual"
     )
 }

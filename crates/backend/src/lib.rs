@@ -48,6 +48,7 @@ pub trait Backend:
     + ops::experts::Experts
     + ops::fused::Fused
     + ops::hyper::Hyper
+    + ops::importance::Importance
     + ops::index::Index
     + ops::kv::Kv
     + ops::linear::Linear

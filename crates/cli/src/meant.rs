@@ -4,7 +4,10 @@
 //! with exit code 2. After this room nobody looks at flags again. It does not open models.
 
 pub mod agent;
+pub mod eval;
+pub mod imatrix;
 pub mod kv;
+pub mod measure;
 pub mod pull;
 pub mod quantize;
 pub mod serve;
@@ -164,6 +167,16 @@ pub struct Bench {
     pub compute: Compute,
     pub csv: Option<PathBuf>,
     pub plot: Option<PathBuf>,
+    pub json: bool,
+}
+
+/// Compare two recorded measurements.
+#[derive(Debug)]
+pub struct Comparison {
+    pub old: Source,
+    pub new: Source,
+    /// By how many percent a figure may be slower, if that is limited.
+    pub fail_slower: Option<f64>,
     pub json: bool,
 }
 
@@ -329,6 +342,20 @@ pub fn bench(typed: typed::Bench) -> Result<Bench> {
         plot,
         json,
     })
+}
+
+/// `dwarfstar bench --compare`, if that was typed.
+pub fn comparison(typed: &typed::Bench) -> Result<Option<Comparison>> {
+    let Some(files) = &typed.compare else { return Ok(None) };
+    let [old, new] = files.as_slice() else {
+        return Err(usage("--compare: expected two results"));
+    };
+    let [old, new] = [old, new].map(|path| Source::path(path.clone()));
+    let (fail_slower, json) = (typed.fail_slower, typed.json);
+    if let Some(percent) = fail_slower.filter(|percent| !(0.0..=100.0).contains(percent)) {
+        return Err(usage(format!("--fail-slower {percent}: expected 0 to 100 percent")));
+    }
+    Ok(Some(Comparison { old, new, fail_slower, json }))
 }
 
 /// A shape and a recipe in one word, such as flash-q2.

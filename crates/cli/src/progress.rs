@@ -44,6 +44,15 @@ impl Progress {
         progress.ticking(shown)
     }
 
+    /// A bar of questions that are answered one after the other; some are here already.
+    pub fn questions(total: usize, here: usize, shown: bool) -> Progress {
+        let template = "{msg} {wide_bar} {human_pos}/{human_len}, {eta} left";
+        let progress = Progress::new(template, "asking", total as u64, shown);
+        progress.bar.set_position(here as u64);
+        progress.bar.reset_eta();
+        progress.ticking(shown)
+    }
+
     /// A count of tokens whose number nobody knows before. It appears with the first of them.
     pub fn endless(doing: &'static str, shown: bool) -> Progress {
         Progress::new("{msg} {human_pos} tokens, {speed}", doing, u64::MAX, shown)
@@ -83,6 +92,11 @@ impl Progress {
     /// So much more is done.
     pub fn add(&self, more: u64) {
         self.bar.inc(more);
+    }
+
+    /// What is being done, from now on.
+    pub fn tell(&self, doing: String) {
+        self.bar.set_message(doing);
     }
 
     /// Writes a line above the bar.

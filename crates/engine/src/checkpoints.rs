@@ -197,7 +197,7 @@ impl Engine {
 
 /// What a model is known by: everything that its file says about itself, and a sample of each
 /// tensor. Two files that agree in all of that are taken for one model.
-fn fingerprint(file: &File) -> Fingerprint {
+pub fn fingerprint(file: &File) -> Fingerprint {
     const SAMPLE: usize = 1024;
     let mut hasher = blake3::Hasher::new();
     for tensor in file.tensors() {

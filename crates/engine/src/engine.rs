@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use backend::{Backend, RowFormat};
 use gguf::File;
-use model::{Estimate, KvLayout, Limits, Model, Options, Page};
+use model::{Estimate, KvLayout, LayerSums, Limits, Model, Options, Page};
 use spec::Shape;
 use text::Tokenizer;
 
@@ -39,6 +39,9 @@ pub struct OpenOptions {
     pub step_tokens: usize,
     /// Whether logits of every prompt position can be read, not only of the last.
     pub all_logits: bool,
+    /// Whether to note which columns of the expert matrices matter; see
+    /// [`Engine::take_importance`].
+    pub importance: bool,
     /// Bytes that may be reserved besides the weights; `None` leaves it to the system.
     pub memory_max: Option<usize>,
 }
@@ -55,6 +58,7 @@ impl Default for OpenOptions {
             drafts_max: 0,
             step_tokens: 512,
             all_logits: false,
+            importance: false,
             memory_max: None,
         }
     }
@@ -71,7 +75,7 @@ impl OpenOptions {
         let page_bytes = KvLayout::new(shape, rows).page_bytes.max(1);
         let row_pages = self.row_bytes_max.map_or(all, |bytes| all.min(bytes / page_bytes));
         let limits = Limits { step_tokens, step_outputs, sessions, context, slots, row_pages };
-        Options { rows, limits }
+        Options { rows, limits, importance: self.importance }
     }
 
     /// Bytes that an engine with these options reserves for `shape`, besides weights and tables.
@@ -211,6 +215,30 @@ impl Engine {
     pub fn context(&self) -> usize {
         let rows = self.model.limits().row_pages.saturating_mul(backend::PAGE_TOKENS);
         self.options.context.min(rows)
+    }
+
+    /// Lets sessions come to `context` tokens from now on. They stay as they are, and so does what
+    /// is kept to go on from; one that is longer can only be gone back in.
+    ///
+    /// # Errors
+    /// A context larger than the model's, too little memory: nothing has changed.
+    pub fn set_context(&mut self, context: usize) -> Result<(), Error> {
+        let options = OpenOptions { context, ..self.options };
+        options.check(&self.file, self.shape())?;
+        let limits = options.model_options(self.shape()).limits;
+        self.model.set_context(&mut *self.backend, limits.context, limits.row_pages)?;
+        self.options = options;
+        Ok(())
+    }
+
+    /// What the experts of each layer were given since the last call; see
+    /// [`model::Model::take_importance`].
+    ///
+    /// # Panics
+    /// If it was not opened with `importance`.
+    pub fn take_importance(&mut self) -> Vec<LayerSums> {
+        let sums = self.model.take_importance(&mut *self.backend);
+        sums.expect("an engine opened to note the importance")
     }
 
     /// Bytes held on the device now.

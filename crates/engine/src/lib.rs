@@ -30,15 +30,15 @@ mod vocabulary;
 pub use adjust::Adjustments;
 // What an engine is opened with, of the crates below.
 pub use backend::{Threads, open_cpu};
-pub use checkpoints::{DiskOptions, OnDisk};
+pub use checkpoints::{DiskOptions, OnDisk, fingerprint};
 pub use constraint::{Constraint, TokenSet};
 pub use engine::{Engine, OpenOptions};
 pub use error::Error;
 pub use generate::{Event, Finish, Generation, Summary};
 pub use grammar::{Grammar, Grammars};
 pub use keep::{Held, Remember};
-pub use kvstore::Policy;
-pub use model::{Point, STEER_MAX, Steer};
+pub use kvstore::{Fingerprint, Policy};
+pub use model::{LayerSums, Point, STEER_MAX, Steer};
 pub use resume::{Plan, Resume};
 pub use sampler::{Logprobs, Sampler, Sampling};
 pub use saving::{Notice, STEP_PAGES, SaveStats};

@@ -5,12 +5,16 @@
 //! go to a temporary file beside it, which is renamed when it is complete and on the disk, and
 //! removed if the writer is dropped earlier.
 //!
+//! A file that takes hours may be begun under a name of its own instead ([`Writer::begin`]), where
+//! it stays whatever happens, and gone on with ([`Writer::go_on`]). How much of it can be relied on
+//! after a crash is what [`Writer::sync`] has waited for; to remember that is the caller's.
+//!
 //! For a model in several files, write each with the three `split.*` keys under the path that
 //! [`crate::shard_path`] gives.
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -21,14 +25,50 @@ use crate::read::VERSION;
 use crate::tensor::{ALIGNMENT_KEY, TensorPlan, alignment, byte_count};
 use crate::value::{Array, Metadata, Value};
 
+const CREATE: &str = "could not create the file";
+
 /// Bytes collected before they are handed to the operating system.
 const BUFFER_BYTES: usize = 1 << 20;
+
+/// Where the bytes are until they are complete.
+#[derive(Debug)]
+enum Place {
+    /// In a file that is removed if it never is.
+    Temporary(NamedTempFile<fs::File>),
+    /// In a file that stays.
+    Kept(fs::File, PathBuf),
+}
+
+impl Place {
+    fn file(&mut self) -> &mut fs::File {
+        match self {
+            Place::Temporary(file) => file.as_file_mut(),
+            Place::Kept(file, _) => file,
+        }
+    }
+}
+
+impl Write for Place {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file().flush()
+    }
+}
+
+impl Seek for Place {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file().seek(to)
+    }
+}
 
 /// A file in the making.
 #[derive(Debug)]
 pub struct Writer {
     path: PathBuf,
-    file: BufWriter<NamedTempFile<fs::File>>,
+    file: BufWriter<Place>,
     alignment: usize,
     /// Name and byte count of every tensor.
     tensors: Vec<(String, usize)>,
@@ -40,17 +80,114 @@ pub struct Writer {
 impl Writer {
     /// Plans a file and writes its header. The data of the tensors must follow, in this order.
     pub fn create(path: &Path, metadata: &Metadata, plans: &[TensorPlan]) -> Result<Writer, Error> {
+        let file = temporary_beside(path)
+            .map_err(|error| Error::io(path.display().to_string(), CREATE, error))?;
+        let (mut writer, header) = Writer::new(path, Place::Temporary(file), metadata, plans)?;
+        writer.put(&header)?;
+        Ok(writer)
+    }
+
+    /// The same; until it is complete the file is at `kept`, and stays there if it never is. What
+    /// was there before is lost.
+    ///
+    /// # Errors
+    /// As for [`Writer::create`]; another process writes there.
+    pub fn begin(
+        path: &Path,
+        kept: &Path,
+        metadata: &Metadata,
+        plans: &[TensorPlan],
+    ) -> Result<Writer, Error> {
+        let file = open_kept(kept, true)?;
+        let fail = |error| Error::io(kept.display().to_string(), CREATE, error);
+        file.set_len(0).map_err(fail)?;
+        let place = Place::Kept(file, kept.into());
+        let (mut writer, header) = Writer::new(path, place, metadata, plans)?;
+        writer.put(&header)?;
+        Ok(writer)
+    }
+
+    /// Goes on with a file that was begun with the same plan, behind the first `byte_count` bytes
+    /// of tensor data. What is there behind them is cut off.
+    ///
+    /// # Errors
+    /// As for [`Writer::begin`]; there is no such file, it was begun with another plan, or has
+    /// fewer bytes.
+    pub fn go_on(
+        path: &Path,
+        kept: &Path,
+        metadata: &Metadata,
+        plans: &[TensorPlan],
+        byte_count: u64,
+    ) -> Result<Writer, Error> {
+        let name = kept.display().to_string();
+        let fail = |error| Error::io(&name, "could not go on with the file", error);
+        let file = open_kept(kept, false)?;
+        let place = Place::Kept(file, kept.into());
+        let (mut writer, header) = Writer::new(path, place, metadata, plans)?;
+        let mut found = Vec::new();
+        let file = &mut *writer.file.get_mut().file();
+        file.take(header.len() as u64).read_to_end(&mut found).map_err(fail)?;
+        if found != header {
+            return Err(Error::new(name, "was begun with other tensors or keys"));
+        }
+        let end = header.len() as u64 + writer.skip(byte_count)?;
+        let file = writer.file.get_mut().file();
+        let length = file.metadata().map_err(fail)?.len();
+        if length < end {
+            let problem = format!("expected {end} bytes that were complete, found {length}");
+            return Err(Error::new(name, problem));
+        }
+        file.set_len(end).map_err(fail)?;
+        file.seek(SeekFrom::Start(end)).map_err(fail)?;
+        Ok(writer)
+    }
+
+    /// A writer at its beginning, and the header with its padding.
+    fn new(
+        path: &Path,
+        place: Place,
+        metadata: &Metadata,
+        plans: &[TensorPlan],
+    ) -> Result<(Writer, Vec<u8>), Error> {
         let name = path.display().to_string();
         let alignment = checked_alignment(&name, metadata)?;
         let tensors = sizes(&name, plans)?;
-        let header = header(metadata, plans, &tensors, alignment);
-        let file = temporary_beside(path)
-            .map_err(|error| Error::io(&name, "could not create the file", error))?;
-        let file = BufWriter::with_capacity(BUFFER_BYTES, file);
-        let mut writer = Writer { path: path.into(), file, alignment, tensors, at: 0, written: 0 };
-        writer.put(&header)?;
-        writer.pad(header.len())?;
-        Ok(writer)
+        let mut header = header(metadata, plans, &tensors, alignment);
+        header.resize(header.len().next_multiple_of(alignment), 0);
+        let file = BufWriter::with_capacity(BUFFER_BYTES, place);
+        Ok((Writer { path: path.into(), file, alignment, tensors, at: 0, written: 0 }, header))
+    }
+
+    /// Notes that the first `count` bytes of tensor data are there; the bytes that they take in the
+    /// file, with padding.
+    fn skip(&mut self, mut count: u64) -> Result<u64, Error> {
+        let mut end = 0;
+        while count > 0 {
+            let Some((_, size)) = self.tensors.get(self.at) else {
+                return Err(self.error(format!("{count} bytes more than its tensors hold")));
+            };
+            let size = *size as u64;
+            if count < size {
+                self.written = count as usize;
+                return Ok(end + count);
+            }
+            (count, self.at) = (count - size, self.at + 1);
+            end += size.next_multiple_of(self.alignment as u64);
+        }
+        Ok(end)
+    }
+
+    /// Waits until the disk has all bytes that were given so far.
+    ///
+    /// # Errors
+    /// The disk does not take them.
+    pub fn sync(&mut self) -> Result<(), Error> {
+        let flushed = self.file.flush();
+        let synced = flushed.and_then(|()| self.file.get_mut().file().sync_data());
+        synced.map_err(|error| {
+            Error::io(self.path.display().to_string(), "could not write the file", error)
+        })
     }
 
     /// Bytes of the whole file that such a plan becomes: header, tensors and padding.
@@ -121,12 +258,15 @@ impl Writer {
         }
         let name = self.path.display().to_string();
         let fail = |error| Error::io(&name, "could not finish the file", error);
-        let mut file = self.file.into_inner().map_err(|error| fail(error.into_error()))?;
+        let mut place = self.file.into_inner().map_err(|error| fail(error.into_error()))?;
         // A hole at the end is only there once the file has its length.
-        let end = file.stream_position().map_err(fail)?;
-        file.as_file().set_len(end).map_err(fail)?;
-        file.as_file().sync_all().map_err(fail)?;
-        file.persist(&self.path).map_err(|error| fail(error.error))?;
+        let end = place.stream_position().map_err(fail)?;
+        place.file().set_len(end).map_err(fail)?;
+        place.file().sync_all().map_err(fail)?;
+        match place {
+            Place::Temporary(file) => drop(file.persist(&self.path).map_err(|e| fail(e.error))?),
+            Place::Kept(_, kept) => fs::rename(kept, &self.path).map_err(fail)?,
+        }
         // Best effort: the rename itself reaches the disk with the folder, where folders can be
         // synchronized at all.
         if let Ok(folder) = fs::File::open(folder_of(&self.path)) {
@@ -249,6 +389,18 @@ fn put_array(out: &mut Vec<u8>, array: &Array) {
 fn temporary_beside(path: &Path) -> std::io::Result<NamedTempFile<fs::File>> {
     let create = |path: &Path| fs::File::options().write(true).create_new(true).open(path);
     tempfile::Builder::new().prefix(".gguf-").suffix(".tmp").make_in(folder_of(path), create)
+}
+
+/// Opens a file that stays, for one process at a time where the system can tell.
+fn open_kept(kept: &Path, create: bool) -> Result<fs::File, Error> {
+    let name = kept.display().to_string();
+    let mut options = fs::File::options();
+    let file = options.read(true).write(true).create(create).truncate(false).open(kept);
+    let file = file.map_err(|error| Error::io(&name, CREATE, error))?;
+    match file.try_lock() {
+        Err(fs::TryLockError::WouldBlock) => Err(Error::new(name, "another process writes it")),
+        _ => Ok(file),
+    }
 }
 
 fn folder_of(path: &Path) -> &Path {

@@ -53,6 +53,7 @@ impl<R: BufRead> Lines<R> {
     ///
     /// # Errors
     /// The file cannot be read; a line is too long or not UTF-8.
+    #[expect(clippy::should_implement_trait, reason = "a line borrows from its reader")]
     pub fn next(&mut self) -> Result<Option<Line<'_>>, Error> {
         loop {
             let mut bytes = Vec::new();
@@ -85,6 +86,14 @@ impl<R: BufRead> Lines<R> {
             line.text.truncate(text);
             return Ok(Some(line));
         }
+    }
+}
+
+impl<R> Lines<R> {
+    /// An error about what is missing after the last line that was read.
+    pub fn refuse_end(&self, problem: impl Into<String>) -> Error {
+        let (path, line, offset) = (self.path.clone(), self.line + 1, self.offset);
+        Error::Line { path, line, offset, problem: problem.into() }
     }
 }
 

@@ -218,6 +218,12 @@ impl KvState {
         KvState { pools, layout, slots, rows, context: limits.context }
     }
 
+    /// Changes how much there may be; what is held stays.
+    pub fn set_limits(&mut self, context: usize, row_pages: usize) {
+        self.context = context;
+        self.rows.set_limit(row_pages);
+    }
+
     /// An empty cache.
     pub fn open(&mut self, device: &mut dyn Device) -> Result<Cache, Error> {
         let slot = self.slot(device)?;

@@ -4,6 +4,7 @@ use backend::Backend;
 use backend::ops::fused::Gated;
 use backend::ops::route::Choice;
 
+use crate::importance::Seen;
 use crate::layer::Pass;
 use crate::scratch::Scratch;
 use crate::weights::{FfnWeights, RouteChoice};
@@ -27,6 +28,10 @@ pub(crate) fn ffn(b: &mut dyn Backend, w: &FfnWeights, s: &mut Scratch, pass: Pa
     b.mark(layer, "experts", &f.picks, t);
     b.mark(layer, "expert_weights", &f.shares, t);
     b.experts(&w.experts, clamp, x, &f.picks, &f.shares, y, t); // [T, D]
+    if let Some(sums) = &mut s.importance {
+        let (weights, picks, shares) = (&w.experts, &f.picks, &f.shares);
+        sums.note(b, layer, &Seen { weights, clamp, x, picks, shares }, t);
+    }
 
     // What the streams were mixed to is not needed any more: its place serves to compute in.
     b.linear_add(&w.shared_down, &f.inner, &mut s.x, y, t); // [T, F] -> [T, D]

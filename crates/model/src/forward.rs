@@ -10,6 +10,7 @@ use spec::{Shape, TokenId};
 
 use crate::Error;
 use crate::cache::{Cache, KvLayout, KvState};
+use crate::importance::ImportanceScratch;
 use crate::layer::{Pass, layer};
 use crate::scratch::{Limits, Scratch};
 use crate::steering::Point;
@@ -22,6 +23,8 @@ pub struct Options {
     pub rows: RowFormat,
     /// What to reserve.
     pub limits: Limits,
+    /// Whether to note what the experts are given; see [`Model::take_importance`].
+    pub importance: bool,
 }
 
 /// A loaded model with the KV state of its sessions.
@@ -59,11 +62,16 @@ impl Run {
         device: &mut dyn Device,
         shape: &Shape,
         layout: &KvLayout,
-        limits: Limits,
+        options: Options,
     ) -> Result<Run, Error> {
+        let Options { limits, importance, .. } = options;
         let step = Step::reserve(device, limits.step()).map_err(Error::doing("step tables"))?;
-        let scratch = Scratch::reserve(device, shape, layout, hyper_settings(shape), limits)
+        let mut scratch = Scratch::reserve(device, shape, layout, hyper_settings(shape), limits)
             .map_err(Error::doing("scratch buffers"))?;
+        if importance {
+            let sums = ImportanceScratch::reserve(device, shape, limits.step_tokens);
+            scratch.importance = Some(sums.map_err(Error::doing("sums of the importance"))?);
+        }
         Ok(Run { limits, step, scratch, tokens: Vec::with_capacity(limits.step_tokens) })
     }
 }
@@ -93,9 +101,8 @@ impl Model {
     ) -> Result<Model, Error> {
         let weights = Weights::load(device, file, &shape, loaded)?;
         let layout = KvLayout::new(&shape, options.rows);
-        let limits = options.limits;
-        let run = Run::reserve(device, &shape, &layout, limits)?;
-        let kv = KvState::new(device, layout, limits);
+        let run = Run::reserve(device, &shape, &layout, options)?;
+        let kv = KvState::new(device, layout, options.limits);
         Ok(Model { shape, weights, kv, run })
     }
 
@@ -107,6 +114,29 @@ impl Model {
     /// The limits it was opened with.
     pub fn limits(&self) -> Limits {
         self.run.limits
+    }
+
+    /// Lets sessions come to `context` tokens, and all of them together to `row_pages` row pages,
+    /// from now on. Sessions stay as they are; memory that pages have taken is not given back.
+    ///
+    /// # Errors
+    /// Out of memory: nothing has changed.
+    pub fn set_context(
+        &mut self,
+        device: &mut dyn Device,
+        context: usize,
+        row_pages: usize,
+    ) -> Result<(), Error> {
+        let limits = Limits { context, row_pages, ..self.run.limits };
+        self.run.step =
+            Step::reserve(device, limits.step()).map_err(Error::doing("step tables"))?;
+        self.run.limits = limits;
+        self.kv.set_limits(context, row_pages);
+        Ok(())
+    }
+
+    pub(crate) fn importance_scratch(&mut self) -> Option<&mut ImportanceScratch> {
+        self.run.scratch.importance.as_mut()
     }
 
     /// Where KV state is inside slot and row pages.

@@ -47,7 +47,7 @@ impl Estimate {
         let layout = KvLayout::new(shape, options.rows);
         let mut scratch = Meter::default();
         let limits = options.limits;
-        Run::reserve(&mut scratch, shape, &layout, limits).expect("a meter has no limit");
+        Run::reserve(&mut scratch, shape, &layout, options).expect("a meter has no limit");
         Estimate {
             weights: 0,
             tables: 0,

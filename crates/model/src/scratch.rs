@@ -8,6 +8,7 @@ use backend::{Buffer, Device, Error, StepLimits};
 use spec::Shape;
 
 use crate::cache::KvLayout;
+use crate::importance::ImportanceScratch;
 use crate::steering::Steering;
 
 /// How large steps may become.
@@ -49,6 +50,7 @@ pub(crate) struct Scratch {
     pub attention: AttentionScratch,
     pub ffn: FfnScratch,
     pub steering: Steering,
+    pub importance: Option<ImportanceScratch>,
     pub head_x: Buffer<f32>,      // [R, D]
     pub head_normed: Buffer<f32>, // [R, D]
     pub logits: Buffer<f32>,      // [R, V]
@@ -113,6 +115,7 @@ impl Scratch {
             attention: AttentionScratch::reserve(device, shape, layout, t)?,
             ffn: FfnScratch::reserve(device, shape, t)?,
             steering: Steering::default(),
+            importance: None,
             head_x: device.reserve(r, d)?,
             head_normed: device.reserve(r, d)?,
             logits: device.reserve(r, shape.vocab)?,

@@ -103,13 +103,45 @@ pub enum Error {
         file: String,
     },
 
+    /// An output was begun where this one should go, and is not to be lost.
+    #[error("{file}: an output that was begun and is not complete")]
+    Unfinished {
+        /// The file that is not complete.
+        file: String,
+    },
+
+    /// An output that was begun and cannot be gone on with.
+    #[error("{file}: cannot go on with it: {problem}")]
+    Partial {
+        /// The file that is not complete.
+        file: String,
+        /// Why not.
+        problem: String,
+    },
+
+    /// The caller asked to stop; what is complete was kept.
+    #[error("cancelled: {bytes} of {byte_count} bytes are kept in {file}")]
+    Kept {
+        /// The file that is not complete.
+        file: String,
+        /// Bytes of tensors in it.
+        bytes: u64,
+        /// Bytes of all tensors of the output.
+        byte_count: u64,
+    },
+
     /// The output does not fit on its disk.
-    #[error("{file}: the disk is full; the file needs {needed_bytes} bytes, nothing was kept")]
+    #[error(
+        "{file}: the disk is full; the file needs {needed_bytes} bytes, {} kept",
+        if *.kept { "what is complete was" } else { "nothing was" }
+    )]
     DiskFull {
         /// The output path.
         file: String,
         /// Bytes of all tensors of the output.
         needed_bytes: u64,
+        /// Whether it can be gone on with when there is room.
+        kept: bool,
     },
 
     /// Any other reason why the output could not be written.

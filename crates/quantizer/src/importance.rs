@@ -142,7 +142,8 @@ impl Importance {
         }
     }
 
-    /// Reads a vector of so many columns. `None` if it says nothing: no calls, or all zero.
+    /// Reads a vector of so many columns: 1 in all of them for an expert that no token chose, which
+    /// is what the legacy layout holds then. `None` if it says nothing, where all are zero.
     ///
     /// # Errors
     /// A value that is negative or no number, with its place in the file.
@@ -176,12 +177,32 @@ impl Importance {
             return Err(Error::file(&self.path, problem));
         }
         if matches!(self.layout, Layout::Gguf(_)) && calls == 0.0 {
-            return Ok(None);
+            return Ok(Some(vec![1.0; columns]));
         }
         if calls > 0.0 {
             values.iter_mut().for_each(|value| *value /= calls);
         }
         Ok(values.iter().any(|value| *value > 0.0).then_some(values))
+    }
+
+    /// Reads every vector, which else are read one by one when they are needed.
+    ///
+    /// # Errors
+    /// A value that is negative or no number, with its place in the file.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        for (name, &entry) in &self.entries {
+            let experts = match &self.layout {
+                Layout::Gguf(file) => {
+                    counts(file, &format!("{name}{SUMS}")).map(|t| t.value_count())
+                }
+                Layout::Legacy(_) => None,
+            };
+            let columns = entry.count / experts.unwrap_or(1).max(1);
+            for first in (0..entry.count).step_by(columns.max(1)) {
+                self.read(Place { entry, first }, columns)?;
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -3,7 +3,8 @@
 //! A piece is some rows of one tensor of the input, so memory does not grow with the model; a
 //! stack of experts is written one expert after the other. Rows of a piece are converted on all
 //! cores. Between pieces the caller hears how far it is and may stop. The output appears under its
-//! name when it is complete, or not at all.
+//! name when it is complete, or not at all; until then it is beside it, and a run that was
+//! interrupted, or died, can be gone on with (`partial.rs`).
 
 use std::ops::Range;
 use std::path::Path;
@@ -14,7 +15,8 @@ use rayon::prelude::*;
 
 use crate::decode::Rows;
 use crate::error::Error;
-use crate::output::Output;
+use crate::output::{Output, check_target};
+use crate::partial::{Partial, Start};
 use crate::plan::{Part, Plan, PlannedTensor, Skipped};
 use crate::recipe::Conversion;
 
@@ -56,28 +58,28 @@ impl Plan {
     /// `progress` is called after every piece of some megabytes; `cancel` is read as often.
     ///
     /// # Errors
-    /// A weight that is not finite or that the recipe cannot store, an unreadable checkpoint, an
-    /// unwritable output, or [`Error::Cancelled`]. In all cases nothing is left behind, and a file
-    /// that was at `path` is as it was.
+    /// A weight that is not finite or that the recipe cannot store: nothing is left behind. An
+    /// unreadable checkpoint, an unwritable output, [`Error::Kept`], which is how a run ends that
+    /// was cancelled: what is complete is there to be gone on with. [`Error::Cancelled`] if nothing
+    /// was. In all cases a file that was at `path` is as it was.
     pub fn run(
         &self,
         path: &Path,
-        overwrite: bool,
+        (overwrite, start): (bool, Start),
         progress: &mut dyn FnMut(Progress<'_>),
         cancel: &AtomicBool,
     ) -> Result<Stats, Error> {
         let plans: Vec<TensorPlan> = self.tensors().iter().map(tensor_plan).collect();
         let byte_count = self.byte_count();
         let (file, bytes) = ((&self.metadata, plans.as_slice()), (byte_count, byte_count));
-        let output = Output::create((path, overwrite), file, bytes, progress, cancel)?;
+        check_target(path, overwrite)?;
+        let partial = Partial::find(path, self, start)?;
+        let output = Output::kept((path, partial), file, bytes, progress, cancel)?;
         let mut run = Run { plan: self, output, buffers: Buffers::default() };
-        for tensor in self.tensors() {
-            run.output.begin(&tensor.name);
-            for part in &tensor.parts {
-                run.write_part(tensor, part)?;
-            }
+        match run.write_parts() {
+            Ok(()) => run.output.finish()?,
+            Err(error) => return Err(run.output.leave(error)),
         }
-        run.output.finish()?;
         Ok(Stats { tensor_count: plans.len(), byte_count, skipped: self.skipped().clone() })
     }
 }
@@ -97,7 +99,22 @@ struct Buffers {
     out: Vec<u8>,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    /// Writes the parts that are not there yet.
+    fn write_parts(&mut self) -> Result<(), Error> {
+        let (plan, mut there): (&'a Plan, usize) = (self.plan, self.output.parts());
+        for tensor in plan.tensors() {
+            self.output.begin(&tensor.name);
+            let skipped = there.min(tensor.parts.len());
+            there -= skipped;
+            for part in &tensor.parts[skipped..] {
+                self.write_part(tensor, part)?;
+                self.output.end_part()?;
+            }
+        }
+        Ok(())
+    }
+
     fn write_part(&mut self, tensor: &PlannedTensor, part: &Part) -> Result<(), Error> {
         let importance = self.importance(tensor, part)?;
         let conversion = tensor.conversion(self.plan.shape().experts);

@@ -65,13 +65,31 @@ fn too_small_a_context_says_what_to_do() {
     let mut held = start(Script::new(CONTEXT, &[]), vec![], settings);
     assert_eq!(held.status().thinking, "think");
     let said = held.notices().join("\n");
-    assert!(said.contains("start with --ctx 393216 or more (it is 8192 now)"), "{said}");
+    assert!(said.contains("/ctx 393216 or more (it is 8192 now)"), "{said}");
     held.command("/nothink");
     let said = held.command("/think-max");
-    assert!(said.contains("--ctx 393216"), "{said}");
-    let said = held.command("/ctx 100000");
-    assert!(said.contains("/quit") && said.contains("--continue --ctx N"), "{said}");
+    assert!(said.contains("/ctx 393216"), "{said}");
     assert!(held.command("/ctx").contains("of 8192 tokens"));
+}
+
+/// The context is the person's to change: not below what is there, not above what the model has.
+#[test]
+fn the_context_changes_under_a_conversation() {
+    let mut held = start(Script::new(CONTEXT, &["One.", "Two."]), vec![], settings());
+    held.ask("one");
+    let tokens = held.status().tokens;
+    for (line, expected) in [
+        ("/ctx much", "expected a number"),
+        ("/ctx 10", "/compact first"),
+        ("/ctx 99999999", "99999999"),
+    ] {
+        let said = held.command(line);
+        assert!(said.contains(expected) && held.status().context == CONTEXT, "{line}: {said}");
+    }
+    let said = held.command("/ctx 20000");
+    assert!(said.contains("room for 20000 tokens"), "{said}");
+    assert_eq!((held.status().context, held.status().tokens), (20000, tokens));
+    assert_eq!(held.ask("two").0, TurnEnd::Done);
 }
 
 #[test]

@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,7 @@ pub struct Asked {
 /// A model that reads its answers from a list.
 pub struct Script {
     info: Info,
+    context: AtomicUsize,
     answers: Arc<Mutex<VecDeque<String>>>,
     asked: Arc<Mutex<Vec<Asked>>>,
     /// What a session of an engine would hold.
@@ -71,7 +73,7 @@ impl Script {
         let answers = answers.iter().map(|text| (*text).to_owned()).collect();
         let answers = Arc::new(Mutex::new(answers));
         let (asked, held, forgotten) = (Arc::default(), Arc::default(), Mutex::default());
-        Arc::new(Script { info, answers, asked, held, forgotten })
+        Arc::new(Script { info, context: context.into(), answers, asked, held, forgotten })
     }
 
     /// More answers.
@@ -114,7 +116,7 @@ impl Model for Script {
         self.asked.lock().unwrap().push(asked);
         let answer = self.answers.lock().unwrap().pop_front();
         let ticket = Ticket::default();
-        let room = self.info.context.saturating_sub(prompt.len());
+        let room = self.context.load(Ordering::Relaxed).saturating_sub(prompt.len());
         let task = Task {
             request,
             sink,
@@ -132,6 +134,15 @@ impl Model for Script {
     fn forget(&self, tokens: &[TokenId], spared: usize) -> Result<usize, Error> {
         self.forgotten.lock().unwrap().push((tokens.len(), spared));
         Ok(1)
+    }
+
+    fn set_context(&self, tokens: usize) -> Result<usize, Error> {
+        let (context, native) = (tokens, self.info.shape.context_max);
+        if context > native {
+            return Err(Error::ContextTooLarge { context, native });
+        }
+        self.context.store(tokens, Ordering::Relaxed);
+        Ok(tokens)
     }
 
     fn info(&self) -> &Info {

@@ -104,6 +104,7 @@ pub fn cases() -> Vec<Case> {
         ops::experts::cases,
         ops::steer::cases,
         ops::fused::cases,
+        ops::importance::cases,
     ];
     families.into_iter().flat_map(|cases| cases()).collect()
 }

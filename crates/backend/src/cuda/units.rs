@@ -41,6 +41,7 @@ pub fn units() -> Vec<(&'static Unit, Values)> {
         &ops::experts::cuda::ARRANGE,
         &ops::index::cuda::PICK,
         &ops::steer::cuda::STEER,
+        &ops::importance::cuda::IMPORTANCE,
     ] {
         all.push((unit, values(&[])));
     }

@@ -18,6 +18,7 @@ pub mod embed;
 pub mod experts;
 pub mod fused;
 pub mod hyper;
+pub mod importance;
 pub mod index;
 pub mod kv;
 pub mod linear;

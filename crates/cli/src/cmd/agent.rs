@@ -15,7 +15,7 @@ use agent::event::TurnEnd;
 use agent::gate::Shut;
 use agent::paint::Ansi;
 use agent::plain::{self, Plain};
-use agent::terminal::Found;
+use agent::terminal::{Found, Signals};
 use agent::{Notices, Settings, chat, commands, instructions, screen};
 use anyhow::Result;
 use engine::serve::{ServeOptions, Service};
@@ -219,7 +219,8 @@ fn show_people(agent: agent::Agent, talk: &Talk, face: Face, terminal: &Terminal
         Face::Prompt => {
             let ansi = Ansi { styles, colours: styles };
             let look = chat::Look { ansi, moves, reasoning: true, history, commands };
-            let shown = chat::run(&wishes, &events, look, io::stdout(), interrupt::flag());
+            let signals = Signals { interrupted: interrupt::flag(), ended: interrupt::ended() };
+            let shown = chat::run(&wishes, &events, look, io::stdout(), signals);
             // Whoever asks for lines is left to itself when a signal ends the program.
             shown.and(leave())
         }

@@ -1,7 +1,7 @@
 //! `dwarfstar quantize`: a checkpoint folder, or another GGUF file, becomes a GGUF file.
 //!
 //! The work is the quantizer's. Here the input and the tokenizer are named, the plan is shown, and
-//! Ctrl+C leaves nothing behind.
+//! Ctrl+C leaves what is complete to be gone on with.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -66,7 +66,7 @@ pub fn quantize(meant: &Quantize, terminal: &Terminal) -> Result<Exit> {
     if let Some(out) = &meant.out {
         let byte_count = plan.byte_count();
         let wrote = watched(byte_count, terminal, |report| {
-            plan.run(out, meant.overwrite, report, interrupt::flag()).map(|_| ())
+            plan.run(out, (meant.overwrite, meant.start), report, interrupt::flag()).map(|_| ())
         });
         if let Some(exit) = wrote? {
             return Ok(exit);
@@ -113,8 +113,25 @@ pub fn watched(
             say(&Error::Cancelled.to_string());
             Ok(Some(Exit::Interrupted))
         }
+        Err(Error::Kept { file, bytes, byte_count }) => {
+            let (bytes, all) = (human::bytes(bytes), human::bytes(byte_count));
+            say(&format!(
+                "interrupted: {bytes} of {all} are kept in {file}; the same command with --resume \
+                 goes on from there"
+            ));
+            Ok(Some(Exit::Interrupted))
+        }
         Err(error @ Error::Exists { .. }) => {
             Err(anyhow!("{error}: add --force, or name another file"))
+        }
+        Err(error @ Error::Unfinished { .. }) => {
+            Err(anyhow!("{error}: go on with it with --resume, or begin again with --force"))
+        }
+        Err(error @ Error::Partial { .. }) => {
+            Err(anyhow!("{error}; begin again with --force instead of --resume"))
+        }
+        Err(error @ Error::DiskFull { kept: true, .. }) => {
+            Err(anyhow!("{error}; make room, then the same command with --resume goes on"))
         }
         result => Ok(result.map(|()| None)?),
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use quantizer::{Recipe, Rule};
+use quantizer::{Recipe, Rule, Start};
 
 use crate::exit::usage;
 use crate::typed::quantize as typed;
@@ -28,6 +28,8 @@ pub struct Quantize {
     pub tokenizer: Option<PathBuf>,
     pub name: Option<String>,
     pub compare: Option<PathBuf>,
+    /// What to do with an output that was begun.
+    pub start: Start,
     pub overwrite: bool,
     pub json: bool,
 }
@@ -72,6 +74,11 @@ pub fn quantize(typed: typed::Quantize) -> Result<Quantize> {
         tokenizer: typed.tokenizer,
         name: typed.name,
         compare: typed.compare,
+        start: match (typed.resume, typed.force) {
+            (true, _) => Start::GoOn,
+            (false, true) => Start::Over,
+            (false, false) => Start::New,
+        },
         overwrite: typed.force,
         json: typed.json,
     })

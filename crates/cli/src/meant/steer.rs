@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use engine::{Point, STEER_MAX};
 use measure::direction::prompts;
-use regex_automata::meta::Regex;
+use regex::Regex;
 
 use super::{Chat, Compute, Thinking, at_least_one, compute, model, thinking};
 use crate::exit::usage;

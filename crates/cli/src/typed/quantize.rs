@@ -55,7 +55,11 @@ pub struct Quantize {
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Replace the output if it exists
+    /// Go on with an output that was begun and interrupted
+    #[arg(long, conflicts_with = "dry_run")]
+    pub resume: bool,
+
+    /// Replace the output if it exists; without --resume, begin an interrupted one again
     #[arg(long)]
     pub force: bool,
 
@@ -79,7 +83,9 @@ Vectors are F32 in all of them. Rows that are not whole blocks of a format get Q
 Rules name tensors as `dwarfstar inspect` does; `*` stands for any characters, {a,b} for one of
 several. Formats: F32, F16, BF16, Q8_0, Q2_K, Q4_K, IQ2_XXS, MXFP4.
 
-The output appears whole or not at all.
+The output appears whole or not at all. Until then it is OUT.partial, and OUT.partial.journal counts
+what of that is complete and on the disk. After Ctrl+C, a full disk or a crash the same command with
+--resume writes only what is missing; the file is the same, bit by bit.
 
 Examples:
   dwarfstar quantize --hf checkpoint/ --recipe q2 --dry-run

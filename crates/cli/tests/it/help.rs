@@ -58,6 +58,11 @@ fn of_logits() {
 }
 
 #[test]
+fn of_imatrix() {
+    insta::assert_snapshot!(help("imatrix"));
+}
+
+#[test]
 fn of_quantize() {
     insta::assert_snapshot!(help("quantize"));
 }
@@ -70,6 +75,21 @@ fn of_splice() {
 #[test]
 fn of_bench() {
     insta::assert_snapshot!(help("bench"));
+}
+
+#[test]
+fn of_perplexity() {
+    insta::assert_snapshot!(help("perplexity"));
+}
+
+#[test]
+fn of_score() {
+    insta::assert_snapshot!(help("score"));
+}
+
+#[test]
+fn of_eval() {
+    insta::assert_snapshot!(help("eval"));
 }
 
 #[test]
@@ -90,8 +110,22 @@ fn of_synth() {
 #[test]
 fn no_help_is_wider_than_a_page() {
     let commands = [
-        "run", "chat", "agent", "serve", "inspect", "tokenize", "logits", "quantize", "bench",
-        "kv", "pull", "splice", "synth",
+        "run",
+        "chat",
+        "agent",
+        "serve",
+        "inspect",
+        "tokenize",
+        "logits",
+        "quantize",
+        "bench",
+        "kv",
+        "pull",
+        "splice",
+        "synth",
+        "perplexity",
+        "score",
+        "eval",
     ];
     for command in commands {
         for line in help(command).lines() {

@@ -2,12 +2,16 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use spec::{Class, Source};
 
+use crate::signals::signal;
 use crate::support::{
-    array, difference, golden_array, prompt, refuses, testdata, text, tiny, works,
+    array, command, difference, ended_as, golden_array, prompt, refuses, testdata, text, tiny,
+    works,
 };
 
 #[test]
@@ -281,6 +285,38 @@ fn from_a_file_with_rules_importance_and_a_comparison() {
     refuses(&[&args[..5], &["--rule", "x=q9", "--dry-run"]].concat(), 2, &["--rule", "'q9'"]);
     refuses(&[&args[..5], &["--rule", "x=f16", "--dry-run"]].concat(), 1, &["rule 'x'"]);
     refuses(&["quantize", "--recipe", "q4", "--dry-run"], 2, &["--hf", "--from"]);
+}
+
+/// Nano in two bits takes seconds; Ctrl+C comes when some of it is written.
+#[test]
+fn an_interrupted_run_is_gone_on_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let inside = |name: &str| text(&folder.path().join(name));
+    let (out, partial) = (inside("m.gguf"), folder.path().join("m.gguf.partial"));
+    let nano = text(&testdata("../nano/nano.gguf"));
+    let args = ["quantize", "--from", &nano, "--recipe", "q2", "--out", &out];
+    let child = command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let begun = Instant::now();
+    while fs::metadata(&partial).map_or(0, |found| found.len()) < 8 << 20 {
+        assert!(begun.elapsed() < Duration::from_secs(120), "nothing was written");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    signal(&child, "INT");
+    let ended = ended_as(child.wait_with_output().unwrap());
+    assert_eq!(ended.code, 130, "{}", ended.stderr);
+    assert!(ended.stderr.starts_with("interrupted: "), "{}", ended.stderr);
+    assert!(ended.stderr.contains("the same command with --resume goes on"), "{}", ended.stderr);
+    assert!(!Path::new(&out).exists());
+
+    refuses(&args, 1, &["m.gguf.partial", "--resume", "--force"]);
+    let go_on =
+        |recipe| ["quantize", "--from", &nano, "--recipe", recipe, "--out", &out, "--resume"];
+    refuses(&go_on("q4"), 1, &["m.gguf.partial", "other formats", "--force"]);
+    works(&go_on("q2"));
+    let whole = inside("whole.gguf");
+    works(&["quantize", "--from", &nano, "--recipe", "q2", "--out", &whole]);
+    assert!(fs::read(&out).unwrap() == fs::read(&whole).unwrap(), "other bytes");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "something was left behind");
 }
 
 #[test]

@@ -47,7 +47,7 @@ pub struct Info {
     pub file: String,
     /// The device, for people.
     pub device: String,
-    /// Tokens that a conversation can come to.
+    /// Tokens that a conversation could come to when the engine was opened.
     pub context: usize,
     /// What the engine was opened with.
     pub options: OpenOptions,
@@ -65,6 +65,8 @@ pub(super) enum Command {
     Remember(AnchorId, Box<Remember>),
     /// To forget the states of a conversation that are longer than so many tokens.
     Forget(Vec<TokenId>, usize, SyncSender<Result<usize, Error>>),
+    /// To let conversations come to so many tokens.
+    Context(usize, SyncSender<Result<usize, Error>>),
     /// How it goes.
     Report(SyncSender<Report>),
     /// To end.
@@ -247,6 +249,18 @@ impl Handle {
         let (sender, hear) = sync_channel(1);
         let command = Command::Forget(tokens, spared, sender);
         self.commands.send(command).map_err(|_| Error::Stopped)?;
+        hear.recv().map_err(|_| Error::Stopped)?
+    }
+
+    /// Lets conversations come to `tokens` tokens from now on; nothing that is held is lost. What
+    /// they can come to then, which is less where all row pages together hold less.
+    ///
+    /// # Errors
+    /// A context larger than the model's, too little memory; a smaller one while requests run; or
+    /// the worker has stopped. Nothing has changed then.
+    pub fn set_context(&self, tokens: usize) -> Result<usize, Error> {
+        let (sender, hear) = sync_channel(1);
+        self.commands.send(Command::Context(tokens, sender)).map_err(|_| Error::Stopped)?;
         hear.recv().map_err(|_| Error::Stopped)?
     }
 

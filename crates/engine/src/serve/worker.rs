@@ -120,6 +120,9 @@ impl Worker {
                 Ok(Command::Forget(tokens, spared, sender)) => {
                     drop(sender.try_send(self.forget(&tokens, spared)));
                 }
+                Ok(Command::Context(tokens, sender)) => {
+                    drop(sender.try_send(self.set_context(tokens)));
+                }
                 Ok(Command::Report(sender)) => drop(sender.try_send(self.report())),
                 Ok(Command::Stop) | Err(false) => return false,
                 Err(true) => return true,
@@ -177,6 +180,20 @@ impl Worker {
         let goes = |held: &[TokenId]| held.len() > spared && tokens.starts_with(held);
         self.idle.retain(|session| !goes(session.tokens()));
         self.engine.forget(tokens, spared)
+    }
+
+    /// Changes the context; a session that rests and is longer than that goes, and may be saved.
+    fn set_context(&mut self, tokens: usize) -> Result<usize, Error> {
+        if tokens < self.engine.context() && !self.running.is_empty() {
+            return Err(Error::InUse { requests: self.running.len() });
+        }
+        self.engine.set_context(tokens)?;
+        let context = self.engine.context();
+        while let Some(i) = self.idle.iter().position(|idle| idle.tokens().len() > context) {
+            let mut session = self.idle.remove(i);
+            self.engine.save(&mut session, Reason::Evict, None);
+        }
+        Ok(context)
     }
 
     fn report(&self) -> Report {

@@ -78,7 +78,7 @@ fn read<T>(
         }
         all.push(make(line_prompts(&line, names)?));
     }
-    let none = || Error::Empty { path: path.to_owned(), expected: form(names) };
+    let none = || Error::NoLine { path: path.to_owned(), expected: form(names) };
     if all.is_empty() { Err(none()) } else { Ok(all) }
 }
 

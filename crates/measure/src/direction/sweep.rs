@@ -5,7 +5,7 @@
 //! in nats per token) says when steering has left what the model would ever say.
 
 use engine::{Engine, Finish, Flow, Generation, Sampler, Sampling, Session, Steer};
-use regex_automata::meta::Regex;
+use regex::Regex;
 use spec::TokenId;
 use text::special;
 

@@ -6,7 +6,7 @@ use engine::{Engine, Flow, OpenOptions, Point, Steer};
 use measure::direction::build::{Look, Observed, observe};
 use measure::direction::prompts::tokens;
 use measure::direction::sweep::{Sweep, answer, sweep};
-use regex_automata::meta::Regex;
+use regex::Regex;
 use spec::TokenId;
 use text::{Conversation, Message, RenderOptions, ThinkMode};
 

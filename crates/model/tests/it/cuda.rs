@@ -19,7 +19,7 @@ use crate::support::{LIMITS, Rig, argmax, array, difference, master, prompts, ti
 fn rig(file: &File, rows: RowFormat) -> Option<Rig<Cuda>> {
     let compiler = std::env::var_os("DWARFSTAR_NVRTC").map(Into::into);
     match Cuda::open(CudaOptions { compiler, ..CudaOptions::default() }) {
-        Ok(cuda) => Some(Rig::on(cuda, file, Options { rows, limits: LIMITS })),
+        Ok(cuda) => Some(Rig::on(cuda, file, Options { rows, limits: LIMITS, importance: false })),
         Err(error) => {
             println!("skipped: {error}");
             None

@@ -7,7 +7,7 @@ use spec::TokenId;
 
 use crate::support::{LIMITS, Rig, prompts, tiny};
 
-const OPTIONS: Options = Options { rows: RowFormat::Packed, limits: LIMITS };
+const OPTIONS: Options = Options { rows: RowFormat::Packed, limits: LIMITS, importance: false };
 
 /// A copy of the tiny file, changed.
 fn changed(

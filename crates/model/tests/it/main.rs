@@ -7,6 +7,7 @@
 
 mod cuda;
 mod golden;
+mod importance;
 mod load;
 mod memory;
 mod snapshots;

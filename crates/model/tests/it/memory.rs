@@ -11,7 +11,7 @@ fn options(rows: RowFormat, sessions: usize, context: usize) -> Options {
     let row_pages = sessions * KvLayout::pages(context);
     let slots = sessions;
     let limits = Limits { step_tokens: 512, step_outputs: 1, sessions, context, slots, row_pages };
-    Options { rows, limits }
+    Options { rows, limits, importance: false }
 }
 
 /// A session of 5,000 tokens holds exactly what was estimated for a context of 5,000.
@@ -121,10 +121,10 @@ fn write_sparse(path: &std::path::Path, shape: &Shape) {
 #[test]
 fn a_decode_step_allocates_nothing() {
     for level in Level::available() {
-        for count in [1, 2] {
+        for (count, importance) in [(1, false), (2, false), (1, true)] {
             let cpu = CpuSimd::new(&Threads { count, processors: Vec::new() }, level);
             let limits = crate::support::LIMITS;
-            let options = Options { rows: RowFormat::Packed, limits };
+            let options = Options { rows: RowFormat::Packed, limits, importance };
             let mut rig = Rig::on(cpu, &tiny(), options);
             let mut cache = rig.model.open(&mut rig.cpu).expect("a session");
             let shape = rig.model.shape();

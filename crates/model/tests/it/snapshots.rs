@@ -132,7 +132,8 @@ fn taken_back<B: Backend>(mut rig: Rig<B>) {
 #[test]
 fn pages_are_counted() {
     let limits = Limits { slots: 2, row_pages: 4, ..LIMITS };
-    let mut rig = Rig::with(&tiny(), Options { rows: RowFormat::Packed, limits });
+    let mut rig =
+        Rig::with(&tiny(), Options { rows: RowFormat::Packed, limits, importance: false });
     let tokens = &prompts()["p700"];
     let mut cache = rig.open();
     rig.step(&mut cache, &tokens[..300]);

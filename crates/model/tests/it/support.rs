@@ -118,7 +118,7 @@ pub struct Rig<B = Cpu> {
 
 impl Rig {
     pub fn new(file: &File, rows: RowFormat) -> Rig {
-        Rig::with(file, Options { rows, limits: LIMITS })
+        Rig::with(file, Options { rows, limits: LIMITS, importance: false })
     }
 
     pub fn with(file: &File, options: Options) -> Rig {
@@ -129,9 +129,14 @@ impl Rig {
 /// The fast CPU backend with a model loaded on it. On one thread: threads are tested elsewhere, and
 /// more of them than processors wait for each other.
 pub fn fast(file: &File, rows: RowFormat) -> Rig<CpuSimd> {
+    fast_with(file, Options { rows, limits: LIMITS, importance: false })
+}
+
+/// The same with these options.
+pub fn fast_with(file: &File, options: Options) -> Rig<CpuSimd> {
     let threads = Threads { count: 1, processors: Vec::new() };
     let level = Level::available().pop().expect("at least one level");
-    Rig::on(CpuSimd::new(&threads, level), file, Options { rows, limits: LIMITS })
+    Rig::on(CpuSimd::new(&threads, level), file, options)
 }
 
 impl<B: Backend> Rig<B> {

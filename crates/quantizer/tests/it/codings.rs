@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use gguf::Format;
-use quantizer::{Checkpoint, Recipe};
+use quantizer::{Checkpoint, Recipe, Start};
 use spec::{Class, Source, TensorSpec};
 
 use crate::folder::{Folder, Scales, scale_name, shape_of};
@@ -104,7 +104,7 @@ fn several_files_with_an_index_are_one_checkpoint() {
         let mut options = crate::options(Recipe::AsIs);
         options.name = Some("same".to_owned());
         let plan = quantizer::Plan::new(Checkpoint::open(at).unwrap(), options).unwrap();
-        plan.run(&path, false, &mut |_| {}, &Default::default()).unwrap();
+        plan.run(&path, (false, Start::New), &mut |_| {}, &Default::default()).unwrap();
         std::fs::read(path).unwrap()
     };
     assert!(written(at.path(), "sharded") == written(one.path(), "single"), "the bytes differ");

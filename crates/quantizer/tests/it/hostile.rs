@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use quantizer::{Checkpoint, Error, Recipe};
+use quantizer::{Checkpoint, Error, Recipe, Start};
 use serde_json::{Value, json};
 
 use crate::folder::{Folder, Random, Scales, safetensors, scale_name};
@@ -305,7 +305,8 @@ fn a_file_cut_during_the_run_is_named() {
     let path = folder.path().join("model.safetensors");
     fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(9000).unwrap();
     let out = tempfile::tempdir().unwrap();
-    let run = plan.run(&out.path().join("m.gguf"), false, &mut |_| {}, &Default::default());
+    let run =
+        plan.run(&out.path().join("m.gguf"), (false, Start::New), &mut |_| {}, &Default::default());
     assert_mentions(
         &run.unwrap_err().to_string(),
         &["model.safetensors: tensor '", "could not read"],

@@ -12,6 +12,7 @@ mod encoders;
 mod folder;
 mod golden;
 mod hostile;
+mod measured;
 mod oracle;
 mod plain;
 mod recipes;
@@ -21,7 +22,7 @@ mod synth;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use quantizer::{Checkpoint, Error, Options, Plan, Recipe, Stats};
+use quantizer::{Checkpoint, Error, Options, Plan, Recipe, Start, Stats};
 
 /// A file of the test data that all crates share.
 fn testdata(path: &str) -> PathBuf {
@@ -38,7 +39,7 @@ fn plan(folder: &Path, recipe: Recipe) -> Result<Plan, Error> {
 
 /// Converts without watching or stopping.
 fn convert(folder: &Path, recipe: Recipe, out: &Path) -> Result<Stats, Error> {
-    plan(folder, recipe)?.run(out, false, &mut |_| {}, &AtomicBool::new(false))
+    plan(folder, recipe)?.run(out, (false, Start::New), &mut |_| {}, &AtomicBool::new(false))
 }
 
 /// The values of a tensor of an open file.

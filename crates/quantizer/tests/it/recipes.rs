@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use gguf::{File, Format, Metadata, TensorPlan, Writer};
 use quantizer::{
-    Checkpoint, DifferenceKind, Error, Importance, Input, Options, Plan, Recipe, Splice, compare,
-    encode,
+    Checkpoint, DifferenceKind, Error, Importance, Input, Options, Plan, Recipe, Splice, Start,
+    compare, encode,
 };
 use serde_json::json;
 use spec::{Class, Shape};
@@ -27,7 +27,7 @@ fn wide() -> Folder {
 }
 
 fn run(input: impl Into<Input>, options: Options, out: &Path) -> Result<File, Error> {
-    Plan::new(input, options)?.run(out, true, &mut |_| {}, &Default::default())?;
+    Plan::new(input, options)?.run(out, (true, Start::Over), &mut |_| {}, &Default::default())?;
     Ok(File::open(out).unwrap())
 }
 
@@ -77,7 +77,7 @@ fn recipes_give_the_formats_of_the_published_files() {
             assert_eq!(tensor.format, expected, "{recipe}: {}", tensor.name);
         }
         let path = out.path().join("m.gguf");
-        plan.run(&path, true, &mut |_| {}, &Default::default()).unwrap();
+        plan.run(&path, (true, Start::Over), &mut |_| {}, &Default::default()).unwrap();
         let file = File::open(&path).unwrap();
         let name = "blk.1.attn_q_a.weight";
         let wanted = oracle::values(&folder, "layers.1.attn.wq_a.weight");
@@ -278,9 +278,9 @@ fn importance_is_found_under_every_name_and_in_both_layouts() {
     }
 }
 
-/// An expert that no token ever chose has nothing to say, and is encoded as if there was no file.
+/// An expert that no token ever chose has nothing to say: all its columns weigh the same.
 #[test]
-fn experts_without_a_count_are_as_without_importance() {
+fn columns_of_experts_without_a_count_matter_alike() {
     let (folder, out) = (wide(), tempfile::tempdir().unwrap());
     let at = folder.write();
     let name = "blk.1.ffn_down_exps.weight";
@@ -293,7 +293,7 @@ fn experts_without_a_count_are_as_without_importance() {
     };
     let checkpoint = Checkpoint::open(at.path()).unwrap();
     let file = run(checkpoint, options, &out.path().join("m.gguf")).unwrap();
-    let wanted = encoded(Format::Q4K, &expert(&folder, name, 1), None, 256);
+    let wanted = encoded(Format::Q4K, &expert(&folder, name, 1), Some(&[1.0; 256]), 256);
     assert_eq!(bytes(&file, name)[wanted.len()..][..wanted.len()], wanted);
 }
 

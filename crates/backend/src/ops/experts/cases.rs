@@ -1,4 +1,7 @@
-//! Cases of the experts.
+//! Cases of the experts: the published recipes, few tokens and many, the shared expert's parts.
+//!
+//! Products with quantized weights differ by what rounding activations costs, where a backend does
+//! that; inner rows are compared on tokens that rounding does not change.
 
 use gguf::Format;
 
@@ -18,6 +21,22 @@ fn experts(kit: &mut Kit, gate: Format, down: Format, d: usize) -> Vec<f32> {
     let (shares, mut y) = (kit.buffer(ROWS, 2), kit.empty(ROWS, d));
     kit.b.experts(&weights, 0.5, &x, &picks, &shares, &mut y, ROWS);
     kit.read(&y, ROWS)
+}
+
+/// The inner rows of eleven tokens, of which each chooses two of five experts. Rounding to 8 bits
+/// does not change these tokens, so every backend computes them in floats.
+fn inner(kit: &mut Kit, format: Format, d: usize) -> Vec<f32> {
+    const ROWS: usize = 11;
+    let weights = ExpertWeights {
+        gate: kit.weight(format, 5, 272, d),
+        up: kit.weight(format, 5, 272, d),
+        down: kit.weight(Format::F16, 5, d, 272),
+    };
+    let picks: Vec<u32> = (0..ROWS as u32).flat_map(|t| [[4, 1, 0][t as usize % 3], 2]).collect();
+    let (x, picks) = (kit.whole(ROWS, d), kit.filled(ROWS, 2, &picks));
+    let (shares, mut inner) = (kit.buffer(ROWS, 2), kit.empty(ROWS, 2 * 272));
+    kit.b.expert_inner(&weights, 0.5, &x, &picks, &shares, &mut inner, ROWS);
+    kit.read(&inner, ROWS)
 }
 
 /// One token with more experts than are on their way at once.
@@ -75,6 +94,10 @@ pub fn cases() -> Vec<Case> {
     cases.push(Case::new("experts IQ2_XXS Q2_K, 2,048 wide", 1e-5, wide).rounded(1e-2));
     cases.push(Case::new("eight experts of one token", 1e-5, one).rounded(1e-2));
     cases.extend(recipes.into_iter().map(many));
+    for (format, d) in [(Format::Iq2Xxs, 1024), (Format::Mxfp4, 256), (Format::F16, 256)] {
+        let name = format!("inner rows of experts {}", format.name());
+        cases.push(Case::new(name, 1e-5, move |kit: &mut Kit| inner(kit, format, d)));
+    }
     cases.push(Case::new("swiglu and add", 1e-6, |kit| {
         let big = |v: Vec<f32>| v.into_iter().map(|v| v * 20.0).collect::<Vec<_>>();
         let (gate, up) = (big(kit.numbers(4 * 96)), big(kit.numbers(4 * 96)));

@@ -1,4 +1,7 @@
 //! Reference for the experts: one expert after the other, with all tokens that chose it.
+//!
+//! Experts ascend, and so do the tokens of each: a token's sum has one order, whatever else is in
+//! the step. The inner rows are made by one function, for the sum and for whoever asks for them.
 
 use super::{ExpertWeights, Experts};
 use crate::ops::linear::cpu::matmul;
@@ -10,10 +13,26 @@ fn activate(gate: f32, up: f32, clamp: f32) -> f32 {
     gate / (1.0 + (-gate).exp()) * up.clamp(-clamp, clamp)
 }
 
-/// Tokens that chose `expert`, each with its share.
-fn members(picks: &[u32], shares: &[f32], used: usize, expert: u32) -> Vec<(usize, f32)> {
+/// Pairs of a token and `expert`, each with its share.
+fn members(picks: &[u32], shares: &[f32], expert: usize) -> Vec<(usize, f32)> {
     let chosen = picks.iter().zip(shares).enumerate();
-    chosen.filter(|(_, (pick, _))| **pick == expert).map(|(i, (_, g))| (i / used, *g)).collect()
+    chosen.filter(|(_, (pick, _))| **pick as usize == expert).map(|(i, (_, g))| (i, *g)).collect()
+}
+
+/// The inner rows of one expert's pairs, one after the other.
+fn inner_rows(
+    cpu: &Cpu,
+    weights: &ExpertWeights,
+    clamp: f32,
+    x: &[&[f32]],
+    expert: usize,
+    members: &[(usize, f32)],
+) -> Vec<f32> {
+    let (f, n) = (weights.gate.rows, members.len());
+    let gate = matmul(cpu.matrix(&weights.gate, expert), x);
+    let up = matmul(cpu.matrix(&weights.up, expert), x);
+    let values = (0..n * f).map(|i| (i / f, i % f));
+    values.map(|(m, r)| members[m].1 * activate(gate[r * n + m], up[r * n + m], clamp)).collect()
 }
 
 impl Experts for Cpu {
@@ -35,23 +54,49 @@ impl Experts for Cpu {
             y[..rows * d].fill(0.0);
             // Ascending experts: a token's sum has one order, whatever else is in the step.
             for expert in 0..weights.gate.count {
-                let members = members(picks, shares, used, expert as u32);
+                let members = members(picks, shares, expert);
                 if members.is_empty() {
                     continue;
                 }
-                let xs: Vec<&[f32]> = members.iter().map(|(t, _)| &x[t * d..][..d]).collect();
-                let gate = matmul(cpu.matrix(&weights.gate, expert), &xs);
-                let up = matmul(cpu.matrix(&weights.up, expert), &xs);
                 let n = members.len();
-                let inner: Vec<f32> = (0..n * f)
-                    .map(|i| (i / f, i % f))
-                    .map(|(m, r)| members[m].1 * activate(gate[r * n + m], up[r * n + m], clamp))
-                    .collect();
+                let tokens: Vec<usize> = members.iter().map(|(pair, _)| pair / used).collect();
+                let xs: Vec<&[f32]> = tokens.iter().map(|t| &x[t * d..][..d]).collect();
+                let inner = inner_rows(cpu, weights, clamp, &xs, expert, &members);
                 let inner: Vec<&[f32]> = inner.chunks_exact(f).collect();
                 let out = matmul(cpu.matrix(&weights.down, expert), &inner);
-                for (m, (t, _)) in members.iter().enumerate() {
+                for (m, t) in tokens.iter().enumerate() {
                     let y = &mut y[t * d..][..d];
                     y.iter_mut().zip(out.iter().skip(m).step_by(n)).for_each(|(y, v)| *y += v);
+                }
+            }
+        });
+    }
+
+    fn expert_inner_raw(
+        &mut self,
+        weights: &ExpertWeights,
+        clamp: f32,
+        x: &Buffer<f32>,
+        picks: &Buffer<u32>,
+        shares: &Buffer<f32>,
+        inner: &mut Buffer<f32>,
+        rows: usize,
+    ) {
+        let (d, f, used) = (weights.gate.cols, weights.gate.rows, picks.width);
+        self.edit(inner, |cpu, out| {
+            let x = cpu.data(x);
+            let picks = &cpu.data(picks)[..rows * used];
+            let shares = &cpu.data(shares)[..rows * used];
+            for expert in 0..weights.gate.count {
+                let members = members(picks, shares, expert);
+                if members.is_empty() {
+                    continue;
+                }
+                let row = |(pair, _): &(usize, f32)| &x[pair / used * d..][..d];
+                let xs: Vec<&[f32]> = members.iter().map(row).collect();
+                let inner = inner_rows(cpu, weights, clamp, &xs, expert, &members);
+                for ((pair, _), row) in members.iter().zip(inner.chunks_exact(f)) {
+                    out[pair * f..][..f].copy_from_slice(row);
                 }
             }
         });

@@ -39,6 +39,8 @@ struct Groups {
     tokens: Vec<u32>,
     /// Share of each pair.
     shares: Vec<f32>,
+    /// Where the pairs of the step are among the sorted ones.
+    sorted: Vec<u32>,
     /// Which of `active` each pair belongs to.
     owners: Vec<u32>,
     /// Experts that were chosen, ascending.
@@ -58,7 +60,7 @@ struct Group {
 impl Groups {
     /// Sorts the picks `[T, used]` by expert.
     fn sort(&mut self, picks: &[u32], shares: &[f32], used: usize, experts: usize) {
-        let Groups { tokens, shares: sorted, owners, active, places } = self;
+        let Groups { tokens, shares: by_expert, sorted, owners, active, places } = self;
         places.clear();
         places.resize(experts, 0);
         picks.iter().for_each(|&pick| places[pick as usize] += 1);
@@ -72,11 +74,13 @@ impl Groups {
             first += count;
         }
         tokens.resize(picks.len(), 0);
-        sorted.resize(picks.len(), 0.0);
+        by_expert.resize(picks.len(), 0.0);
+        sorted.resize(picks.len(), 0);
         owners.resize(picks.len(), 0);
         for (i, (&pick, &share)) in picks.iter().zip(shares).enumerate() {
             let place = &mut places[pick as usize];
-            (tokens[*place], sorted[*place]) = ((i / used) as u32, share);
+            (tokens[*place], by_expert[*place]) = ((i / used) as u32, share);
+            sorted[i] = *place as u32;
             *place += 1;
         }
         for (owner, group) in active.iter().enumerate() {
@@ -85,17 +89,17 @@ impl Groups {
     }
 }
 
-/// Passes 1 and 2: the rounded inner row of every pair.
-fn inner_rows(
+/// Pass 1: the inner rows of all pairs, in blocks.
+fn inner_blocks(
     cpu: &Cpu,
     workers: &mut Workers,
     scratch: &mut Scratch,
     weights: &ExpertWeights,
     clamp: f32,
 ) {
-    let Scratch { groups, x, inner, rounded, .. } = scratch;
-    let (f, pairs) = (weights.gate.rows, groups.tokens.len());
-    let panels = f.div_ceil(PANEL_ROWS);
+    let Scratch { groups, x, inner, .. } = scratch;
+    let pairs = groups.tokens.len();
+    let panels = weights.gate.rows.div_ceil(PANEL_ROWS);
     inner.resize(pairs * panels * LANES, 0.0);
     let (groups, x) = (&*groups, &*x);
     let range = |task: usize| {
@@ -118,16 +122,27 @@ fn inner_rows(
             gate.iter_mut().for_each(|v| *v *= share);
         }
     });
-    rounded.shape(pairs, f);
-    let (row_blocks, inner) = (rounded.row_blocks, &*inner);
+}
+
+/// The inner row of a sorted pair out of the blocks.
+fn inner_row(groups: &Groups, inner: &[f32], pair: usize, row: &mut [f32]) {
+    let Group { first, count, .. } = groups.active[groups.owners[pair] as usize];
+    let panels = row.len().div_ceil(PANEL_ROWS);
+    for (panel, row) in row.chunks_mut(LANES).enumerate() {
+        let start = (first * panels + panel * count + pair - first) * LANES;
+        row.copy_from_slice(&inner[start..][..row.len()]);
+    }
+}
+
+/// Pass 2: the rounded inner row of every pair.
+fn round_inner(workers: &mut Workers, scratch: &mut Scratch, f: usize) {
+    let Scratch { groups, inner, rounded, .. } = scratch;
+    rounded.shape(groups.tokens.len(), f);
+    let (groups, row_blocks, inner) = (&*groups, rounded.row_blocks, &*inner);
     workers.chunks(&mut rounded.blocks, row_blocks, &|own, pair, out| {
-        let Group { first, count, .. } = groups.active[groups.owners[pair] as usize];
         let Own { level, floats: row, .. } = own;
         row.resize(f, 0.0);
-        for (panel, row) in row.chunks_mut(LANES).enumerate() {
-            let start = (first * panels + panel * count + pair - first) * LANES;
-            row.copy_from_slice(&inner[start..][..row.len()]);
-        }
+        inner_row(groups, inner, pair, row);
         level.run(RoundRow { x: row, out });
     });
 }
@@ -204,8 +219,37 @@ impl Experts for CpuSimd {
             let (picks, shares) = (&cpu.data(picks)[..rows * used], cpu.data(shares));
             scratch.groups.sort(picks, shares, used, gate.count);
             round_rows(workers, &cpu.data(x)[..rows * d], d, &mut scratch.x);
-            inner_rows(cpu, workers, scratch, weights, clamp);
+            inner_blocks(cpu, workers, scratch, weights, clamp);
+            round_inner(workers, scratch, gate.rows);
             down(cpu, workers, scratch, last, &mut y[..rows * d]);
+        });
+    }
+
+    fn expert_inner_raw(
+        &mut self,
+        weights: &ExpertWeights,
+        clamp: f32,
+        x: &Buffer<f32>,
+        picks: &Buffer<u32>,
+        shares: &Buffer<f32>,
+        inner: &mut Buffer<f32>,
+        rows: usize,
+    ) {
+        let ExpertWeights { gate, up, .. } = weights;
+        if ![gate, up].iter().all(|w| is_coded(w.format)) {
+            return self.cpu.expert_inner_raw(weights, clamp, x, picks, shares, inner, rows);
+        }
+        let (f, d, used) = (gate.rows, gate.cols, picks.width);
+        self.edit(inner, |cpu, workers, scratch, out| {
+            let scratch = &mut scratch.experts;
+            let (picks, shares) = (&cpu.data(picks)[..rows * used], cpu.data(shares));
+            scratch.groups.sort(picks, shares, used, gate.count);
+            round_rows(workers, &cpu.data(x)[..rows * d], d, &mut scratch.x);
+            inner_blocks(cpu, workers, scratch, weights, clamp);
+            let (groups, inner) = (&scratch.groups, &scratch.inner);
+            workers.chunks(&mut out[..rows * used * f], f, &|_, pair, row| {
+                inner_row(groups, inner, groups.sorted[pair] as usize, row);
+            });
         });
     }
 

@@ -89,6 +89,8 @@ pub static GROUPED: Unit = Unit {
 
 /// Pairs of a tile; see grouped.cu.
 const TILE_PAIRS: usize = 64;
+/// Pairs that are computed one by one in a launch.
+const PAIRS_MAX: usize = 65_535;
 /// Memory for what the experts of many tokens give, before it is summed.
 const PARTS_BYTES: usize = 1 << 30;
 
@@ -121,11 +123,34 @@ impl Tokens {
 impl Cuda {
     /// Every (token, expert) pair by itself.
     fn experts_by_pair(&mut self, weights: &ExpertWeights, clamp: f32, tokens: &Tokens) {
-        let ExpertWeights { gate, up, down } = weights;
-        let &Tokens { x, picks, shares, y, rows, used } = tokens;
+        let ExpertWeights { gate, down, .. } = weights;
+        let &Tokens { picks, y, rows, used, .. } = tokens;
         let (inner, d, pairs) = (gate.rows, gate.cols, rows * used);
         let inner_at = self.scratch("inner rows", pairs * inner * 4);
+        self.inner_by_pair(weights, clamp, tokens, inner_at);
 
+        let stored = self.stored(down);
+        let ([a, b, c], code) = (stored.planes, stored.code());
+        let shared = if is_float(stored.format) { 0 } else { rounded_bytes(used, inner) };
+        let args = words![a, b, c, inner_at, picks, y, d];
+        let unit = (&DOWN, values(&[code, inner, used]), "expert_down");
+        self.reading(down, pairs);
+        let blocks = (self.processors() / rows).clamp(1, d.div_ceil(DOWN_THREADS / 32));
+        let grid = [blocks, rows, 1];
+        self.record_shared(unit, grid, (DOWN_THREADS as u32, shared), args);
+    }
+
+    /// The inner row of every pair, to `inner_at`.
+    fn inner_by_pair(
+        &mut self,
+        weights: &ExpertWeights,
+        clamp: f32,
+        tokens: &Tokens,
+        inner_at: Address,
+    ) {
+        let ExpertWeights { gate, up, .. } = weights;
+        let &Tokens { x, picks, shares, rows, used, .. } = tokens;
+        let (inner, d, pairs) = (gate.rows, gate.cols, rows * used);
         let ([ga, gb, gc], [ua, ub, uc]) = (self.stored(gate).planes, self.stored(up).planes);
         let code = self.stored(gate).code();
         let Activations { codes, steps, halves, floats } = x;
@@ -147,16 +172,6 @@ impl Cuda {
             let unit = (&INNER, values(&[code]), "expert_inner");
             self.record(unit, [inner.div_ceil(8), pairs, 1], 256, args);
         }
-
-        let stored = self.stored(down);
-        let ([a, b, c], code) = (stored.planes, stored.code());
-        let shared = if is_float(stored.format) { 0 } else { rounded_bytes(used, inner) };
-        let args = words![a, b, c, inner_at, picks, y, d];
-        let unit = (&DOWN, values(&[code, inner, used]), "expert_down");
-        self.reading(down, pairs);
-        let blocks = (self.processors() / rows).clamp(1, d.div_ceil(DOWN_THREADS / 32));
-        let grid = [blocks, rows, 1];
-        self.record_shared(unit, grid, (DOWN_THREADS as u32, shared), args);
     }
 
     /// All pairs with one expert together, on tensor cores. Which pairs those are, only the device
@@ -235,6 +250,31 @@ impl Experts for Cuda {
         for first in (0..rows).step_by(step) {
             let part = tokens.part(first, step.min(rows - first), d);
             self.experts_grouped(weights, clamp, &part);
+        }
+    }
+
+    fn expert_inner_raw(
+        &mut self,
+        weights: &ExpertWeights,
+        clamp: f32,
+        x: &Buffer<f32>,
+        picks: &Buffer<u32>,
+        shares: &Buffer<f32>,
+        inner: &mut Buffer<f32>,
+        rows: usize,
+    ) {
+        let (used, d, f) = (picks.width, weights.gate.cols, weights.gate.rows);
+        let format = self.stored(&weights.gate).format;
+        assert_eq!(format, self.stored(&weights.up).format, "gate and up have one format");
+        let x = self.activations(x, rows, d, format);
+        let (picks, shares, inner) = (self.at(picks), self.at(shares), self.edit(inner));
+        let tokens = Tokens { x, picks, shares, y: 0, rows, used };
+        // A grid has no more blocks than that in the direction of pairs.
+        let step = (PAIRS_MAX / used).max(1);
+        for first in (0..rows).step_by(step) {
+            let part = tokens.part(first, step.min(rows - first), d);
+            let at = inner + (first * used * f * 4) as Address;
+            self.inner_by_pair(weights, clamp, &part, at);
         }
     }
 

@@ -43,6 +43,18 @@ pub trait Experts {
         y: &mut Buffer<f32>,
         rows: usize,
     );
+    /// Their inner rows; see [`expert_inner`](trait.Backend.html#method.expert_inner).
+    #[allow(clippy::too_many_arguments)]
+    fn expert_inner_raw(
+        &mut self,
+        weights: &ExpertWeights,
+        clamp: f32,
+        x: &Buffer<f32>,
+        picks: &Buffer<u32>,
+        shares: &Buffer<f32>,
+        inner: &mut Buffer<f32>,
+        rows: usize,
+    );
     /// `out = act(gate, up)`.
     fn swiglu_raw(
         &mut self,
@@ -79,6 +91,31 @@ impl dyn Backend + '_ {
         picks.expect("picks", rows, shares.width);
         shares.expect("shares", rows, shares.width);
         self.experts_raw(weights, clamp, x, picks, shares, y, rows);
+    }
+
+    /// What `down` is multiplied with in [`experts`](trait.Backend.html#method.experts): the row
+    /// `g[e] · act(gate_e · x, up_e · x)` of every token and chosen expert, side by side, before a
+    /// backend rounds it.
+    ///
+    /// `x` `[T, D]`, `picks` and `shares` `[T, K]`, `inner` `[T, K·F]`; picks below `E`.
+    #[allow(clippy::too_many_arguments)]
+    pub fn expert_inner(
+        &mut self,
+        weights: &ExpertWeights,
+        clamp: f32,
+        x: &Buffer<f32>,
+        picks: &Buffer<u32>,
+        shares: &Buffer<f32>,
+        inner: &mut Buffer<f32>,
+        rows: usize,
+    ) {
+        let ExpertWeights { gate, up, .. } = weights;
+        assert_eq!((gate.count, gate.rows, gate.cols), (up.count, up.rows, up.cols));
+        x.expect("x", rows, gate.cols);
+        picks.expect("picks", rows, shares.width);
+        shares.expect("shares", rows, shares.width);
+        inner.expect("inner", rows, shares.width * gate.rows);
+        self.expert_inner_raw(weights, clamp, x, picks, shares, inner, rows);
     }
 
     /// `out[t] = act(gate[t], up[t])`, all `[T, F]`.
