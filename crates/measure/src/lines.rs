@@ -53,6 +53,7 @@ impl<R: BufRead> Lines<R> {
     ///
     /// # Errors
     /// The file cannot be read; a line is too long or not UTF-8.
+    #[expect(clippy::should_implement_trait, reason = "a line borrows from its reader")]
     pub fn next(&mut self) -> Result<Option<Line<'_>>, Error> {
         loop {
             let mut bytes = Vec::new();
