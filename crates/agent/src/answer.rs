@@ -180,6 +180,7 @@ impl Loop {
             constraint: Some(Box::new(guide)),
             stop: vec![self.format.end],
             boundaries: vec![self.talk.shared()],
+            steer: self.steer,
             ..Request::new(prompt, sampler, most)
         };
         let ticket = self.model.submit(request, self.desk.sink(number)).map_err(failed)?;
@@ -285,8 +286,11 @@ impl Loop {
         self.count += 1;
         let Ok(sampler) = Sampler::new(self.settings.sampling, self.settings.seed) else { return };
         let boundaries = vec![self.talk.shared()];
-        let request =
-            Request { boundaries, ..Request::new(self.talk.tokens().to_vec(), sampler, 0) };
+        let request = Request {
+            boundaries,
+            steer: self.steer,
+            ..Request::new(self.talk.tokens().to_vec(), sampler, 0)
+        };
         // What goes wrong with it goes wrong again when somebody asks, and is told then.
         let ticket = self.model.submit(request, self.desk.sink(self.count)).ok();
         self.ahead = ticket.map(|ticket| (self.count, ticket));

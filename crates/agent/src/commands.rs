@@ -15,8 +15,9 @@ use crate::event::{Cost, Event, Past, TurnEnd};
 use crate::export::{markdown, shown};
 use crate::format::Thinking;
 use crate::sessions::Listed;
+use crate::steering::steer;
 use crate::talk::{Record, Talk};
-use crate::turn::{Loop, no_room_to_think};
+use crate::turn::{Loop, no_room_to_think, room_for};
 
 /// A command.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +34,7 @@ pub struct Command {
 }
 
 /// An answer for people, if there is one; or what is wrong.
-type Answer = Result<Option<String>, String>;
+pub(crate) type Answer = Result<Option<String>, String>;
 
 /// Turns that `/history` shows if nothing is said, and at most.
 const HISTORY_TURNS: usize = 3;
@@ -56,7 +57,7 @@ const fn command(
 }
 
 /// All commands, in the order in which help shows them.
-pub const LIST: [Command; 26] = [
+pub const LIST: [Command; 27] = [
     command("help", "", "show this list", true, |_, _| Ok(Some(help()))),
     command("new", "", "begin another conversation", false, new),
     command("list", "[all]", "list conversations of this project, or of all", true, list),
@@ -94,18 +95,26 @@ pub const LIST: [Command; 26] = [
         |a, _| think(a, Thinking::Max),
     ),
     command("mode", "[MODE]", "what may be done without asking: ask, auto-edit, full", true, mode),
-    command("ctx", "", "show how much of the context is used", true, context),
+    command(
+        "ctx",
+        "[N]",
+        "show how much of the context is used, or make room for N tokens",
+        true,
+        context,
+    ),
+    command("steer", "[F [A]]", "show or change the scales of --steer", true, steer),
     command("stats", "", "show figures since the start", true, stats),
     command("quit", "", "end", true, quit),
     command("exit", "", "end", true, quit),
-    command("status", "", "show how things stand", true, context),
+    command("status", "", "show how things stand", true, |a, _| context(a, "")),
     command("rename", "NAME", "the same as /save", false, save),
     command("clear", "", "the same as /new", false, new),
 ];
 
 /// Whether a line is a command that does not wait for the end of a turn.
 pub(crate) fn is_instant(line: &str) -> bool {
-    parse(line).is_some_and(|(command, _)| command.instant)
+    let changes = |command: &Command, rest: &str| command.name == "ctx" && !rest.is_empty();
+    parse(line).is_some_and(|(command, rest)| command.instant && !changes(command, rest))
 }
 
 /// Executes a command and tells what came of it.
@@ -166,13 +175,15 @@ fn list(agent: &mut Loop, arguments: &str) -> Answer {
         return Ok(Some("There are no conversations yet.".to_owned()));
     }
     let mut text =
-        "| | id | title | age | tokens | branch |\n|---|---|---|---|---|---|\n".to_owned();
+        "| | id | title | age | tokens | size | branch |\n|---|---|---|---|---|---|---|\n"
+            .to_owned();
     let now = clock::now();
-    for Listed { id, title, used, tokens, branch, .. } in listed.iter().take(LISTED_MAX) {
+    for Listed { id, title, used, tokens, bytes, branch, .. } in listed.iter().take(LISTED_MAX) {
         let here = if agent.kept.id() == Some(id.as_str()) { "\u{25cf}" } else { "" };
         let age = clock::age(now.saturating_sub(*used));
         let (title, branch) = (cell(title), cell(branch.as_deref().unwrap_or("")));
-        text += &format!("| {here} | {id} | {title} | {age} | {tokens} | {branch} |\n");
+        let size = format!("{} KB", bytes.div_ceil(1000));
+        text += &format!("| {here} | {id} | {title} | {age} | {tokens} | {size} | {branch} |\n");
     }
     if listed.len() > LISTED_MAX {
         text += &format!("\nand {} more", listed.len() - LISTED_MAX);
@@ -447,20 +458,38 @@ fn mode(agent: &mut Loop, arguments: &str) -> Answer {
 
 fn context(agent: &mut Loop, arguments: &str) -> Answer {
     if !arguments.is_empty() {
-        return Err(CONTEXT_STAYS.to_owned());
+        return set_context(agent, arguments);
     }
     let (tokens, context) = (agent.talk.tokens().len(), agent.context);
     let (shared, turns) = (agent.talk.shared(), agent.talk.turns());
     let kept = agent.kept.id().unwrap_or("not kept yet");
     Ok(Some(format!(
         "{tokens} of {context} tokens ({} %), {shared} of them instructions and tools; {turns} \
-         turns; kept as: {kept}. The size of the context is chosen at the start: `--ctx N`.",
+         turns; kept as: {kept}. `/ctx N` makes room for N tokens.",
         tokens * 100 / context.max(1)
     )))
 }
 
-const CONTEXT_STAYS: &str = "the size of the context is chosen when the program starts: /quit, and \
-    start it again with --continue --ctx N to go on with this conversation";
+/// Makes the context larger or smaller; what the model has read stays read.
+fn set_context(agent: &mut Loop, arguments: &str) -> Answer {
+    let wrong = || format!("/ctx {arguments}: expected a number of tokens");
+    let wanted = arguments.parse::<usize>().map_err(|_| wrong())?;
+    let (held, needed) = (agent.talk.tokens().len(), room_for(agent.talk.shared()));
+    if wanted <= held {
+        return Err(format!("this conversation has {held} tokens: /compact first, or /new"));
+    }
+    if wanted < needed {
+        return Err(format!("instructions and tools need a context of {needed} tokens"));
+    }
+    agent.end_reading();
+    agent.context = agent.model.set_context(wanted).map_err(sentence)?;
+    agent.settings.gate.set_context(agent.context);
+    let thinking = agent.thinking;
+    if !agent.set_thinking(thinking) {
+        agent.notice(no_room_to_think(agent.context));
+    }
+    Ok(Some(format!("There is room for {} tokens from now on; nothing was lost.", agent.context)))
+}
 
 fn stats(agent: &mut Loop, _: &str) -> Answer {
     let Cost { read, cached, prefill, written, decode, calls } = agent.total;

@@ -44,6 +44,9 @@ pub trait Gate: Send {
 
     /// What keeps commands in, or that nothing does.
     fn protection(&self) -> String;
+
+    /// The context has room for so many tokens from now on, which bounds what a result may hold.
+    fn set_context(&mut self, _tokens: usize) {}
 }
 
 /// Keeps what tools change, so that a turn can be taken back, also after a restart.

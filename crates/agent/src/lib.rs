@@ -39,6 +39,7 @@ pub mod plain;
 pub mod sandbox;
 pub mod screen;
 pub mod sessions;
+mod steering;
 mod talk;
 pub mod terminal;
 pub mod tools;

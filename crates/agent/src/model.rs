@@ -21,6 +21,12 @@ pub trait Model: Send + Sync {
     /// One could not be deleted, or the worker has stopped.
     fn forget(&self, tokens: &[TokenId], spared: usize) -> Result<usize, engine::Error>;
 
+    /// Lets conversations come to so many tokens from now on. See [`Handle::set_context`].
+    ///
+    /// # Errors
+    /// It is more than the model or the memory has room for, or the worker has stopped.
+    fn set_context(&self, tokens: usize) -> Result<usize, engine::Error>;
+
     /// What is known of it: its tokenizer, its file, its context.
     fn info(&self) -> &Info;
 }
@@ -32,6 +38,10 @@ impl Model for Handle {
 
     fn forget(&self, tokens: &[TokenId], spared: usize) -> Result<usize, engine::Error> {
         Handle::forget(self, tokens.to_vec(), spared)
+    }
+
+    fn set_context(&self, tokens: usize) -> Result<usize, engine::Error> {
+        Handle::set_context(self, tokens)
     }
 
     fn info(&self) -> &Info {

@@ -4,8 +4,30 @@
 //! order. This is for the other ends: a signal while a line is asked for, a second one at any time.
 
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+
+/// What the program was told from outside while it ran.
+#[derive(Clone, Copy, Debug)]
+pub struct Signals<'a> {
+    /// Ctrl+C, where it is no key; taken back by whoever has heard it.
+    pub interrupted: &'a AtomicBool,
+    /// To end: by a service manager, or because the terminal goes away.
+    pub ended: &'a AtomicBool,
+}
+
+impl Signals<'_> {
+    /// Whether Ctrl+C was pressed since it was asked last.
+    pub(crate) fn take_interrupt(&self) -> bool {
+        self.interrupted.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether the program is to end.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+}
 
 /// What a terminal is told when a program is done with it: pasted text comes as it is, the mouse is
 /// not heard, the cursor is shown.

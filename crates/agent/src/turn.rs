@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use engine::Steer;
 use engine::serve::Ticket;
 use text::{Block, ToolResult, ToolSpec};
 
@@ -40,6 +41,8 @@ pub(crate) struct Loop {
     pub talk: Talk,
     pub kept: Kept,
     pub thinking: Thinking,
+    /// How answers are steered, if the person has said it.
+    pub steer: Option<Steer>,
     /// Tokens that fit.
     pub context: usize,
     /// Prompts and commands that wait for the end of the turn.
@@ -88,6 +91,7 @@ impl Loop {
             talk: Talk::default(),
             kept,
             thinking,
+            steer: None,
             context,
             waiting: VecDeque::new(),
             stop: false,
@@ -127,7 +131,7 @@ impl Loop {
     pub fn begin(&mut self) -> Result<(), Error> {
         self.set_thinking(self.settings.thinking);
         let ids = self.format.beginning(&self.settings.system, self.thinking)?;
-        if ids.len() + self.context.div_ceil(4) > self.context {
+        if room_for(ids.len()) > self.context {
             return Err(Error::NoRoom { tokens: ids.len(), context: self.context });
         }
         self.kept.close();
@@ -372,10 +376,15 @@ impl Loop {
     }
 }
 
+/// The smallest context for so many tokens of instructions: a quarter of it is for the rest.
+pub(crate) fn room_for(instructions: usize) -> usize {
+    (instructions * 4).div_ceil(3)
+}
+
 /// Why the model does not reason as hard as possible.
 pub(crate) fn no_room_to_think(context: usize) -> String {
     format!(
-        "reasoning as hard as possible needs room: start with --ctx {THINK_MAX_CONTEXT} or more \
+        "reasoning as hard as possible needs room: /ctx {THINK_MAX_CONTEXT} or more \
          (it is {context} now); until then the model reasons as usual"
     )
 }

@@ -77,6 +77,10 @@ impl Gate for Warden {
     fn protection(&self) -> String {
         self.protection.clone()
     }
+
+    fn set_context(&mut self, tokens: usize) {
+        self.place.set_context(tokens);
+    }
 }
 
 /// Keeps copies of what tools change in a working tree.

@@ -11,6 +11,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::undo::Undo;
@@ -38,7 +39,8 @@ pub struct Workplace {
     tree: PathBuf,
     data: PathBuf,
     home: Option<PathBuf>,
-    limits: Limits,
+    /// Bounds what results hold.
+    context_tokens: AtomicUsize,
     /// What is kept of files that are changed.
     pub undo: Undo,
 }
@@ -87,8 +89,8 @@ impl Workplace {
         let data = places.data.canonicalize().map_err(|error| named(&places.data, error))?;
         remove_old(&data.join("tmp"));
         let undo = Undo::open(&data.join("undo")).map_err(|error| named(&data, error))?;
-        let limits = Limits::of_context(places.context_tokens);
-        Ok(Workplace { tree, data, home: places.home, limits, undo })
+        let context_tokens = AtomicUsize::new(places.context_tokens);
+        Ok(Workplace { tree, data, home: places.home, context_tokens, undo })
     }
 
     /// The working tree, by its real path.
@@ -98,7 +100,12 @@ impl Workplace {
 
     /// How much results may hold.
     pub fn limits(&self) -> Limits {
-        self.limits
+        Limits::of_context(self.context_tokens.load(Ordering::Relaxed))
+    }
+
+    /// The context has another size from now on, and with it what results may hold.
+    pub fn set_context(&self, tokens: usize) {
+        self.context_tokens.store(tokens, Ordering::Relaxed);
     }
 
     /// Where whole outputs are kept that were too long for a result.

@@ -55,6 +55,7 @@ pub trait Backend:
     + ops::norm::Norm
     + ops::rope::Rope
     + ops::route::Route
+    + ops::steer::Steer
 {
 }
 

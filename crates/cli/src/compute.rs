@@ -32,8 +32,8 @@ pub struct Computer {
     pub step_tokens: usize,
 }
 
-/// Opens the device for a model. To be called before any parallel work, and once: work besides the
-/// device's own gets as many threads.
+/// Opens the device for a model. To be called before any parallel work: work besides the device's
+/// own gets as many threads. Who opens a second one lets the first go before.
 ///
 /// # Errors
 /// The system does not give so many threads; a CUDA device that was asked for cannot be used.

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
 
@@ -19,13 +20,23 @@ pub fn disk_available(path: &Path) -> Option<u64> {
     fs4::available_space(folder.unwrap_or(Path::new("."))).ok()
 }
 
-/// Makes all parallel work use so many threads. To be said before any such work, and once.
+/// Threads of all parallel work, once they are there.
+static THREADS: OnceLock<usize> = OnceLock::new();
+
+/// Makes all parallel work use so many threads. To be said before any such work; a second device
+/// of one command has the same.
 ///
 /// # Errors
 /// The system does not give us so many.
 pub fn use_threads(threads: usize) -> Result<()> {
+    if THREADS.get() == Some(&threads) {
+        return Ok(());
+    }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
-    pool.build_global().with_context(|| format!("could not start {threads} threads"))
+    pool.build_global().with_context(|| format!("could not start {threads} threads"))?;
+    // Whoever was first has also built the pool.
+    let _ = THREADS.set(threads);
+    Ok(())
 }
 
 fn available(meminfo: &str) -> Option<usize> {

@@ -19,6 +19,7 @@ mod npy;
 mod open;
 mod progress;
 mod screen;
+mod steering;
 mod terminal;
 mod typed;
 mod whole;
@@ -63,9 +64,18 @@ fn run(command: Command) -> anyhow::Result<Exit> {
             cmd::quantize::quantize(&meant::quantize::quantize(typed)?, &terminal)
         }
         Command::Splice(typed) => cmd::splice::splice(&meant::quantize::splice(typed)?, &terminal),
-        Command::Bench(typed) => cmd::bench::bench(&meant::bench(typed)?, &terminal),
+        Command::Bench(typed) => match meant::comparison(&typed)? {
+            Some(comparison) => cmd::bench::compare(&comparison, &terminal),
+            None => cmd::bench::bench(&meant::bench(typed)?, &terminal),
+        },
+        Command::Perplexity(typed) => {
+            cmd::perplexity::perplexity(&meant::measure::perplexity(typed)?, &terminal)
+        }
+        Command::Score(typed) => cmd::score::score(&meant::measure::score(typed)?, &terminal),
+        Command::Eval(typed) => cmd::eval::eval(meant::eval::eval(*typed)?, &terminal),
         Command::Kv(typed) => cmd::kv::kv(&meant::kv::kv(typed)?, &terminal),
         Command::Pull(typed) => cmd::pull::pull(&meant::pull::pull(typed)?, &terminal),
+        Command::Steer(typed) => cmd::steer::steer(&meant::steer::steering(typed)?, &terminal),
         Command::Synth(typed) => cmd::synth::synth(&meant::synth(typed)?, &terminal),
     }
 }

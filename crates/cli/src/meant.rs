@@ -4,11 +4,14 @@
 //! with exit code 2. After this room nobody looks at flags again. It does not open models.
 
 pub mod agent;
+pub mod eval;
 pub mod imatrix;
 pub mod kv;
+pub mod measure;
 pub mod pull;
 pub mod quantize;
 pub mod serve;
+pub mod steer;
 
 use std::path::PathBuf;
 
@@ -46,6 +49,8 @@ pub struct Run {
     /// Tokens of the context, if it was said.
     pub context: Option<usize>,
     pub rows: RowFormat,
+    /// How the answer is steered, if it is.
+    pub steer: Option<steer::Steer>,
     pub compute: Compute,
     /// Where conversations are kept, if they are.
     pub disk: Option<DiskOptions>,
@@ -165,6 +170,16 @@ pub struct Bench {
     pub json: bool,
 }
 
+/// Compare two recorded measurements.
+#[derive(Debug)]
+pub struct Comparison {
+    pub old: Source,
+    pub new: Source,
+    /// By how many percent a figure may be slower, if that is limited.
+    pub fail_slower: Option<f64>,
+    pub json: bool,
+}
+
 /// A random model that is nowhere stored.
 #[derive(Clone, Debug)]
 pub struct Synthetic {
@@ -224,6 +239,7 @@ pub fn run(typed: typed::Run) -> Result<Run> {
         tokens_max,
         context,
         rows: rows(Rows::Packed, typed.no_activation_rounding),
+        steer: steer::steer(typed.steer)?,
         compute: compute(typed.compute.device, typed.compute.threads)?,
         disk: typed.kv_dir.map(|dir| disk(dir, typed.kv_disk_space)).transpose()?,
         show_thinking: typed.show_thinking,
@@ -326,6 +342,20 @@ pub fn bench(typed: typed::Bench) -> Result<Bench> {
         plot,
         json,
     })
+}
+
+/// `dwarfstar bench --compare`, if that was typed.
+pub fn comparison(typed: &typed::Bench) -> Result<Option<Comparison>> {
+    let Some(files) = &typed.compare else { return Ok(None) };
+    let [old, new] = files.as_slice() else {
+        return Err(usage("--compare: expected two results"));
+    };
+    let [old, new] = [old, new].map(|path| Source::path(path.clone()));
+    let (fail_slower, json) = (typed.fail_slower, typed.json);
+    if let Some(percent) = fail_slower.filter(|percent| !(0.0..=100.0).contains(percent)) {
+        return Err(usage(format!("--fail-slower {percent}: expected 0 to 100 percent")));
+    }
+    Ok(Some(Comparison { old, new, fail_slower, json }))
 }
 
 /// A shape and a recipe in one word, such as flash-q2.

@@ -21,6 +21,12 @@ impl Progress {
         Progress::new(template, doing, total as u64, shown).ticking(shown)
     }
 
+    /// A bar of whatever is counted.
+    pub fn items(doing: &'static str, total: usize, shown: bool) -> Progress {
+        let template = "{msg} {wide_bar} {human_pos}/{human_len}, {eta} left";
+        Progress::new(template, doing, total as u64, shown).ticking(shown)
+    }
+
     /// A bar of bytes.
     pub fn bytes(doing: &'static str, total: u64, shown: bool) -> Progress {
         let template = "{msg} {wide_bar} {decimal_bytes}/{decimal_total_bytes}, {eta} left";
@@ -34,6 +40,15 @@ impl Progress {
         let progress = Progress::new(template, "", total, shown);
         progress.bar.set_position(here);
         // What came earlier is no part of the speed.
+        progress.bar.reset_eta();
+        progress.ticking(shown)
+    }
+
+    /// A bar of questions that are answered one after the other; some are here already.
+    pub fn questions(total: usize, here: usize, shown: bool) -> Progress {
+        let template = "{msg} {wide_bar} {human_pos}/{human_len}, {eta} left";
+        let progress = Progress::new(template, "asking", total as u64, shown);
+        progress.bar.set_position(here as u64);
         progress.bar.reset_eta();
         progress.ticking(shown)
     }
@@ -77,6 +92,11 @@ impl Progress {
     /// So much more is done.
     pub fn add(&self, more: u64) {
         self.bar.inc(more);
+    }
+
+    /// What is being done, from now on.
+    pub fn tell(&self, doing: String) {
+        self.bar.set_message(doing);
     }
 
     /// Writes a line above the bar.

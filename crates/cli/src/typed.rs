@@ -4,11 +4,14 @@
 //! Whether the values make sense is decided in `meant.rs`, which is all that reads these types.
 
 pub mod agent;
+pub mod eval;
 pub mod imatrix;
 pub mod kv;
+pub mod measure;
 pub mod pull;
 pub mod quantize;
 pub mod serve;
+pub mod steer;
 
 use std::path::PathBuf;
 
@@ -36,9 +39,13 @@ pub enum Command {
     Quantize(quantize::Quantize),
     Splice(quantize::Splice),
     Bench(Bench),
+    Perplexity(measure::Perplexity),
+    Score(measure::Score),
+    Eval(Box<eval::Eval>),
     Kv(kv::Kv),
     Pull(pull::Pull),
     Synth(Synth),
+    Steer(steer::Steering),
 }
 
 const TOP_HELP: &str = "\
@@ -95,6 +102,9 @@ pub struct Run {
     /// Repeat the choices of an earlier run [default: random, and printed at the end]
     #[arg(long, value_name = "N", help_heading = "Sampling")]
     pub seed: Option<u64>,
+
+    #[command(flatten)]
+    pub steer: steer::Steer,
 
     #[command(flatten)]
     pub compute: Compute,
@@ -443,9 +453,35 @@ pub struct Bench {
     #[arg(long, value_name = "FILE")]
     pub plot: Option<PathBuf>,
 
+    /// Compare two results of --json, the older one and the newer one; nothing is measured
+    #[arg(long, value_names = ["OLD", "NEW"], num_args = 2, conflicts_with_all = MEASURING)]
+    pub compare: Option<Vec<PathBuf>>,
+
+    /// End with exit code 1 if a figure is slower by more than this, and noise does not explain it
+    #[arg(long, value_name = "PERCENT", requires = "compare", allow_negative_numbers = true)]
+    pub fail_slower: Option<f64>,
+
     #[command(flatten)]
     pub compute: Compute,
 }
+
+/// Flags that are about a measurement.
+const MEASURING: [&str; 14] = [
+    "model",
+    "synthetic",
+    "layers",
+    "profile",
+    "prompt",
+    "decode",
+    "contexts",
+    "sessions",
+    "repeat",
+    "seed",
+    "csv",
+    "plot",
+    "device",
+    "threads",
+];
 
 const BENCH_HELP: &str = "\
 Figures are medians, with the smallest and the largest beside them. The tokens are random ones
@@ -455,7 +491,8 @@ looked at, so every run does the same work.
   prefill   tokens per second of reading a prompt into an empty session, and the time to the first
             token: from the start to the logits after the prompt
   decode    tokens per second of feeding token after token behind a context, of all sessions
-            together; the repeats follow each other, so the last one begins a little later
+            together; the repeats follow each other, so the last one begins a little later.
+            p99 ms: 99 of 100 steps took less
 
   memory    how fast as many threads read plain memory here and now
   bound     what decoding could reach at most if reading weights were all there is to do: the memory
@@ -470,10 +507,17 @@ equal in two runs if they computed exactly the same.
 Before anything is measured, all weights are brought to memory, if it can hold them. Other work on
 the machine shows in the figures.
 
+--compare sets figures of the same tokens, context and sessions side by side. A verdict is given if
+the repeats of one run are so far above those of the other that chance alone would do it once in a
+hundred times (the rank test of Mann, Whitney and Wilcoxon), which takes at least 5 repeats in both.
+Noise between runs, such as a warmer machine, is not among repeats: measure both in turn. What
+differs otherwise (model, device, threads, seed, speed of memory) is told.
+
 Examples:
   dwarfstar bench
   dwarfstar bench -m model.gguf --prompt 128,512 --decode 32 --contexts 0,2048,8192
-  dwarfstar bench -m model.gguf --threads 8 --repeat 9 --json
+  dwarfstar bench -m model.gguf --threads 8 --repeat 9 --json > new.json
+  dwarfstar bench --compare old.json new.json --fail-slower 5
   dwarfstar synth --shape flash --layers 4 --recipe q2 --out flash4.gguf
   dwarfstar bench -m flash4.gguf --csv flash4.csv
   dwarfstar bench --synthetic flash-q2 --contexts 2048,8192,32768 --sessions 1,16 --plot speed.svg";

@@ -6,6 +6,7 @@
 //! pages    the row pages that are filled, named by the hash of their bytes, each written once
 //! tail     the snapshot (model::Snapshot), then the page that is filled in part, if there is one
 //! text     the spelling of the tokens, or of what they stand for when they come back
+//! variant  how the session was steered, if it was
 //! notes    whatever the request brought, or was told when the answer had been read
 //! ```
 //!
@@ -17,7 +18,7 @@ use std::path::PathBuf;
 use backend::PAGE_TOKENS;
 use gguf::File;
 use kvstore::{Fingerprint, Found, Limits, Policy, Reason, Settings, Store, Writer};
-use model::{Page, RowFormat, Snapshot};
+use model::{Page, RowFormat, Snapshot, Steer};
 use spec::TokenId;
 
 use crate::saving::Desk;
@@ -65,7 +66,7 @@ impl Engine {
     /// The folder cannot be used, or another process uses it.
     pub fn keep_on_disk(&mut self, options: DiskOptions) -> Result<Vec<String>, Error> {
         let DiskOptions { dir, bytes_max: budget, policy } = options;
-        let model = Fingerprint(fingerprint(self.file()));
+        let model = fingerprint(self.file());
         let recipe = recipe(self.file(), self.options().rows);
         let page_bytes = self.page_bytes();
         let store = Store::open(Settings { dir, budget, model, recipe, page_bytes })?;
@@ -91,17 +92,19 @@ impl Engine {
         noted.filter_map(|info| store.notes(info.id).ok()).collect()
     }
 
-    /// Forgets the states that `tokens` begins with and that have more than `spared` tokens: in
-    /// memory, and on disk, also those that are still to be written. Waits for the disk. Sessions
-    /// keep what they hold. How many checkpoints went.
+    /// Forgets the states that `tokens` begins with and that have more than `spared` tokens,
+    /// however they were steered: in memory, and on disk, also those that are still to be written.
+    /// Waits for the disk. Sessions keep what they hold. How many checkpoints went.
     ///
     /// # Errors
     /// A checkpoint could not be deleted; others are gone perhaps.
     pub fn forget(&mut self, tokens: &[TokenId], spared: usize) -> Result<usize, Error> {
-        while let Some((anchor, length)) = self.tree.find(tokens)
-            && length > spared
-        {
-            self.tree.remove(anchor);
+        for way in self.tree.ways() {
+            while let Some((anchor, length)) = self.tree.find(way, tokens)
+                && length > spared
+            {
+                self.tree.remove(anchor);
+            }
         }
         // What is still to be written may name pages of what goes, and may be what goes itself.
         self.write_checkpoints();
@@ -109,11 +112,13 @@ impl Engine {
         let store = kept.writer.store();
         let ids: Vec<u32> = tokens.iter().map(|token| token.0).collect();
         let mut removed = 0;
-        while let Some(found) = store.find_tokens(&ids)
-            && found.tokens > spared
-        {
-            store.remove(found.id)?;
-            removed += 1;
+        for variant in store.variants() {
+            while let Some(found) = store.find_tokens(&variant, &ids)
+                && found.tokens > spared
+            {
+                store.remove(found.id)?;
+                removed += 1;
+            }
         }
         Ok(removed)
     }
@@ -133,12 +138,19 @@ impl Engine {
 
     /// Checkpoints that a prompt may go on from, and whether its tokens begin with theirs; if not,
     /// its text does.
-    pub(crate) fn found(&self, prompt: &[TokenId], spelled: &[u8]) -> Vec<(Found, bool)> {
+    pub(crate) fn found(
+        &self,
+        way: Steer,
+        prompt: &[TokenId],
+        spelled: &[u8],
+    ) -> Vec<(Found, bool)> {
         let Some(kept) = &self.checkpoints else { return Vec::new() };
         let store = kept.writer.store();
         let ids: Vec<u32> = prompt.iter().map(|token| token.0).collect();
-        let by_text = if spelled.is_empty() { None } else { store.find_text(spelled) };
-        let by_tokens = store.find_tokens(&ids).map(|found| (found, true));
+        let variant = self.variant(way);
+        let text = Some(spelled).filter(|text| !text.is_empty());
+        let by_text = text.and_then(|text| store.find_text(&variant, text));
+        let by_tokens = store.find_tokens(&variant, &ids).map(|found| (found, true));
         by_tokens.into_iter().chain(by_text.map(|found| (found, false))).collect()
     }
 
@@ -185,7 +197,7 @@ impl Engine {
 
 /// What a model is known by: everything that its file says about itself, and a sample of each
 /// tensor. Two files that agree in all of that are taken for one model.
-pub fn fingerprint(file: &File) -> [u8; 32] {
+pub fn fingerprint(file: &File) -> Fingerprint {
     const SAMPLE: usize = 1024;
     let mut hasher = blake3::Hasher::new();
     for tensor in file.tensors() {
@@ -194,7 +206,7 @@ pub fn fingerprint(file: &File) -> [u8; 32] {
         hasher.update(&bytes[..bytes.len().min(SAMPLE)]);
         hasher.update(&bytes[bytes.len().saturating_sub(SAMPLE)..]);
     }
-    *hasher.finalize().as_bytes()
+    Fingerprint(*hasher.finalize().as_bytes())
 }
 
 /// The block formats of the weights and the format of the rows.

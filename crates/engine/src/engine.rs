@@ -13,6 +13,7 @@ use spec::Shape;
 use text::Tokenizer;
 
 use crate::checkpoints::Checkpoints;
+use crate::steering::Directions;
 use crate::tree::Tree;
 use crate::{Error, Session, read_tokenizer};
 
@@ -131,6 +132,8 @@ pub struct Engine {
     pub(crate) tree: Tree<Page>,
     /// The same on disk.
     pub(crate) checkpoints: Option<Checkpoints>,
+    /// What sessions can be steered along.
+    pub(crate) directions: Option<Directions>,
     /// Logits of the last step of those that wanted several rows, `[R, V]`.
     pub(crate) rows: Vec<f32>,
 }
@@ -178,8 +181,8 @@ impl Engine {
         let model = Model::load(&mut *backend, &file, shape, model_options, loaded)?;
         let tokenizer = read_tokenizer(&file, model.shape().vocab)?.map(Arc::new);
         let tree = Tree::new(model.layout().page_bytes);
-        let (checkpoints, rows) = (None, Vec::new());
-        Ok(Engine { backend, model, file, tokenizer, options, tree, checkpoints, rows })
+        let (checkpoints, directions, rows) = (None, None, Vec::new());
+        Ok(Engine { backend, model, file, tokenizer, options, tree, checkpoints, directions, rows })
     }
 
     /// The model's numbers.
@@ -214,6 +217,20 @@ impl Engine {
         self.options.context.min(rows)
     }
 
+    /// Lets sessions come to `context` tokens from now on. They stay as they are, and so does what
+    /// is kept to go on from; one that is longer can only be gone back in.
+    ///
+    /// # Errors
+    /// A context larger than the model's, too little memory: nothing has changed.
+    pub fn set_context(&mut self, context: usize) -> Result<(), Error> {
+        let options = OpenOptions { context, ..self.options };
+        options.check(&self.file, self.shape())?;
+        let limits = options.model_options(self.shape()).limits;
+        self.model.set_context(&mut *self.backend, limits.context, limits.row_pages)?;
+        self.options = options;
+        Ok(())
+    }
+
     /// What the experts of each layer were given since the last call; see
     /// [`model::Model::take_importance`].
     ///
@@ -238,11 +255,13 @@ impl Engine {
         self.tokenizer.clone().ok_or_else(none)
     }
 
-    /// Opens an empty session.
+    /// Opens an empty session, which is steered in the usual way.
     ///
     /// # Errors
     /// All sessions are in use, or out of memory.
     pub fn open_session(&mut self) -> Result<Session, Error> {
-        Ok(Session::new(self.model.open(&mut *self.backend)?))
+        let mut session = Session::new(self.model.open(&mut *self.backend)?);
+        session.cache.set_steer(self.way(None)?);
+        Ok(session)
     }
 }

@@ -101,6 +101,12 @@ pub enum Error {
     /// The state that a request goes on from has given way to others.
     #[error("the state to go on from is not in memory any more: send the whole prompt")]
     StateGone,
+    /// Answers that are being written may need the room that is to be given up.
+    #[error("the context cannot be made smaller while {requests} requests run: try again later")]
+    InUse {
+        /// How many.
+        requests: usize,
+    },
     /// The worker has ended.
     #[error("the engine has stopped")]
     Stopped,
@@ -116,6 +122,9 @@ pub enum Error {
         /// Why.
         message: String,
     },
+    /// A session should be steered, and there is nothing to steer it with.
+    #[error("no directions are loaded to steer with: start with --steer FILE")]
+    NoDirections,
     /// Nothing to feed.
     #[error("the prompt is empty: there is no token to continue from")]
     EmptyPrompt,

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use model::Snapshot;
+use model::{Snapshot, Steer};
 use spec::TokenId;
 use text::Tokenizer;
 
@@ -75,10 +75,10 @@ impl Engine {
         self.options().anchor_bytes_max > 0
     }
 
-    /// How many tokens of `prompt` are known in memory or on disk.
-    pub(crate) fn known(&self, prompt: &[TokenId]) -> usize {
-        let anchor = self.tree.find(prompt).map_or(0, |(_, tokens)| tokens);
-        let found = self.found(prompt, &[]);
+    /// How many tokens of `prompt` are known in memory or on disk, as computed in one way.
+    pub(crate) fn known(&self, way: Steer, prompt: &[TokenId]) -> usize {
+        let anchor = self.tree.find(way, prompt).map_or(0, |(_, tokens)| tokens);
+        let found = self.found(way, prompt, &[]);
         found.first().map_or(0, |(found, _)| found.tokens).max(anchor)
     }
 
@@ -181,14 +181,15 @@ impl Engine {
             let (len, ready) = (tokens.len(), self.tree.is_ready(id));
             State { id, len, spelling: spelling.to_vec(), tokens, ready }
         };
-        let by_tokens = self.tree.find(prompt).map(|(id, _)| (id, [].as_slice()));
-        let by_text = self.tree.find_spelled(prefix_hashes(&spelled));
+        let way = session.steer();
+        let by_tokens = self.tree.find(way, prompt).map(|(id, _)| (id, [].as_slice()));
+        let by_text = self.tree.find_spelled(way, prefix_hashes(&spelled));
         // The hashes agree, so that is the text which the state stands for.
         let by_text = by_text.map(|(id, bytes)| (id, &spelled[..bytes]));
         let anchors: Vec<_> = by_tokens.into_iter().chain(by_text).map(state).collect();
         let (len, tokens, spelling) = (live.len(), live.to_vec(), spelling(live));
         let live = State { id: (), len, tokens, spelling, ready };
-        let found = if disk { self.found(prompt, &spelled) } else { Vec::new() };
+        let found = if disk { self.found(way, prompt, &spelled) } else { Vec::new() };
         let checkpoint = |(id, &(found, by_tokens)): (usize, &(kvstore::Found, bool))| {
             // The store has compared hashes of what is compared here.
             let spelling = spelled.get(..found.text_bytes).filter(|_| !by_tokens).unwrap_or(&[]);
@@ -233,9 +234,10 @@ impl Engine {
         let spelled = texts.into_iter().filter(|tokens| text && !tokens.is_empty());
         let spelled = spelled.filter_map(|tokens| self.spelled(tokens)).collect();
         let kept = Kept { state: state.clone(), last, logits: session.logits.clone(), spelled };
-        let id = self.tree.insert(&session.tokens, full, kept);
+        let way = session.steer();
+        let id = self.tree.insert(way, &session.tokens, full, kept);
         // Whoever computed the same before: from now on there is one page for both.
-        for (i, page) in self.tree.pages(&session.tokens).into_iter().enumerate() {
+        for (i, page) in self.tree.pages(way, &session.tokens).into_iter().enumerate() {
             if !page.is(&session.cache.pages()[i]) {
                 session.cache.share(i, page.clone());
             }
@@ -275,6 +277,13 @@ impl Engine {
         let (_, kept) = self.tree.resume(state);
         let snapshot = kept.state.clone();
         self.save_again(session, snapshot);
+    }
+
+    /// Whether `session` holds the state at an anchor.
+    pub(crate) fn is_at(&self, session: &Session, state: AnchorId) -> bool {
+        self.tree.has(state)
+            && self.tree.way(state) == session.steer()
+            && self.tree.tokens(state) == session.tokens
     }
 
     /// The tokens of a state in memory.

@@ -23,6 +23,7 @@ mod saving;
 pub mod serve;
 mod session;
 mod spelling;
+mod steering;
 mod tree;
 mod vocabulary;
 
@@ -36,8 +37,8 @@ pub use error::Error;
 pub use generate::{Event, Finish, Generation, Summary};
 pub use grammar::{Grammar, Grammars};
 pub use keep::{Held, Remember};
-pub use kvstore::Policy;
-pub use model::LayerSums;
+pub use kvstore::{Fingerprint, Policy};
+pub use model::{LayerSums, Point, STEER_MAX, Steer};
 pub use resume::{Plan, Resume};
 pub use sampler::{Logprobs, Sampler, Sampling};
 pub use saving::{Notice, STEP_PAGES, SaveStats};

@@ -94,6 +94,7 @@ struct Saving {
     logits: Vec<f32>,
     notes: Vec<u8>,
     reason: Reason,
+    variant: String,
     snapshot: Arc<Snapshot>,
     /// The bytes of the page that is filled in part.
     part: Vec<u8>,
@@ -152,6 +153,7 @@ impl Saving {
             logits: self.logits,
             notes: self.notes,
             reason: self.reason,
+            variant: self.variant,
         }
     }
 }
@@ -258,9 +260,12 @@ impl Engine {
 
     /// What `session` holds was saved perhaps, and more is known about it now.
     pub(crate) fn save_again(&mut self, session: &mut Session, snapshot: Arc<Snapshot>) {
+        let variant = self.variant(session.steer());
         let Some(kept) = &mut self.checkpoints else { return };
         let mut line = kept.desk.line.iter_mut();
-        if let Some(saving) = line.find(|saving| saving.tokens == session.tokens) {
+        let same =
+            |saving: &&mut Saving| saving.tokens == session.tokens && saving.variant == variant;
+        if let Some(saving) = line.find(same) {
             saving.notes.clone_from(&session.notes);
             saving.visible.clone_from(&session.visible);
         } else if session.saved == session.tokens.len() {
@@ -269,6 +274,7 @@ impl Engine {
     }
 
     fn take(&mut self, session: &mut Session, reason: Reason, snapshot: Option<Arc<Snapshot>>) {
+        let variant = self.variant(session.steer());
         let Engine { model, backend, checkpoints: Some(kept), .. } = self else { return };
         let tokens = session.tokens.len();
         if kept.desk.line.len() == QUEUE.entries {
@@ -290,6 +296,7 @@ impl Engine {
             logits: session.logits.clone(),
             notes: session.notes.clone(),
             reason,
+            variant,
             snapshot,
             part,
             left: full.iter().cloned().collect(),

@@ -4,7 +4,7 @@
 //! what is already there, reports progress between chunks, and can be stopped there; what was fed
 //! until then stays, so asking again goes on from that point.
 
-use model::{Cache, Feed};
+use model::{Cache, Feed, Steer};
 use rayon::prelude::*;
 use spec::TokenId;
 
@@ -73,6 +73,11 @@ impl Session {
     /// Logits after the last token, `[V]`.
     pub fn logits(&self) -> &[f32] {
         &self.logits
+    }
+
+    /// How it is steered.
+    pub fn steer(&self) -> Steer {
+        self.cache.steer()
     }
 
     pub(crate) fn clear(&mut self) {

@@ -3,6 +3,7 @@
 //! A node stands for a page: 128 tokens after those of its parent. An *anchor* is a place where a
 //! session can go on: the row pages on the way to it, shared, and the rest of the state, kept. It
 //! may stand in the middle of a page. A node exists as long as an anchor stands at it or below it.
+//! What was computed depends on how the model was steered as well: each way has a root of its own.
 //!
 //! Pages here are whatever can be cloned and asked whether somebody else holds it too; nothing is
 //! taken from a session that uses it. What goes first is what is cheap to compute again for the
@@ -11,7 +12,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use model::Snapshot;
+use model::{Snapshot, Steer};
 use spec::TokenId;
 
 /// Tokens per node.
@@ -83,8 +84,10 @@ struct Anchor<P> {
 struct Node<P> {
     parent: usize,
     depth: usize,
+    /// How the model was steered on the way to here.
+    way: Steer,
     tokens: Vec<TokenId>,
-    /// The root has none.
+    /// Roots have none.
     page: Option<P>,
     children: Vec<usize>,
     anchors: Vec<Anchor<P>>,
@@ -93,9 +96,11 @@ struct Node<P> {
 /// See the head of this file.
 #[derive(Debug)]
 pub struct Tree<P> {
-    /// The first is the root; unused places are in `vacant`.
+    /// The first is the root of what is not steered; unused places are in `vacant`.
     nodes: Vec<Node<P>>,
     vacant: Vec<usize>,
+    /// Roots of other ways, while anchors stand below them.
+    roots: Vec<usize>,
     next: u64,
     clock: u64,
     bytes: usize,
@@ -108,15 +113,8 @@ const ROOT: usize = 0;
 impl<P: Share> Tree<P> {
     /// An empty tree over pages of `page_bytes` bytes.
     pub fn new(page_bytes: usize) -> Tree<P> {
-        let root = Node {
-            parent: ROOT,
-            depth: 0,
-            tokens: Vec::new(),
-            page: None,
-            children: Vec::new(),
-            anchors: Vec::new(),
-        };
-        Tree { nodes: vec![root], vacant: Vec::new(), next: 0, clock: 0, bytes: 0, page_bytes }
+        let (nodes, vacant, roots) = (vec![Node::root(ROOT, Steer::NONE)], Vec::new(), Vec::new());
+        Tree { nodes, vacant, roots, next: 0, clock: 0, bytes: 0, page_bytes }
     }
 
     /// Bytes that anchors hold besides row pages.
@@ -131,11 +129,18 @@ impl<P: Share> Tree<P> {
 
     /// Puts an anchor after `tokens`, whose full pages are `pages`. An anchor that stands there
     /// already stays, and learns what it did not know.
-    pub fn insert(&mut self, tokens: &[TokenId], pages: &[P], kept: Kept<P>) -> AnchorId {
+    pub fn insert(
+        &mut self,
+        way: Steer,
+        tokens: &[TokenId],
+        pages: &[P],
+        kept: Kept<P>,
+    ) -> AnchorId {
         let full = tokens.chunks_exact(PAGE);
         let tail = full.remainder().to_vec();
         assert_eq!(pages.len(), full.len(), "full pages of {} tokens", tokens.len());
-        let node = full.zip(pages).fold(ROOT, |node, (tokens, page)| {
+        let root = self.root(way).unwrap_or_else(|| self.plant(way));
+        let node = full.zip(pages).fold(root, |node, (tokens, page)| {
             self.child(node, tokens).unwrap_or_else(|| self.grow(node, tokens, page.clone()))
         });
         self.clock += 1;
@@ -158,13 +163,13 @@ impl<P: Share> Tree<P> {
     }
 
     /// The pages that are known for a beginning of `tokens`, in order.
-    pub fn pages(&self, tokens: &[TokenId]) -> Vec<&P> {
-        self.path(tokens).filter_map(|node| self.nodes[node].page.as_ref()).collect()
+    pub fn pages(&self, way: Steer, tokens: &[TokenId]) -> Vec<&P> {
+        self.path(way, tokens).filter_map(|node| self.nodes[node].page.as_ref()).collect()
     }
 
     /// The last anchor on the way along `prompt` from which one can go on: before its end, or at
     /// its end if the logits are known. With it, how many tokens it stands after.
-    pub fn find(&self, prompt: &[TokenId]) -> Option<(AnchorId, usize)> {
+    pub fn find(&self, way: Steer, prompt: &[TokenId]) -> Option<(AnchorId, usize)> {
         let at = |node: usize| {
             let depth = self.nodes[node].depth * PAGE;
             let anchors = self.nodes[node].anchors.iter();
@@ -175,16 +180,18 @@ impl<P: Share> Tree<P> {
                 (fits && goes_on).then_some((anchor.id, end))
             })
         };
-        self.path(prompt).flat_map(at).max_by_key(|(_, end)| *end)
+        self.path(way, prompt).flat_map(at).max_by_key(|(_, end)| *end)
     }
 
     /// The anchor with the longest spelling that `known` has, and the bytes of that. `known` says
     /// the hash of so many bytes, and is asked for one length after the other, in ascending order.
     pub fn find_spelled(
         &self,
+        way: Steer,
         mut known: impl FnMut(usize) -> Option<[u8; 32]>,
     ) -> Option<(AnchorId, usize)> {
-        let anchors = self.nodes.iter().flat_map(|node| &node.anchors);
+        let same = self.nodes.iter().filter(|node| node.way == way);
+        let anchors = same.flat_map(|node| &node.anchors);
         let entries = |anchor: &'_ Anchor<P>| {
             let id = anchor.id;
             anchor.kept.spelled.clone().into_iter().map(move |spelled| (spelled, id))
@@ -208,6 +215,16 @@ impl<P: Share> Tree<P> {
     pub fn learn(&mut self, id: AnchorId, spelled: Spelled) {
         let (node, place) = self.locate(id);
         self.nodes[node].anchors[place].kept.learn(&[spelled]);
+    }
+
+    /// How the model was steered on the way to an anchor.
+    pub fn way(&self, id: AnchorId) -> Steer {
+        self.nodes[self.locate(id).0].way
+    }
+
+    /// The ways that anchors stand on, and the usual one.
+    pub fn ways(&self) -> Vec<Steer> {
+        [ROOT].iter().chain(&self.roots).map(|root| self.nodes[*root].way).collect()
     }
 
     /// The tokens before an anchor.
@@ -319,7 +336,7 @@ impl<P: Share> Tree<P> {
         let anchor = self.nodes[node].anchors.swap_remove(place);
         self.bytes -= anchor.kept.bytes();
         let mut freed = anchor.kept.last.iter().filter(|page| page.is_unshared()).count();
-        while node != ROOT
+        while node != self.nodes[node].parent
             && self.nodes[node].anchors.is_empty()
             && self.nodes[node].children.is_empty()
         {
@@ -331,30 +348,56 @@ impl<P: Share> Tree<P> {
             self.vacant.push(node);
             node = parent;
         }
+        let Node { anchors, children, .. } = &self.nodes[node];
+        if anchors.is_empty()
+            && children.is_empty()
+            && let Some(place) = self.roots.iter().position(|root| *root == node)
+        {
+            self.vacant.push(self.roots.swap_remove(place));
+        }
         freed
     }
 
     fn grow(&mut self, parent: usize, tokens: &[TokenId], page: P) -> usize {
-        let node = Node {
+        let Node { depth, way, .. } = self.nodes[parent];
+        let place = self.place(|place| Node {
             parent,
-            depth: self.nodes[parent].depth + 1,
+            depth: depth + 1,
             tokens: tokens.to_vec(),
             page: Some(page),
-            children: Vec::new(),
-            anchors: Vec::new(),
-        };
-        let place = match self.vacant.pop() {
+            ..Node::root(place, way)
+        });
+        self.nodes[parent].children.push(place);
+        place
+    }
+
+    /// A root for a way that has none.
+    fn plant(&mut self, way: Steer) -> usize {
+        let root = self.place(|place| Node::root(place, way));
+        self.roots.push(root);
+        root
+    }
+
+    /// Puts a node where there is none.
+    fn place(&mut self, node: impl FnOnce(usize) -> Node<P>) -> usize {
+        match self.vacant.pop() {
             Some(place) => {
-                self.nodes[place] = node;
+                self.nodes[place] = node(place);
                 place
             }
             None => {
-                self.nodes.push(node);
-                self.nodes.len() - 1
+                let place = self.nodes.len();
+                self.nodes.push(node(place));
+                place
             }
-        };
-        self.nodes[parent].children.push(place);
-        place
+        }
+    }
+
+    fn root(&self, way: Steer) -> Option<usize> {
+        if way.is_none() {
+            return Some(ROOT);
+        }
+        self.roots.iter().copied().find(|root| self.nodes[*root].way == way)
     }
 
     fn child(&self, node: usize, tokens: &[TokenId]) -> Option<usize> {
@@ -362,21 +405,30 @@ impl<P: Share> Tree<P> {
         children.find(|child| self.nodes[*child].tokens == tokens)
     }
 
-    /// The nodes along `tokens`, the root first.
-    fn path<'a>(&'a self, tokens: &'a [TokenId]) -> impl Iterator<Item = usize> + 'a {
+    /// The nodes along `tokens` on a way, the root first; none if it has no root.
+    fn path<'a>(&'a self, way: Steer, tokens: &'a [TokenId]) -> impl Iterator<Item = usize> + 'a {
         let mut chunks = tokens.chunks_exact(PAGE);
-        std::iter::successors(Some(ROOT), move |node| self.child(*node, chunks.next()?))
+        std::iter::successors(self.root(way), move |node| self.child(*node, chunks.next()?))
     }
 
-    /// The nodes from `node` to the root.
+    /// The nodes from `node` to its root.
     fn upward(&self, node: usize) -> impl Iterator<Item = usize> + '_ {
-        std::iter::successors(Some(node), |node| (*node != ROOT).then(|| self.nodes[*node].parent))
+        let parent = |node: &usize| Some(self.nodes[*node].parent).filter(|parent| parent != node);
+        std::iter::successors(Some(node), parent)
     }
 
     fn locate(&self, id: AnchorId) -> (usize, usize) {
         let place = |node: &Node<P>| node.anchors.iter().position(|anchor| anchor.id == id);
         let mut all = self.nodes.iter().enumerate();
         all.find_map(|(i, node)| Some((i, place(node)?))).expect("an anchor that exists")
+    }
+}
+
+impl<P> Node<P> {
+    /// A node without a parent, which is its own.
+    fn root(place: usize, way: Steer) -> Node<P> {
+        let (tokens, children, anchors) = (Vec::new(), Vec::new(), Vec::new());
+        Node { parent: place, depth: 0, way, tokens, page: None, children, anchors }
     }
 }
 

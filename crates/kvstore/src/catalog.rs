@@ -121,11 +121,16 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Whether a checkpoint was made by the same model in the same way.
+    /// Whether a checkpoint was made by the same model, in any of its ways.
     pub fn owns(&self, manifest: &Manifest) -> bool {
-        self.model == manifest.model
-            && self.recipe == manifest.recipe
-            && self.page_bytes == manifest.page_bytes
+        self.variant(manifest).is_some()
+    }
+
+    /// Which way of this model a checkpoint was made in; `None` if it is another's.
+    pub fn variant<'a>(&self, manifest: &'a Manifest) -> Option<&'a str> {
+        let ours = self.model == manifest.model && self.page_bytes == manifest.page_bytes;
+        let variant = manifest.recipe.strip_prefix(&self.recipe).filter(|_| ours)?;
+        (variant.is_empty() || variant.starts_with(';')).then_some(variant)
     }
 }
 
@@ -327,16 +332,17 @@ impl Catalog {
         wrong.then(|| "a block has not the length that its manifest says".to_owned())
     }
 
-    /// The longest checkpoint of `identity` that has a beginning of `bytes` as its stream, of which
-    /// `of` says the length and the hash. One pass over `bytes`.
+    /// The longest checkpoint of a way of `identity` that has a beginning of `bytes` as its stream,
+    /// of which `of` says the length and the hash. One pass over `bytes`.
     pub fn find(
         &self,
-        identity: &Identity,
+        (identity, variant): (&Identity, &str),
         bytes: &[u8],
         of: impl Fn(&Manifest) -> (usize, PageKey),
     ) -> Option<Found> {
         let mut known = BTreeMap::<usize, Vec<&Kept>>::new();
-        for kept in self.kept.values().filter(|kept| identity.owns(&kept.manifest)) {
+        let same = |kept: &&Kept| identity.variant(&kept.manifest) == Some(variant);
+        for kept in self.kept.values().filter(same) {
             let (length, _) = of(&kept.manifest);
             if length > 0 && length <= bytes.len() {
                 known.entry(length).or_default().push(kept);

@@ -85,6 +85,9 @@ pub struct Entry {
     pub notes: Vec<u8>,
     /// Why it is saved.
     pub reason: Reason,
+    /// Which of several ways the model computed it in, where it has some: begins with `;`, and is
+    /// found by the same words only. Empty: the usual way.
+    pub variant: String,
 }
 
 impl Entry {
@@ -100,7 +103,7 @@ impl Entry {
     }
 
     /// Whether it can be written so that it can be read again.
-    pub(crate) fn check(&self, page_bytes: usize) -> Result<(), Error> {
+    pub(crate) fn check(&self, page_bytes: usize, recipe: &str) -> Result<(), Error> {
         let limits = [
             ("tokens", self.tokens.len(), TOKENS_MAX),
             ("bytes of text", self.text.len(), STREAM_BYTES_MAX),
@@ -109,12 +112,17 @@ impl Entry {
             ("bytes of notes", self.notes.len(), STREAM_BYTES_MAX),
             ("logits", self.logits.len(), LOGITS_MAX),
             ("pages", self.pages.len(), PAGES_MAX),
+            ("bytes of recipe and variant", recipe.len() + self.variant.len(), RECIPE_BYTES_MAX),
         ];
         for (what, found, most) in limits {
             if found > most {
                 let problem = format!("a checkpoint holds at most {most} {what}, found {found}");
                 return Err(Error::invalid(problem));
             }
+        }
+        if !self.variant.is_empty() && !self.variant.starts_with(';') {
+            let problem = format!("a variant begins with `;`, found {:?}", self.variant);
+            return Err(Error::invalid(problem));
         }
         if self.tokens.is_empty() {
             return Err(Error::invalid("a checkpoint without tokens is of no use"));

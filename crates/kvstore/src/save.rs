@@ -39,7 +39,7 @@ impl Store {
         let Some(identity) = &shared.identity else {
             return Err(Error::invalid("a store that is opened to look after it saves nothing"));
         };
-        entry.check(identity.page_bytes)?;
+        entry.check(identity.page_bytes, &identity.recipe)?;
         let (tokens, logits) = (token_bytes(&entry.tokens), logit_bytes(&entry.logits));
         let before_text: Vec<Part> =
             entry.pages.iter().map(page_part).chain(stream_parts(&tokens)).collect();
@@ -52,7 +52,7 @@ impl Store {
                 before_text.iter().copied().chain(text_parts).chain(behind_text.clone()).collect();
             let manifest = Manifest {
                 model: identity.model,
-                recipe: identity.recipe.clone(),
+                recipe: format!("{}{}", identity.recipe, entry.variant),
                 reason: entry.reason,
                 created: shared.storage.now(),
                 tokens: entry.tokens.len(),

@@ -8,7 +8,7 @@
 //! Here is what opening does and what everything else builds on. Saving is in `save.rs`, loading in
 //! `load.rs`, eviction in `room.rs`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -162,19 +162,32 @@ impl Store {
         page_bytes.is_some_and(|bytes| self.0.catalog().is_readable(key, bytes))
     }
 
-    /// The longest checkpoint whose tokens `tokens` begins with.
-    pub fn find_tokens(&self, tokens: &[u32]) -> Option<Found> {
+    /// The variants (see [`Entry::variant`](crate::Entry::variant)) that there are checkpoints of.
+    pub fn variants(&self) -> BTreeSet<String> {
+        let Some(identity) = &self.0.identity else { return BTreeSet::new() };
+        let catalog = self.0.catalog();
+        let variants = catalog.kept.values().filter_map(|kept| identity.variant(&kept.manifest));
+        variants.map(str::to_owned).collect()
+    }
+
+    /// The longest checkpoint of a variant whose tokens `tokens` begins with.
+    pub fn find_tokens(&self, variant: &str, tokens: &[u32]) -> Option<Found> {
         let bytes = crate::save::token_bytes(tokens);
-        self.find(&bytes, |manifest| (4 * manifest.tokens, manifest.tokens_hash))
+        self.find(variant, &bytes, |manifest| (4 * manifest.tokens, manifest.tokens_hash))
     }
 
-    /// The longest checkpoint whose text `text` begins with.
-    pub fn find_text(&self, text: &[u8]) -> Option<Found> {
-        self.find(text, |manifest| (manifest.text_bytes, manifest.text_hash))
+    /// The longest checkpoint of a variant whose text `text` begins with.
+    pub fn find_text(&self, variant: &str, text: &[u8]) -> Option<Found> {
+        self.find(variant, text, |manifest| (manifest.text_bytes, manifest.text_hash))
     }
 
-    fn find(&self, bytes: &[u8], of: impl Fn(&Manifest) -> (usize, PageKey)) -> Option<Found> {
-        self.0.catalog().find(self.0.identity.as_ref()?, bytes, of)
+    fn find(
+        &self,
+        variant: &str,
+        bytes: &[u8],
+        of: impl Fn(&Manifest) -> (usize, PageKey),
+    ) -> Option<Found> {
+        self.0.catalog().find((self.0.identity.as_ref()?, variant), bytes, of)
     }
 
     /// Writes down how often checkpoints were used. Saving does it too, and so does dropping the

@@ -7,9 +7,17 @@
 //!
 //! This crate must not know flags, terminals, or how a model file is written.
 
+pub mod direction;
+pub mod divergence;
 mod error;
+pub mod eval;
 pub mod importance;
 pub mod lines;
+pub mod perplexity;
+pub mod score;
+pub mod softmax;
+pub mod stats;
 pub mod texts;
+pub mod vectors;
 
 pub use error::Error;

@@ -89,6 +89,14 @@ impl<R: BufRead> Lines<R> {
     }
 }
 
+impl<R> Lines<R> {
+    /// An error about what is missing after the last line that was read.
+    pub fn refuse_end(&self, problem: impl Into<String>) -> Error {
+        let (path, line, offset) = (self.path.clone(), self.line + 1, self.offset);
+        Error::Line { path, line, offset, problem: problem.into() }
+    }
+}
+
 impl Line<'_> {
     /// An error that names the file, the line and its first byte.
     pub fn refuse(&self, problem: impl Into<String>) -> Error {

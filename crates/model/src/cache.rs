@@ -21,6 +21,7 @@ use backend::{Device, KvPools, PAGE_TOKENS, RowFormat, RowLayout};
 use spec::{LayerKind, Shape};
 
 use crate::pages::{Page, PageList};
+use crate::steering::Steer;
 use crate::{Error, Limits};
 
 /// Where one layer's state is inside slot and row pages.
@@ -142,6 +143,7 @@ pub struct Cache {
     /// Their numbers, as the step's page table takes them.
     pub(crate) numbers: Vec<u32>,
     pub(crate) tokens: usize,
+    pub(crate) steer: Steer,
 }
 
 impl Cache {
@@ -150,12 +152,26 @@ impl Cache {
         self.tokens
     }
 
+    /// How its layers are steered.
+    pub fn steer(&self) -> Steer {
+        self.steer
+    }
+
+    /// Changes how its layers are steered. All of a state is computed in one way, so this one is
+    /// forgotten if that is another.
+    pub fn set_steer(&mut self, steer: Steer) {
+        if self.steer != steer {
+            self.clear();
+            self.steer = steer;
+        }
+    }
+
     /// Its row pages, in the order of positions. The last may be filled in part.
     pub fn pages(&self) -> &[Page] {
         &self.pages
     }
 
-    /// Forgets everything; row pages that nobody shares go back to the pool.
+    /// Forgets everything but how it is steered; row pages that nobody shares go back to the pool.
     pub fn clear(&mut self) {
         self.tokens = 0;
         self.set_pages(Vec::new());
@@ -202,10 +218,17 @@ impl KvState {
         KvState { pools, layout, slots, rows, context: limits.context }
     }
 
+    /// Changes how much there may be; what is held stays.
+    pub fn set_limits(&mut self, context: usize, row_pages: usize) {
+        self.context = context;
+        self.rows.set_limit(row_pages);
+    }
+
     /// An empty cache.
     pub fn open(&mut self, device: &mut dyn Device) -> Result<Cache, Error> {
         let slot = self.slot(device)?;
-        Ok(Cache { slot, spare: None, pages: Vec::new(), numbers: Vec::new(), tokens: 0 })
+        let (pages, numbers, steer) = (Vec::new(), Vec::new(), Steer::NONE);
+        Ok(Cache { slot, spare: None, pages, numbers, tokens: 0, steer })
     }
 
     /// A slot page that nobody holds.

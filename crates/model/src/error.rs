@@ -97,6 +97,34 @@ pub enum Error {
         /// Bytes that it has.
         found: usize,
     },
+    /// A scale of steering that means nothing.
+    #[error("a steering scale must be a number from -100 to 100, found {scale}")]
+    Steer {
+        /// What was given.
+        scale: f32,
+    },
+    /// Directions for a model of another size.
+    #[error(
+        "directions of this model are {layers} x {width} numbers, one row per layer, found {found}"
+    )]
+    Directions {
+        /// Layers of the model.
+        layers: usize,
+        /// Its hidden width.
+        width: usize,
+        /// Numbers that were given.
+        found: usize,
+    },
+    /// A direction that is none.
+    #[error("the direction of layer {layer} has {value} at place {at}, which is not a number")]
+    Direction {
+        /// Whose.
+        layer: usize,
+        /// Where in it.
+        at: usize,
+        /// What is there.
+        value: f32,
+    },
     /// Every session slot is taken.
     #[error("all {sessions} sessions are in use")]
     Sessions {

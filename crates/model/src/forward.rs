@@ -13,6 +13,7 @@ use crate::cache::{Cache, KvLayout, KvState};
 use crate::importance::ImportanceScratch;
 use crate::layer::{Pass, layer};
 use crate::scratch::{Limits, Scratch};
+use crate::steering::Point;
 use crate::weights::Weights;
 
 /// How to run a model.
@@ -115,6 +116,25 @@ impl Model {
         self.run.limits
     }
 
+    /// Lets sessions come to `context` tokens, and all of them together to `row_pages` row pages,
+    /// from now on. Sessions stay as they are; memory that pages have taken is not given back.
+    ///
+    /// # Errors
+    /// Out of memory: nothing has changed.
+    pub fn set_context(
+        &mut self,
+        device: &mut dyn Device,
+        context: usize,
+        row_pages: usize,
+    ) -> Result<(), Error> {
+        let limits = Limits { context, row_pages, ..self.run.limits };
+        self.run.step =
+            Step::reserve(device, limits.step()).map_err(Error::doing("step tables"))?;
+        self.run.limits = limits;
+        self.kv.set_limits(context, row_pages);
+        Ok(())
+    }
+
     pub(crate) fn importance_scratch(&mut self) -> Option<&mut ImportanceScratch> {
         self.run.scratch.importance.as_mut()
     }
@@ -130,6 +150,36 @@ impl Model {
     /// All sessions in use, or out of memory.
     pub fn open(&mut self, device: &mut dyn Device) -> Result<Cache, Error> {
         self.kv.open(device)
+    }
+
+    /// Loads the directions along which caches may be steered, `[L, D]`, row after row; they take
+    /// the place of those before. Caches that are steered must be cleared.
+    ///
+    /// # Errors
+    /// Directions of another size, or that are no numbers; too little memory.
+    pub fn steer(&mut self, device: &mut dyn Device, directions: &[f32]) -> Result<(), Error> {
+        let Run { limits, scratch, .. } = &mut self.run;
+        scratch.steering.load(device, &self.shape, limits.step_tokens, directions)
+    }
+
+    /// Whether caches may be steered.
+    pub fn has_directions(&self) -> bool {
+        self.run.scratch.steering.has_directions()
+    }
+
+    /// Looks at what every layer writes at `point`, from the next step on: in the rows whose logits
+    /// are wanted, before they are steered. `None`: nowhere any more.
+    ///
+    /// # Errors
+    /// Too little memory.
+    pub fn tap(&mut self, device: &mut dyn Device, point: Option<Point>) -> Result<(), Error> {
+        let Run { limits, scratch, .. } = &mut self.run;
+        scratch.steering.tap(device, &self.shape, limits.step_outputs, point)
+    }
+
+    /// What was seen in the last step, `[R, L·D]`; empty if nobody looks.
+    pub fn seen(&self, device: &mut dyn Device) -> Vec<f32> {
+        self.run.scratch.steering.seen(device, self.run.step.outputs)
     }
 
     /// Feeds one step: some tokens of one or more sessions.
@@ -178,7 +228,7 @@ impl Model {
     /// Checks the feeds, makes room for them, and writes the step tables.
     fn describe(&mut self, b: &mut dyn Backend, feeds: &mut [Feed]) -> Result<(), Error> {
         let Model { shape, kv, run, .. } = self;
-        let Run { limits, step, tokens, .. } = run;
+        let Run { limits, step, tokens, scratch } = run;
         assert!(!feeds.is_empty(), "a step without feeds");
         for Feed { tokens, outputs, .. } in feeds.iter() {
             let len = tokens.len();
@@ -206,6 +256,8 @@ impl Model {
             Segment { slot, pages, start, tokens, outputs }
         });
         step.fill(b, segments);
+        let steers = feeds.iter().map(|feed| (feed.cache.steer, feed.tokens.len()));
+        scratch.steering.describe(b, steers);
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use crate::attention::attention;
 use crate::cache::LayerPlaces;
 use crate::ffn::ffn;
 use crate::scratch::Scratch;
+use crate::steering::Point;
 use crate::weights::LayerWeights;
 
 /// What is the same for every operation of one layer in one step.
@@ -48,6 +49,7 @@ pub(crate) fn layer(
     }
     b.mark(layer, "attn_in", &s.normed, t);
     attention(b, &w.attention, kv, s, pass); // s.normed [T, D] -> s.y [T, D]
+    s.steering.apply(b, Point::Attention, &mut s.y, pass); // [T, D]
     b.mark(layer, "attn_out", &s.y, t);
 
     let (mix, norm) = (&w.ffn_mix, NormWeight { weight: &w.ffn_norm, eps });
@@ -55,5 +57,6 @@ pub(crate) fn layer(
     b.hyper_turn(mix, hyper, &s.y, streams, gates, x, norm, normed, t);
     b.mark(layer, "ffn_in", &s.normed, t);
     ffn(b, &w.ffn, s, pass); // s.normed [T, D] -> s.y [T, D]
+    s.steering.apply(b, Point::Ffn, &mut s.y, pass); // [T, D]
     b.mark(layer, "ffn_out", &s.y, t);
 }

@@ -20,6 +20,7 @@ mod memory;
 mod pages;
 mod scratch;
 mod snapshot;
+mod steering;
 mod weights;
 
 pub use backend::RowFormat;
@@ -33,3 +34,4 @@ pub use memory::Estimate;
 pub use pages::{Label, Page};
 pub use scratch::Limits;
 pub use snapshot::Snapshot;
+pub use steering::{Point, STEER_MAX, Steer};

@@ -91,9 +91,14 @@ impl PageList {
         self.limit
     }
 
+    /// Changes how many there may be. Pages beyond that stay with those who hold them.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
     /// Pages that can still be taken.
     pub fn left(&self) -> usize {
-        self.limit - self.total + lock(&self.free).len()
+        (self.limit + lock(&self.free).len()).saturating_sub(self.total)
     }
 
     /// A page that nobody holds, with whatever it contained; `None` at the limit.
@@ -106,10 +111,12 @@ impl PageList {
         pool: &mut Pool,
         what: &str,
     ) -> Result<Option<Page>, Error> {
+        if self.left() == 0 {
+            return Ok(None);
+        }
         let freed = lock(&self.free).pop();
         let number = match freed {
             Some(number) => number,
-            None if self.total == self.limit => return Ok(None),
             None => {
                 device.grow(pool, self.total + 1).map_err(Error::doing(what))?;
                 self.total += 1;

@@ -9,6 +9,7 @@ use spec::Shape;
 
 use crate::cache::KvLayout;
 use crate::importance::ImportanceScratch;
+use crate::steering::Steering;
 
 /// How large steps may become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,7 @@ pub(crate) struct Scratch {
     pub angles: [Buffer<f32>; 2], // [T, rotary]  window-only, compressed
     pub attention: AttentionScratch,
     pub ffn: FfnScratch,
+    pub steering: Steering,
     pub importance: Option<ImportanceScratch>,
     pub head_x: Buffer<f32>,      // [R, D]
     pub head_normed: Buffer<f32>, // [R, D]
@@ -112,6 +114,7 @@ impl Scratch {
             angles: [device.reserve(t, shape.rotary_dim)?, device.reserve(t, shape.rotary_dim)?],
             attention: AttentionScratch::reserve(device, shape, layout, t)?,
             ffn: FfnScratch::reserve(device, shape, t)?,
+            steering: Steering::default(),
             importance: None,
             head_x: device.reserve(r, d)?,
             head_normed: device.reserve(r, d)?,

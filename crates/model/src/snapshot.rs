@@ -71,7 +71,8 @@ impl Model {
         Ok(())
     }
 
-    /// Makes `to` a copy of `from`, which goes on undisturbed: full row pages are shared.
+    /// Makes `to` a copy of `from`, steered alike, which goes on undisturbed: full row pages are
+    /// shared.
     ///
     /// # Errors
     /// No page left for the one that is filled in part: `to` is as before.
@@ -83,6 +84,7 @@ impl Model {
     ) -> Result<(), Error> {
         let pages = from.pages()[..KvLayout::pages(from.tokens)].to_vec();
         self.kv.adopt(device, to, from.tokens, pages)?;
+        to.steer = from.steer;
         let whole = 0..self.kv.layout.slot_bytes;
         device.copy(&mut self.kv.pools.slots, from.slot.number(), to.slot.number(), &[whole]);
         Ok(())

@@ -3,6 +3,7 @@
 //! Readers fill an [`Ask`]; whoever answers it knows nothing of dialects. The fields that several
 //! dialects share under the same names (sampling, lengths, thinking) are read here.
 
+use engine::STEER_MAX;
 use serde_json::{Value, json};
 use text::{Effort, ThinkMode};
 
@@ -91,6 +92,17 @@ pub struct Wishes {
     pub bias: Vec<(u32, f32)>,
     /// The same choices for the same request.
     pub seed: Option<u64>,
+    /// How strongly the model is steered.
+    pub steer: Option<Steering>,
+}
+
+/// How strongly the model is steered; what is not said is the server's own.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Steering {
+    /// What experts write.
+    pub ffn: Option<f32>,
+    /// What attention writes.
+    pub attention: Option<f32>,
 }
 
 /// What form an answer must have.
@@ -184,6 +196,7 @@ impl Wishes {
             repetition: body.number("repetition_penalty", 0.01, 100.0)?,
             bias: bias(body)?,
             seed: seed(body)?,
+            steer: steer(body)?,
         })
     }
 }
@@ -194,6 +207,16 @@ fn seed(body: &Object<'_>) -> Result<Option<u64>, Refusal> {
     let seed = value.as_u64().or(value.as_i64().map(|seed| seed as u64));
     let wrong = || body.refuse("seed", format!("expected an integer, found {}", kind(value)));
     seed.map(Some).ok_or_else(wrong)
+}
+
+/// `{"ffn": 1, "attn": 0.5}`, our own member in every dialect.
+fn steer(body: &Object<'_>) -> Result<Option<Steering>, Refusal> {
+    let Some(steer) = body.object("steer")? else { return Ok(None) };
+    // Who steers wants nothing to be passed over.
+    steer.only(&["ffn", "attn"], &[], ReadOptions::default())?;
+    let most = f64::from(STEER_MAX);
+    let (ffn, attention) = (steer.number("ffn", -most, most)?, steer.number("attn", -most, most)?);
+    Ok(Some(Steering { ffn, attention }))
 }
 
 fn bias(body: &Object<'_>) -> Result<Vec<(u32, f32)>, Refusal> {

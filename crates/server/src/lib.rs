@@ -35,7 +35,7 @@ mod seal;
 mod settings;
 
 pub use answer::prepare::Choosing;
-pub use ask::{Ask, Choice, Format, Thinking, What, Wishes};
+pub use ask::{Ask, Choice, Format, Steering, Thinking, What, Wishes};
 pub use body::{BODY_BYTES_MAX, ReadOptions, VALUES_MAX};
 pub use dialogue::Dialogue;
 pub use http::serve;

@@ -4,7 +4,6 @@
 //! its line ends.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -19,7 +18,7 @@ use rustyline::{CompletionType, Config, Context, Editor, Helper, Result};
 
 use super::Look;
 use crate::screen::HISTORY_ENTRIES_MAX;
-use crate::terminal::Found;
+use crate::terminal::{Found, Signals};
 
 /// What stands before the line.
 const PROMPT: &str = "> ";
@@ -59,13 +58,13 @@ impl Asker {
         Ok(Asker { ask, asked, found })
     }
 
-    /// Asks for a line. A signal that came before counts as Ctrl+C; one that comes while the line
-    /// is asked for, when Ctrl+C is a key, ends the program.
+    /// Asks for a line. While it is asked for Ctrl+C is a key; one that came just before that
+    /// interrupts nothing any more, and is forgotten.
     ///
     /// # Errors
     /// The terminal cannot be used, or what was typed cannot be remembered.
-    pub fn ask(&self, signalled: &AtomicBool) -> io::Result<Asked> {
-        if signalled.swap(false, Ordering::Relaxed) {
+    pub fn ask(&self, signals: Signals) -> io::Result<Asked> {
+        if signals.take_interrupt() {
             return Ok(Asked::Interrupted);
         }
         let gone = || io::Error::other("the thread that asks for lines has ended");
@@ -74,12 +73,14 @@ impl Asker {
             match self.asked.recv_timeout(POLL) {
                 Ok(asked) => return asked,
                 Err(RecvTimeoutError::Disconnected) => return Err(gone()),
-                Err(RecvTimeoutError::Timeout) if signalled.load(Ordering::Relaxed) => {
+                Err(RecvTimeoutError::Timeout) if signals.is_ended() => {
                     // The thread waits for a key and is left to itself.
                     self.found.restore();
                     return Ok(Asked::End);
                 }
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    signals.take_interrupt();
+                }
             }
         }
     }

@@ -5,11 +5,11 @@
 //! and keeps the conversation; a second one during the same turn ends the program.
 
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use crate::event::{Event, Verdict, Wish};
+use crate::terminal::Signals;
 
 use super::line::{Asked, Asker};
 use super::{Look, Paper};
@@ -24,9 +24,8 @@ const SILENCE: Duration = Duration::from_millis(200);
 /// What the model is told about a call that would have needed a yes.
 const NOBODY: &str = "nobody can be asked here, so this call is refused. Go on without it.";
 
-/// Holds a conversation until the person or the loop behind ends it. `interrupted` is set by
-/// Ctrl+C while no line is asked for, and is reset here; while one is asked for, by a signal that
-/// ends the program.
+/// Holds a conversation until the person, a signal or the loop behind ends it. Ctrl+C, and not the
+/// end, is taken back here.
 ///
 /// # Errors
 /// The terminal cannot be used, or what was typed cannot be remembered.
@@ -35,14 +34,14 @@ pub fn run<W: Write>(
     events: &Receiver<Event>,
     look: Look,
     out: W,
-    interrupted: &AtomicBool,
+    signals: Signals,
 ) -> io::Result<()> {
     let asker = Asker::start(&look)?;
     let paper = Paper::new(out, &look);
-    let mut chat = Chat { wishes, events, paper, interrupted, is_over: false };
+    let mut chat = Chat { wishes, events, paper, signals, is_over: false };
     chat.hear(Waits::Idle)?;
     while !chat.is_over {
-        match asker.ask(interrupted)? {
+        match asker.ask(signals)? {
             Asked::Nothing => {}
             Asked::Interrupted => {
                 chat.paper.event(&Event::Notice("Ctrl+D or /quit ends".into()))?;
@@ -75,7 +74,7 @@ struct Chat<'a, W: Write> {
     wishes: &'a Sender<Wish>,
     events: &'a Receiver<Event>,
     paper: Paper<W>,
-    interrupted: &'a AtomicBool,
+    signals: Signals<'a>,
     is_over: bool,
 }
 
@@ -95,7 +94,7 @@ impl<W: Write> Chat<'_, W> {
             Some(_) if is_command => (Wish::Command(trimmed.to_owned()), Waits::Idle),
             _ => (Wish::Prompt(line), Waits::Turn),
         };
-        self.interrupted.store(false, Ordering::Relaxed);
+        self.signals.take_interrupt();
         if self.wishes.send(wish).is_err() {
             self.is_over = true;
             return Err(io::Error::other("the conversation has broken off"));
@@ -109,13 +108,13 @@ impl<W: Write> Chat<'_, W> {
         let mut stops = 0;
         let mut quiet_since: Option<Instant> = None;
         loop {
-            if self.interrupted.swap(false, Ordering::Relaxed) {
+            if waits != Waits::End && self.signals.take_interrupt() {
                 stops += 1;
-                let wish = if stops > 1 { Wish::Quit } else { Wish::Stop };
-                if stops > 1 {
-                    waits = Waits::End;
-                }
-                let _ = self.wishes.send(wish);
+                let _ = self.wishes.send(Wish::Stop);
+            }
+            if waits != Waits::End && (stops > 1 || self.signals.is_ended()) {
+                waits = Waits::End;
+                let _ = self.wishes.send(Wish::Quit);
             }
             let event = match self.events.recv_timeout(POLL) {
                 Ok(event) => event,

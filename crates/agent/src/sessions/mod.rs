@@ -59,6 +59,8 @@ pub struct Listed {
     pub used: u64,
     /// Tokens of it.
     pub tokens: usize,
+    /// Bytes of its file.
+    pub bytes: u64,
     /// The branch at its last turn.
     pub branch: Option<String>,
 }

@@ -97,7 +97,8 @@ pub(super) fn glance(path: &Path) -> Option<Listed> {
     BufReader::new(&file).take(HEADER_BYTES_MAX).read_until(b'\n', &mut line).ok()?;
     let header = head(&line).ok().filter(|header| id_of(path) == Some(&header.id))?;
     let Header { id, created, tree, .. } = header;
-    let new = Listed { id, title: String::new(), tree, used: created, tokens: 0, branch: None };
+    let (title, bytes) = (String::new(), file.metadata().ok()?.len());
+    let new = Listed { id, title, tree, used: created, tokens: 0, bytes, branch: None };
     let Some(Record::Turn { at, tokens, title, branch }) = last_turn(&mut file) else {
         return Some(new);
     };

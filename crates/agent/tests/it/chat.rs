@@ -10,6 +10,7 @@ use std::{env, io, thread};
 use agent::chat::{self, Look, Paper};
 use agent::event::{Cost, Event, Past, Status, TurnEnd, Wish};
 use agent::paint::Ansi;
+use agent::terminal::Signals;
 use portable_pty::CommandBuilder;
 use proptest::prelude::*;
 use text::Event as Said;
@@ -65,6 +66,9 @@ fn written(look: &Look, events: &[Event]) -> Vec<u8> {
 
 /// Ctrl+C was pressed.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// The program is to end.
+static ENDED: AtomicBool = AtomicBool::new(false);
 
 /// What a terminal shows of bytes.
 fn shown(bytes: &[u8]) -> String {
@@ -194,7 +198,8 @@ fn inside_a_terminal() {
     thread::spawn(move || loop_behind(&wanted, &tell));
     let commands = vec![("stats".to_owned(), "figures".to_owned())];
     let look = Look { commands, ..Look::default() };
-    chat::run(&wishes, &events, look, io::stdout(), &INTERRUPTED).unwrap();
+    let signals = Signals { interrupted: &INTERRUPTED, ended: &ENDED };
+    chat::run(&wishes, &events, look, io::stdout(), signals).unwrap();
     println!("the prompt is gone");
 }
 

@@ -65,13 +65,31 @@ fn too_small_a_context_says_what_to_do() {
     let mut held = start(Script::new(CONTEXT, &[]), vec![], settings);
     assert_eq!(held.status().thinking, "think");
     let said = held.notices().join("\n");
-    assert!(said.contains("start with --ctx 393216 or more (it is 8192 now)"), "{said}");
+    assert!(said.contains("/ctx 393216 or more (it is 8192 now)"), "{said}");
     held.command("/nothink");
     let said = held.command("/think-max");
-    assert!(said.contains("--ctx 393216"), "{said}");
-    let said = held.command("/ctx 100000");
-    assert!(said.contains("/quit") && said.contains("--continue --ctx N"), "{said}");
+    assert!(said.contains("/ctx 393216"), "{said}");
     assert!(held.command("/ctx").contains("of 8192 tokens"));
+}
+
+/// The context is the person's to change: not below what is there, not above what the model has.
+#[test]
+fn the_context_changes_under_a_conversation() {
+    let mut held = start(Script::new(CONTEXT, &["One.", "Two."]), vec![], settings());
+    held.ask("one");
+    let tokens = held.status().tokens;
+    for (line, expected) in [
+        ("/ctx much", "expected a number"),
+        ("/ctx 10", "/compact first"),
+        ("/ctx 99999999", "99999999"),
+    ] {
+        let said = held.command(line);
+        assert!(said.contains(expected) && held.status().context == CONTEXT, "{line}: {said}");
+    }
+    let said = held.command("/ctx 20000");
+    assert!(said.contains("room for 20000 tokens"), "{said}");
+    assert_eq!((held.status().context, held.status().tokens), (20000, tokens));
+    assert_eq!(held.ask("two").0, TurnEnd::Done);
 }
 
 #[test]
@@ -85,6 +103,28 @@ fn added_instructions_hold_for_conversations_that_begin_later() {
     held.ask("two");
     let asked = script.asked();
     assert!(!asked[0].text.contains("pirate") && asked[1].text.contains("pirate"));
+}
+
+#[test]
+fn answers_are_steered_from_the_next_one_on() {
+    let script = Script::new(CONTEXT, &["One.", "Two.", "Three."]);
+    let mut held = start(script.clone(), vec![], settings());
+    assert!(held.command("/steer").contains("ffn 0, attn 0"));
+    held.ask("one");
+    let said = held.command("/steer -1.5 0.5");
+    assert!(said.contains("ffn -1.5, attn 0.5 from the next one on"), "{said}");
+    held.ask("two");
+    // What is not said stays.
+    assert!(held.command("/steer 2").contains("ffn 2, attn 0.5"));
+    held.ask("three");
+    for wrong in ["/steer much", "/steer 1 2 3", "/steer 1 x", "/steer 101", "/steer NaN"] {
+        let said = held.command(wrong);
+        assert!(said.contains("expected one number") || said.contains("-100 to 100"), "{said}");
+    }
+    assert!(held.command("/steer").contains("ffn 2, attn 0.5"));
+    let steer = |ffn, attention| engine::Steer::new(ffn, attention).ok();
+    let asked: Vec<_> = script.asked().iter().map(|asked| asked.steer).collect();
+    assert_eq!(asked, [None, steer(-1.5, 0.5), steer(2.0, 0.5)]);
 }
 
 /// All that the conversation ever was, with turns that were taken back; not what it shares.

@@ -93,6 +93,10 @@ impl Model for Watched {
         self.handle.forget(tokens.to_vec(), spared)
     }
 
+    fn set_context(&self, tokens: usize) -> Result<usize, Error> {
+        self.handle.set_context(tokens)
+    }
+
     fn info(&self) -> &Info {
         self.handle.info()
     }

@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -26,11 +27,13 @@ pub struct Asked {
     pub boundaries: Vec<usize>,
     /// Tokens that were wanted at most.
     pub most: usize,
+    pub steer: Option<engine::Steer>,
 }
 
 /// A model that reads its answers from a list.
 pub struct Script {
     info: Info,
+    context: AtomicUsize,
     answers: Arc<Mutex<VecDeque<String>>>,
     asked: Arc<Mutex<Vec<Asked>>>,
     /// What a session of an engine would hold.
@@ -64,12 +67,13 @@ impl Script {
             device: engine.device(),
             context,
             options,
+            steering: Some(engine::Steer::NONE),
             tokenizer: engine.tokenizer().ok(),
         };
         let answers = answers.iter().map(|text| (*text).to_owned()).collect();
         let answers = Arc::new(Mutex::new(answers));
         let (asked, held, forgotten) = (Arc::default(), Arc::default(), Mutex::default());
-        Arc::new(Script { info, answers, asked, held, forgotten })
+        Arc::new(Script { info, context: context.into(), answers, asked, held, forgotten })
     }
 
     /// More answers.
@@ -107,11 +111,12 @@ impl Model for Script {
         let text = String::from_utf8_lossy(&tokenizer.decode(&prompt)).into_owned();
         let boundaries = request.boundaries.clone();
         let (most, whole) = (request.tokens_max, prompt.clone());
-        let asked = Asked { prompt: whole, text, cached, boundaries, most };
+        let steer = request.steer;
+        let asked = Asked { prompt: whole, text, cached, boundaries, most, steer };
         self.asked.lock().unwrap().push(asked);
         let answer = self.answers.lock().unwrap().pop_front();
         let ticket = Ticket::default();
-        let room = self.info.context.saturating_sub(prompt.len());
+        let room = self.context.load(Ordering::Relaxed).saturating_sub(prompt.len());
         let task = Task {
             request,
             sink,
@@ -129,6 +134,15 @@ impl Model for Script {
     fn forget(&self, tokens: &[TokenId], spared: usize) -> Result<usize, Error> {
         self.forgotten.lock().unwrap().push((tokens.len(), spared));
         Ok(1)
+    }
+
+    fn set_context(&self, tokens: usize) -> Result<usize, Error> {
+        let (context, native) = (tokens, self.info.shape.context_max);
+        if context > native {
+            return Err(Error::ContextTooLarge { context, native });
+        }
+        self.context.store(tokens, Ordering::Relaxed);
+        Ok(tokens)
     }
 
     fn info(&self) -> &Info {

@@ -102,6 +102,7 @@ pub fn cases() -> Vec<Case> {
         ops::attend::cases,
         ops::route::cases,
         ops::experts::cases,
+        ops::steer::cases,
         ops::fused::cases,
         ops::importance::cases,
     ];

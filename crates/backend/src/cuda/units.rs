@@ -40,6 +40,7 @@ pub fn units() -> Vec<(&'static Unit, Values)> {
         &ops::experts::cuda::ELEMENTS,
         &ops::experts::cuda::ARRANGE,
         &ops::index::cuda::PICK,
+        &ops::steer::cuda::STEER,
         &ops::importance::cuda::IMPORTANCE,
     ] {
         all.push((unit, values(&[])));

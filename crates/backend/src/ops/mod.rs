@@ -25,5 +25,6 @@ pub mod linear;
 pub mod norm;
 pub mod rope;
 pub mod route;
+pub mod steer;
 
 mod select;

@@ -15,7 +15,7 @@ use agent::event::TurnEnd;
 use agent::gate::Shut;
 use agent::paint::Ansi;
 use agent::plain::{self, Plain};
-use agent::terminal::Found;
+use agent::terminal::{Found, Signals};
 use agent::{Notices, Settings, chat, commands, instructions, screen};
 use anyhow::Result;
 use engine::serve::{ServeOptions, Service};
@@ -30,6 +30,7 @@ use crate::human;
 use crate::interrupt;
 use crate::meant::agent::{Agent, Talk};
 use crate::open;
+use crate::steering;
 use crate::terminal::Terminal;
 pub use work::CONFINE;
 use work::Work;
@@ -86,6 +87,7 @@ fn open(talk: &Talk, terminal: &Terminal) -> Result<Opened> {
     let checkpoint = prompt::checkpoint(&file);
     talk.model.introduction().iter().filter(|_| !talk.quiet).for_each(|line| say(line));
     let shown = terminal.messages && !talk.quiet;
+    let steering = steering::read(talk.steer.as_ref(), &file)?;
     let (choice, disk, named) = (talk.compute, talk.disk.clone(), talk.disk_named);
     let refused = compute::Refused::default();
     let device = refused.clone();
@@ -95,6 +97,7 @@ fn open(talk: &Talk, terminal: &Terminal) -> Result<Opened> {
         let default = OpenOptions::default();
         let options = OpenOptions { context, anchor_bytes_max, step_tokens, memory_max, ..default };
         let mut engine = compute::load(file, backend, options, shown)?;
+        steering::load(&mut engine, steering.as_ref())?;
         if let Some(disk) = disk {
             keep(&mut engine, disk, named)?;
         }
@@ -216,7 +219,8 @@ fn show_people(agent: agent::Agent, talk: &Talk, face: Face, terminal: &Terminal
         Face::Prompt => {
             let ansi = Ansi { styles, colours: styles };
             let look = chat::Look { ansi, moves, reasoning: true, history, commands };
-            let shown = chat::run(&wishes, &events, look, io::stdout(), interrupt::flag());
+            let signals = Signals { interrupted: interrupt::flag(), ended: interrupt::ended() };
+            let shown = chat::run(&wishes, &events, look, io::stdout(), signals);
             // Whoever asks for lines is left to itself when a signal ends the program.
             shown.and(leave())
         }

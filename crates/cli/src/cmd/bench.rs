@@ -3,9 +3,10 @@
 //! Memory is measured first, before the model takes its share of it; then prompts, then decoding
 //! behind contexts. `course.rs` does the timing, `memory.rs` reads plain memory and brings the
 //! weights there, `reads.rs` counts the bytes that a token needs. `report.rs` holds what came out,
-//! `show.rs` prints it for people and `plot.rs` draws it. Only the order and the options of the
-//! engine are decided here.
+//! `show.rs` prints it for people, `plot.rs` draws it, and `compare.rs` sets two of them side by
+//! side. Only the order and the options of the engine are decided here.
 
+mod compare;
 mod course;
 mod memory;
 mod plot;
@@ -33,6 +34,7 @@ use crate::open;
 use crate::progress::Progress;
 use crate::terminal::Terminal;
 use crate::whole::WholeFile;
+pub use compare::compare;
 use course::Course;
 use memory::Memory;
 use report::Report;

@@ -35,7 +35,8 @@ pub fn imatrix(meant: &Imatrix, terminal: &Terminal) -> Result<Exit> {
     let file = open::model(&meant.model)?;
     let (tokenizer, checkpoint) = (prompt::tokenizer(&file)?, prompt::checkpoint(&file));
     let shape = model::read_shape(&file)?;
-    let keeping = Keeping { meant, shape: shape.clone(), model: hex(&engine::fingerprint(&file)) };
+    let keeping =
+        Keeping { meant, shape: shape.clone(), model: engine::fingerprint(&file).to_string() };
     let found = keeping.find()?;
     let texts = Texts::read(&meant.texts, &tokenizer, checkpoint, meant.cut)?;
     let mut sums = match found {
@@ -223,10 +224,6 @@ fn expert_sums(sums: &Sums) -> Vec<ExpertSums<'_>> {
         counts: counts.into(),
     });
     layers.collect()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Names experts that are not known well.

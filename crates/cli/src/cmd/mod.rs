@@ -6,16 +6,21 @@
 
 pub mod agent;
 pub mod bench;
+pub mod eval;
 pub mod formats;
 pub mod imatrix;
 pub mod inspect;
 pub mod kv;
 pub mod logits;
+pub mod perplexity;
+pub mod prediction;
 pub mod prompt;
 pub mod pull;
 pub mod quantize;
 pub mod run;
+pub mod score;
 pub mod serve;
 pub mod splice;
+pub mod steer;
 pub mod synth;
 pub mod tokenize;

@@ -53,13 +53,17 @@ fn rendered(chat: &Chat, checkpoint: Checkpoint) -> Result<text::Prompt> {
     let system = chat.system.clone().map(Message::system);
     let user = Message::user(chat.text.clone());
     let conversation = Conversation { messages: system.into_iter().chain([user]).collect() };
-    let (mode, effort) = match chat.thinking {
+    Ok(render(&conversation, &options(chat.thinking, checkpoint))?)
+}
+
+/// How conversations are rendered.
+pub fn options(thinking: Thinking, checkpoint: Checkpoint) -> RenderOptions {
+    let (mode, effort) = match thinking {
         Thinking::Off => (ThinkMode::Chat, None),
         Thinking::On => (ThinkMode::Thinking, None),
         Thinking::Max => (ThinkMode::Thinking, Some(Effort::Max)),
     };
-    let options = RenderOptions { mode, effort, checkpoint, ..RenderOptions::default() };
-    Ok(render(&conversation, &options)?)
+    RenderOptions { mode, effort, checkpoint, ..RenderOptions::default() }
 }
 
 /// The ids of a chat, with advice for vocabularies that have no chat markers.

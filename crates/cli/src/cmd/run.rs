@@ -23,6 +23,7 @@ use crate::meant::{Ask, Run, Thinking};
 use crate::open;
 use crate::progress::Progress;
 use crate::screen::{Layout, Screen};
+use crate::steering;
 use crate::terminal::Terminal;
 use reply::{Outcome, Reply};
 
@@ -37,11 +38,13 @@ pub fn run(mut run: Run, terminal: &Terminal) -> Result<Exit> {
     lower_thinking(&mut run, context);
     run.model.introduction().iter().filter(|_| !run.quiet).for_each(|line| say(line));
     let checkpoint = prompt::checkpoint(&file);
+    let steering = steering::read(run.steer.as_ref(), &file)?;
     let Computer { backend, memory_max, step_tokens } = compute::open(run.compute, &file)?;
     let (rows, default) = (run.rows, OpenOptions::default());
     let options = OpenOptions { rows, context, memory_max, step_tokens, ..default };
     let watched = terminal.messages && !run.quiet;
     let mut engine = compute::load(file, backend, options, watched)?;
+    steering::load(&mut engine, steering.as_ref())?;
     if let Some(disk) = run.disk.take() {
         engine.keep_on_disk(disk)?.iter().filter(|_| !run.quiet).for_each(|remark| say(remark));
     }

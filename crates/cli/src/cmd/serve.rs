@@ -21,6 +21,7 @@ use crate::human;
 use crate::interrupt;
 use crate::meant::serve::Serve;
 use crate::open;
+use crate::steering;
 use crate::terminal::Terminal;
 
 /// Room for a conversation if nothing is said. Memory for it is taken only as it is used.
@@ -40,6 +41,7 @@ pub fn serve(meant: Serve, terminal: &Terminal) -> Result<Exit> {
         context,
     };
     meant.model.introduction().iter().filter(|_| !meant.quiet).for_each(|line| say(line));
+    let steering = steering::read(meant.steer.as_ref(), &file)?;
     let scheme = if meant.tls.is_some() { "https" } else { "http" };
     let options = ServeOptions { queue_max: meant.queue, ..ServeOptions::default() };
     let Serve { compute, sessions, state_bytes, drafts, disk, quiet, .. } = meant;
@@ -61,6 +63,7 @@ pub fn serve(meant: Serve, terminal: &Terminal) -> Result<Exit> {
         };
         let tell = |bytes| loading.add(bytes);
         let mut engine = compute::load_telling(file, backend, options, shown, &tell)?;
+        steering::load(&mut engine, steering.as_ref())?;
         if let Some(disk) = disk {
             engine.keep_on_disk(disk)?.iter().for_each(|remark| say(remark));
         }

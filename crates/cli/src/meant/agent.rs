@@ -9,6 +9,7 @@ use agent::{Open, Thinking};
 use anyhow::{Context, Result, anyhow, bail};
 use engine::{DiskOptions, Sampling};
 
+use super::steer::{Steer, steer};
 use super::{Compute, at_least_one, compute, disk, model, random_seed, sampling};
 use crate::exit::usage;
 use crate::folders;
@@ -36,6 +37,7 @@ pub struct Talk {
     pub disk: Option<DiskOptions>,
     /// Whether that folder was named: then it has to work.
     pub disk_named: bool,
+    pub steer: Option<Steer>,
     pub json: bool,
     pub quiet: bool,
     pub compute: Compute,
@@ -107,6 +109,7 @@ fn talk(typed: typed::Talk) -> Result<Talk> {
         folder,
         disk: kv_dir.map(|dir| disk(dir, typed.kv_disk_space)).transpose()?,
         disk_named,
+        steer: steer(typed.steer)?,
         json: typed.json,
         quiet: typed.quiet,
         compute: compute(typed.compute.device, typed.compute.threads)?,

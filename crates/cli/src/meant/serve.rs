@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use engine::{DiskOptions, Sampling};
 use server::{Listen, Tls};
 
+use super::steer::{Steer, steer};
 use super::{Compute, at_least_one, compute, disk, model, sampling};
 use crate::exit::usage;
 use crate::open::Model;
@@ -37,6 +38,7 @@ pub struct Serve {
     pub disk: Option<DiskOptions>,
     pub drafts: usize,
     pub sampling: Sampling,
+    pub steer: Option<Steer>,
     pub honour_sampling: bool,
     pub name: String,
     pub tools_first: bool,
@@ -84,6 +86,7 @@ pub fn serve(typed: typed::Serve) -> Result<Serve> {
         disk: typed.kv_dir.map(|dir| disk(dir, typed.kv_disk_space)).transpose()?,
         drafts: typed.drafts,
         sampling: sampling(&typed.sampling)?,
+        steer: steer(typed.steer)?,
         honour_sampling: typed.honour_sampling,
         name: typed.name,
         tools_first: typed.tools_first,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::steer::Steer;
 use super::{Compute, Model, Sampling, Thinking};
 
 /// Work on the files of a folder: a coding agent with the model in this process.
@@ -108,6 +109,9 @@ pub struct Talk {
     /// Let that folder take N GB at most; what was not used for long goes first
     #[arg(long, value_name = "N", default_value_t = 16, help_heading = "Conversations")]
     pub kv_disk_space: u64,
+
+    #[command(flatten)]
+    pub steer: Steer,
 
     /// Print one JSON object per event
     #[arg(long, help_heading = "Output")]

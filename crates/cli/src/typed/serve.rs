@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::steer::Steer;
 use super::{Compute, Model, Sampling};
 
 /// Serve coding agents: the APIs of OpenAI and Anthropic, on this machine.
@@ -82,6 +83,9 @@ pub struct Serve {
 
     #[command(flatten)]
     pub sampling: Sampling,
+
+    #[command(flatten)]
+    pub steer: Steer,
 
     /// Let requests choose temperature, top-p and penalties while the model reasons too, for which
     /// it was trained with one setting

@@ -141,6 +141,123 @@ fn any_model_will_do() {
     assert_eq!(json["model"], "nano.gguf (built in)");
 }
 
+/// A result with one figure of each kind, as `bench --json` prints it.
+fn recorded(prefill: &[f64], decode: &[f64]) -> Value {
+    let figure = |rates: &[f64]| {
+        let mut sorted = rates.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let (median, last) = (sorted[rates.len() / 2], rates.len() - 1);
+        serde_json::json!({
+            "sessions": 1, "context": 0, "tokens": 32, "logits_hash": "0123456789abcdef",
+            "tokens_per_second": { "median": median, "min": sorted[0], "max": sorted[last] },
+            "tokens_per_second_each": rates,
+        })
+    };
+    let speed = serde_json::json!({ "median": 2e10, "min": 1.9e10, "max": 2.1e10 });
+    serde_json::json!({
+        "model": "a.gguf", "device": "cpu", "threads": 2, "seed": 0, "repeat": prefill.len(),
+        "weights_in_memory": true, "memory": { "bytes_per_second": speed },
+        "prefill": [figure(prefill)], "decode": [figure(decode)], "complete": true,
+    })
+}
+
+#[test]
+fn two_runs_side_by_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let written = |name: &str, value: &Value| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, value.to_string()).unwrap();
+        text(&path)
+    };
+    let noise = [10.0, 10.4, 9.7, 10.1, 9.9];
+    let twice = noise.map(|rate| 2.0 * rate);
+    let old = written("old.json", &recorded(&noise, &twice));
+    let new = written("new.json", &recorded(&twice, &[20.1, 20.7, 19.5, 20.0, 19.9]));
+    let compare = |flags: &[&str], old: &str, new: &str| {
+        dwarfstar(&[&["bench", "--compare", old, new], flags].concat())
+    };
+    let ended = compare(&["--json", "--fail-slower", "0"], &old, &new);
+    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""));
+    let json = ended.json();
+    let verdicts = |json: &Value| [0, 1].map(|at| json["rows"][at]["verdict"].to_string());
+    assert_eq!(verdicts(&json), ["\"faster\"", "\"not told apart\""]);
+    assert_eq!(
+        (&json["rows"][0]["ratio"], &json["rows"][0]["figure"]),
+        (&2.0.into(), &"prefill".into())
+    );
+
+    // The other way around it is slower, by half.
+    let ended = compare(&["--json"], &new, &old);
+    assert_eq!((ended.code, verdicts(&ended.json())[0].as_str()), (0, "\"slower\""));
+    assert_eq!(compare(&["--fail-slower", "60"], &new, &old).code, 0);
+    let ended = compare(&["--fail-slower", "40"], &new, &old);
+    assert_eq!(ended.code, 1);
+    assert_eq!(ended.stderr, "1 of 2 figures are slower by more than 40 %\n");
+    assert!(ended.text().contains("slower") && ended.text().contains("0.500"), "{}", ended.text());
+
+    // One repeat tells nothing, however fast.
+    let once = [recorded(&[10.0], &[10.0]), recorded(&[99.0], &[1.0])];
+    let [first, second] = [("a.json", &once[0]), ("b.json", &once[1])].map(|(n, v)| written(n, v));
+    let ended = compare(&["--json", "--fail-slower", "1"], &first, &second);
+    assert_eq!(
+        (ended.code, verdicts(&ended.json())),
+        (0, ["\"too few repeats\""; 2].map(String::from))
+    );
+
+    // What is not the same is told.
+    let mut other = recorded(&noise, &noise);
+    (other["device"], other["threads"]) = ("cuda".into(), 0.into());
+    other["memory"]["bytes_per_second"] =
+        serde_json::json!({ "median": 3e12, "min": 3e12, "max": 3e12 });
+    other["decode"][0]["context"] = 99.into();
+    let other = written("other.json", &other);
+    let ended = compare(&["--json"], &old, &other);
+    for piece in ["device differs: cpu, then cuda", "threads differs: 2, then 0", "memory itself"] {
+        assert!(ended.stderr.contains(piece), "{piece:?} in {}", ended.stderr);
+    }
+    assert!(ended.stderr.contains("newer run has 1 figures that the other one lacks"));
+    assert_eq!(ended.json()["rows"].as_array().unwrap().len(), 1);
+
+    // Damage.
+    let half = written("half.json", &serde_json::json!({ "model": "a" }));
+    refuses(&["bench", "--compare", &old, &half], 1, &["half.json", "dwarfstar bench --json"]);
+    let mut bad = recorded(&noise, &noise);
+    bad["prefill"][0]["tokens_per_second"]["min"] = (-1).into();
+    let bad = written("bad.json", &bad);
+    refuses(&["bench", "--compare", &bad, &old], 1, &["bad.json", "expected speeds"]);
+    assert_eq!(dwarfstar(&["bench", "--compare", &old]).code, 2);
+    assert_eq!(dwarfstar(&["bench", "--compare", &old, &new, "-m", "nano"]).code, 2);
+    assert_eq!(compare(&["--fail-slower", "-3"], &old, &new).code, 2);
+}
+
+/// What a measurement prints can be compared with itself: it computed the same, and nothing is
+/// told.
+#[test]
+fn a_run_beside_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.json");
+    let model = tiny();
+    let short = ["--prompt", "4", "--decode", "2", "--contexts", "0,9", "--json"];
+    let run = works(&[&["bench", "-m", &model], &short[..]].concat());
+    let each = &run.json()["decode"][0]["tokens_per_second_each"];
+    assert_eq!(each.as_array().unwrap().len(), 5);
+    let steps = &run.json()["decode"][0]["step_seconds"];
+    let [p50, p90, p99] = ["p50", "p90", "p99"].map(|key| steps[key].as_f64().unwrap());
+    assert!(0.0 < p50 && p50 <= p90 && p90 <= p99, "{steps}");
+    std::fs::write(&path, run.text()).unwrap();
+    let path = text(&path);
+    let ended = works(&["bench", "--compare", &path, &path, "--json"]);
+    assert_eq!(ended.stderr, "");
+    let rows = ended.json()["rows"].as_array().unwrap().clone();
+    assert_eq!(rows.len(), 3);
+    for row in rows {
+        assert_eq!(
+            (&row["verdict"], &row["same_logits"]),
+            (&"not told apart".into(), &true.into())
+        );
+    }
+}
+
 #[test]
 fn wrong_flags() {
     let (model, folder) = (tiny(), tempfile::tempdir().unwrap());

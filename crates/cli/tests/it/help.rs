@@ -39,6 +39,15 @@ fn of_inspect() {
 }
 
 #[test]
+fn of_steer() {
+    insta::assert_snapshot!(help("steer"));
+    for command in ["build", "apply", "sweep"] {
+        let text = works(&["steer", command, "--help"]).text().to_owned();
+        insta::assert_snapshot!(format!("of_steer_{command}"), text);
+    }
+}
+
+#[test]
 fn of_tokenize() {
     insta::assert_snapshot!(help("tokenize"));
 }
@@ -69,6 +78,21 @@ fn of_bench() {
 }
 
 #[test]
+fn of_perplexity() {
+    insta::assert_snapshot!(help("perplexity"));
+}
+
+#[test]
+fn of_score() {
+    insta::assert_snapshot!(help("score"));
+}
+
+#[test]
+fn of_eval() {
+    insta::assert_snapshot!(help("eval"));
+}
+
+#[test]
 fn of_kv() {
     insta::assert_snapshot!(help("kv"));
 }
@@ -86,8 +110,22 @@ fn of_synth() {
 #[test]
 fn no_help_is_wider_than_a_page() {
     let commands = [
-        "run", "chat", "agent", "serve", "inspect", "tokenize", "logits", "quantize", "bench",
-        "kv", "pull", "splice", "synth",
+        "run",
+        "chat",
+        "agent",
+        "serve",
+        "inspect",
+        "tokenize",
+        "logits",
+        "quantize",
+        "bench",
+        "kv",
+        "pull",
+        "splice",
+        "synth",
+        "perplexity",
+        "score",
+        "eval",
     ];
     for command in commands {
         for line in help(command).lines() {

@@ -23,6 +23,7 @@ fn entry(pages: u8, last: u8, reason: Reason) -> Entry {
     let page = |page: u8| PageSource::New((0..PAGE_BYTES).map(|i| (i as u8) ^ page).collect());
     Entry {
         also: Vec::new(),
+        variant: String::new(),
         tokens: (0..128 * u32::from(pages)).chain([last.into()]).collect(),
         text: format!("A talk of {pages} pages, and {last} at the end.\n").into_bytes(),
         pages: (0..pages).map(page).collect(),
@@ -162,7 +163,7 @@ fn a_checkpoint_travels_to_another_folder() {
     let again = works(&["kv", "import", &file, "--kv-dir", &there]);
     assert!(again.text().contains("was there already"), "{}", again.text());
     let store = open(Path::new(&there));
-    let found = store.find_tokens(&entry(7, 2, Reason::Cold).tokens).unwrap();
+    let found = store.find_tokens("", &entry(7, 2, Reason::Cold).tokens).unwrap();
     assert_eq!(found.id.to_string(), ids[1]);
     store.load(found.id).unwrap();
     drop(store);

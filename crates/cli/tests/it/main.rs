@@ -7,22 +7,27 @@
 mod agent;
 mod bad_input;
 mod bench;
+mod eval;
 mod help;
 mod imatrix;
 mod inspect;
 mod kv;
 mod logits;
+mod perplexity;
 #[path = "../../../agent/tests/it/pty.rs"]
 mod pty;
 mod pull;
 mod quantize;
 mod run;
+mod score;
 mod serve;
 mod signals;
 #[expect(dead_code, reason = "the tests of the hub use all of it")]
 #[path = "../../../hub/tests/it/site.rs"]
 mod site;
+mod steer;
 mod support;
 mod synth;
 mod talk;
 mod tokenize;
+mod work;

@@ -55,6 +55,22 @@ fn wait(child: Child) -> Ended {
     ended
 }
 
+/// Interrupts a run that takes long, again and later until it has done what is looked for.
+pub fn interrupted_until(args: &[&str], done: impl Fn(&Ended) -> bool) -> Ended {
+    for milliseconds in [100, 200, 400, 800, 1600, 3200, 6400] {
+        let child = start(args);
+        wait_until_it_listens(&child);
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        interrupt(&child);
+        let ended = wait(child);
+        assert_eq!(ended.code, 130, "{}", ended.stderr);
+        if done(&ended) {
+            return ended;
+        }
+    }
+    panic!("it never came so far");
+}
+
 #[test]
 fn ctrl_c_ends_after_the_current_token() {
     let folder = tempfile::tempdir().unwrap();

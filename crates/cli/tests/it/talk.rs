@@ -84,9 +84,35 @@ fn a_person_chats() {
     pty.wait_for("wrote");
     pty.keys(&format!("/ctx{ENTER}"));
     pty.wait_for("tokens");
+    wait_for_prompt(&pty);
     pty.keys(CTRL_C);
     pty.wait_for("Ctrl+D or /quit ends");
+    wait_for_prompt(&pty);
     pty.keys(CTRL_D);
+    assert!(pty.end().success());
+}
+
+/// Until the terminal hands over keys: the prompt is written after that.
+fn wait_for_prompt(pty: &Pty) {
+    pty.wait("next prompt", |shown| shown.trim_end().ends_with("\n>"));
+}
+
+/// Between an answer and the next line Ctrl+C is a signal, and no key. Whenever it comes, it does
+/// not end the conversation; what ends it is the other signal.
+#[test]
+fn ctrl_c_between_two_lines_ends_nothing() {
+    let home = home();
+    let mut pty = start(home.path(), &["chat"]);
+    pty.wait("a prompt", |shown| shown.contains('>'));
+    for pause in (0..120).step_by(7) {
+        pty.keys(&format!("/ctx{ENTER}"));
+        std::thread::sleep(std::time::Duration::from_millis(pause));
+        pty.signal(&["INT"]);
+        wait_for_prompt(&pty);
+    }
+    pty.keys(&format!("/stats{ENTER}"));
+    pty.wait_for("kept");
+    pty.signal(&["TERM"]);
     assert!(pty.end().success());
 }
 

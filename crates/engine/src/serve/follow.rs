@@ -7,7 +7,7 @@
 
 use spec::TokenId;
 
-/// A prompt that is being read.
+/// A prompt that is being read, for the same steering.
 pub struct Reading<'a> {
     /// Whose it is.
     pub task: u64,

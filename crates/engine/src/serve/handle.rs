@@ -19,7 +19,7 @@ use super::report::Report;
 use super::request::{Event, Request, Sink};
 use super::worker::Worker;
 use super::{Offer, ServeOptions};
-use crate::{AnchorId, Engine, Error, Notice, OpenOptions, Remember};
+use crate::{AnchorId, Engine, Error, Notice, OpenOptions, Remember, Steer};
 
 /// A running worker. Dropping it stops the worker and waits for that.
 #[derive(Debug)]
@@ -47,10 +47,12 @@ pub struct Info {
     pub file: String,
     /// The device, for people.
     pub device: String,
-    /// Tokens that a conversation can come to.
+    /// Tokens that a conversation could come to when the engine was opened.
     pub context: usize,
     /// What the engine was opened with.
     pub options: OpenOptions,
+    /// How sessions are steered unless a request says otherwise; `None` if they cannot be.
+    pub steering: Option<Steer>,
     /// The file's tokenizer, if it has one.
     pub tokenizer: Option<Arc<Tokenizer>>,
 }
@@ -63,6 +65,8 @@ pub(super) enum Command {
     Remember(AnchorId, Box<Remember>),
     /// To forget the states of a conversation that are longer than so many tokens.
     Forget(Vec<TokenId>, usize, SyncSender<Result<usize, Error>>),
+    /// To let conversations come to so many tokens.
+    Context(usize, SyncSender<Result<usize, Error>>),
     /// How it goes.
     Report(SyncSender<Report>),
     /// To end.
@@ -183,6 +187,7 @@ impl Info {
             device: engine.device(),
             context: engine.context(),
             options: engine.options(),
+            steering: engine.steering(),
             tokenizer: engine.tokenizer().ok(),
         }
     }
@@ -244,6 +249,18 @@ impl Handle {
         let (sender, hear) = sync_channel(1);
         let command = Command::Forget(tokens, spared, sender);
         self.commands.send(command).map_err(|_| Error::Stopped)?;
+        hear.recv().map_err(|_| Error::Stopped)?
+    }
+
+    /// Lets conversations come to `tokens` tokens from now on; nothing that is held is lost. What
+    /// they can come to then, which is less where all row pages together hold less.
+    ///
+    /// # Errors
+    /// A context larger than the model's, too little memory; a smaller one while requests run; or
+    /// the worker has stopped. Nothing has changed then.
+    pub fn set_context(&self, tokens: usize) -> Result<usize, Error> {
+        let (sender, hear) = sync_channel(1);
+        self.commands.send(Command::Context(tokens, sender)).map_err(|_| Error::Stopped)?;
         hear.recv().map_err(|_| Error::Stopped)?
     }
 

@@ -11,7 +11,7 @@ use spec::TokenId;
 
 use crate::constraint::Constraint;
 pub use crate::sampler::Logprobs;
-use crate::{AnchorId, Error, Finish, Plan, Progress, Sampler};
+use crate::{AnchorId, Error, Finish, Plan, Progress, Sampler, Steer};
 
 /// One answer that is wanted.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub struct Request {
     /// A state in memory whose tokens come before the prompt, from the [`Usage::state`] of an
     /// earlier answer: for a conversation whose tokens the caller does not have.
     pub after: Option<AnchorId>,
+    /// How the model is steered; `None` is the usual way.
+    pub steer: Option<Steer>,
     /// How to choose tokens.
     pub sampler: Sampler,
     /// What may be chosen, if not everything.
@@ -46,6 +48,7 @@ impl Request {
         Request {
             prompt,
             after: None,
+            steer: None,
             sampler,
             constraint: None,
             tokens_max,

@@ -120,6 +120,9 @@ impl Worker {
                 Ok(Command::Forget(tokens, spared, sender)) => {
                     drop(sender.try_send(self.forget(&tokens, spared)));
                 }
+                Ok(Command::Context(tokens, sender)) => {
+                    drop(sender.try_send(self.set_context(tokens)));
+                }
                 Ok(Command::Report(sender)) => drop(sender.try_send(self.report())),
                 Ok(Command::Stop) | Err(false) => return false,
                 Err(true) => return true,
@@ -168,8 +171,7 @@ impl Worker {
 
     /// Learns what the state after an answer stands for.
     fn remember(&mut self, state: AnchorId, remember: &Remember) {
-        let Some(tokens) = self.engine.tokens_at(state) else { return };
-        let idle = self.idle.iter_mut().find(|session| session.tokens() == tokens);
+        let idle = self.idle.iter_mut().find(|session| self.engine.is_at(session, state));
         self.engine.remember(state, remember, idle);
     }
 
@@ -178,6 +180,20 @@ impl Worker {
         let goes = |held: &[TokenId]| held.len() > spared && tokens.starts_with(held);
         self.idle.retain(|session| !goes(session.tokens()));
         self.engine.forget(tokens, spared)
+    }
+
+    /// Changes the context; a session that rests and is longer than that goes, and may be saved.
+    fn set_context(&mut self, tokens: usize) -> Result<usize, Error> {
+        if tokens < self.engine.context() && !self.running.is_empty() {
+            return Err(Error::InUse { requests: self.running.len() });
+        }
+        self.engine.set_context(tokens)?;
+        let context = self.engine.context();
+        while let Some(i) = self.idle.iter().position(|idle| idle.tokens().len() > context) {
+            let mut session = self.idle.remove(i);
+            self.engine.save(&mut session, Reason::Evict, None);
+        }
+        Ok(context)
     }
 
     fn report(&self) -> Report {
@@ -232,9 +248,12 @@ impl Worker {
         }
         let first = waiting.follows.is_none();
         let prompt = waiting.request.prompt.as_slice();
-        let found = leader(prompt, self.running.iter().filter_map(Task::reading));
+        // One that cannot be steered is told so when it is its turn.
+        let Ok(way) = self.engine.way(waiting.request.steer) else { return false };
+        let alike = self.running.iter().filter(|task| task.session.steer() == way);
+        let found = leader(prompt, alike.filter_map(Task::reading));
         // What is known already needs no waiting for.
-        let pays = |at: &Follow| self.engine.known(prompt) + FOLLOW_TOKENS_MIN <= at.until;
+        let pays = |at: &Follow| self.engine.known(way, prompt) + FOLLOW_TOKENS_MIN <= at.until;
         waiting.follows = found.filter(|_| self.engine.keeps_states()).filter(pays);
         let Some(Follow { task, until }) = waiting.follows else { return false };
         let mut tasks = self.running.iter_mut();
@@ -291,13 +310,18 @@ impl Worker {
         let prompt = waiting.request.prompt.as_slice();
         self.engine.check_prompt(prompt.len(), 1)?;
         self.engine.check_tokens(prompt)?;
+        let way = self.engine.way(waiting.request.steer)?;
         // Of those that hold a beginning of the prompt the longest; of equal ones the first.
-        let holds = |i: &usize| prompt.starts_with(self.idle[*i].tokens());
+        let holds = |i: &usize| {
+            let session = &self.idle[*i];
+            session.steer() == way && prompt.starts_with(session.tokens())
+        };
         let best = (0..self.idle.len()).rev().filter(holds);
         let mut session = match best.max_by_key(|i| self.idle[*i].tokens().len()) {
             Some(i) => self.idle.remove(i),
             None => self.empty_session()?,
         };
+        self.engine.set_steer(&mut session, way)?;
         let resume = self.engine.resume(&mut session, prompt)?;
         self.engine.check_prompt(session.tokens().len() + resume.feed.len(), 1)?;
         Ok((session, resume))

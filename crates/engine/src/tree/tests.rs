@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use model::Snapshot;
+use model::{Snapshot, Steer};
 use proptest::prelude::*;
 use spec::TokenId;
 
@@ -32,6 +32,11 @@ fn pages(tokens: &[TokenId]) -> Vec<Page> {
     tokens.chunks_exact(128).map(|tokens| Rc::new(tokens.to_vec())).collect()
 }
 
+/// Not steered, or one of several ways.
+fn way(number: i32) -> Steer {
+    Steer::new(number as f32, 0.0).expect("a scale")
+}
+
 fn kept(tokens: &[TokenId], ready: bool) -> Kept<Page> {
     let last = tokens.chunks_exact(128).remainder();
     Kept {
@@ -51,7 +56,7 @@ fn what_only_anchors_share_is_let_go() {
     let last = Rc::new(late[256..].to_vec());
     for tokens in [&early, &late] {
         let kept = Kept { last: Some(last.clone()), ..kept(tokens, true) };
-        tree.insert(tokens, &full, kept);
+        tree.insert(Steer::NONE, tokens, &full, kept);
     }
     assert_eq!(tree.evict(true), None, "a session has them");
     drop(full);
@@ -67,24 +72,24 @@ fn what_only_anchors_share_is_let_go() {
 fn pages_are_shared_and_let_go() {
     let mut tree = Tree::new(PAGE_BYTES);
     let (a, b) = (ids(400, 0), ids(600, 1));
-    tree.insert(&a, &pages(&a), kept(&a, true));
+    tree.insert(Steer::NONE, &a, &pages(&a), kept(&a, true));
     let of_b = pages(&b);
-    tree.insert(&b, &of_b, kept(&b, false));
+    tree.insert(Steer::NONE, &b, &of_b, kept(&b, false));
     // The first page is the one that a brought; the second differs.
-    assert!(Rc::ptr_eq(tree.pages(&b)[0], tree.pages(&a)[0]));
-    assert!(Rc::ptr_eq(tree.pages(&b)[1], &of_b[1]));
-    assert_eq!((tree.pages(&a).len(), tree.pages(&b).len()), (3, 4));
+    assert!(Rc::ptr_eq(tree.pages(Steer::NONE, &b)[0], tree.pages(Steer::NONE, &a)[0]));
+    assert!(Rc::ptr_eq(tree.pages(Steer::NONE, &b)[1], &of_b[1]));
+    assert_eq!((tree.pages(Steer::NONE, &a).len(), tree.pages(Steer::NONE, &b).len()), (3, 4));
     assert_eq!(tree.len(), 2);
     assert_eq!(tree.bytes(), 204);
 
     // What a session holds is not freed, but the tree lets it go.
-    let (held, _) = tree.resume(tree.find(&a).expect("its anchor").0);
+    let (held, _) = tree.resume(tree.find(Steer::NONE, &a).expect("its anchor").0);
     assert_eq!(held.len(), 4);
     drop(of_b);
     assert_eq!(tree.evict(true), Some(4), "b's own three pages, and its last");
     assert_eq!(tree.evict(true), None, "everything else is in use");
     assert_eq!(tree.evict(false), Some(0));
-    assert_eq!((tree.len(), tree.bytes(), tree.pages(&a).len()), (0, 0, 0));
+    assert_eq!((tree.len(), tree.bytes(), tree.pages(Steer::NONE, &a).len()), (0, 0, 0));
     assert!(held.iter().all(Share::is_unshared));
 }
 
@@ -94,74 +99,81 @@ fn what_is_cheap_to_compute_again_goes_first() {
     let long = ids(1280, 0);
     // A chain: the anchor after 1280 tokens costs 128 to come back to, the one before it 1024.
     for end in [128, 1152, 1280] {
-        tree.insert(&long[..end], &pages(&long[..end]), kept(&long[..end], false));
+        tree.insert(Steer::NONE, &long[..end], &pages(&long[..end]), kept(&long[..end], false));
     }
     assert_eq!(tree.evict(false), Some(1));
-    assert_eq!(tree.find(&long).map(|(_, end)| end), Some(1152));
+    assert_eq!(tree.find(Steer::NONE, &long).map(|(_, end)| end), Some(1152));
 
     // Of equals, what was used last stays.
     let mut tree = Tree::new(PAGE_BYTES);
     let (a, b) = (ids(256, 5), ids(256, 9));
-    tree.insert(&a, &pages(&a), kept(&a, true));
-    tree.insert(&b, &pages(&b), kept(&b, true));
-    let (first, _) = tree.find(&a).expect("its anchor");
+    tree.insert(Steer::NONE, &a, &pages(&a), kept(&a, true));
+    tree.insert(Steer::NONE, &b, &pages(&b), kept(&b, true));
+    let (first, _) = tree.find(Steer::NONE, &a).expect("its anchor");
     tree.resume(first);
     assert_eq!(tree.evict(false), Some(1));
-    assert_eq!(tree.find(&a), Some((first, 256)));
-    assert_eq!(tree.find(&b), None);
+    assert_eq!(tree.find(Steer::NONE, &a), Some((first, 256)));
+    assert_eq!(tree.find(Steer::NONE, &b), None);
 }
 
 #[test]
 fn a_place_is_known_once_and_learns() {
     let mut tree = Tree::new(PAGE_BYTES);
     let a = ids(130, 0);
-    let first = tree.insert(&a, &pages(&a), kept(&a, false));
+    let first = tree.insert(Steer::NONE, &a, &pages(&a), kept(&a, false));
     assert!(!tree.is_ready(first));
-    assert_eq!(tree.find(&a), None, "nothing to sample from, and nothing to feed");
+    assert_eq!(tree.find(Steer::NONE, &a), None, "nothing to sample from, and nothing to feed");
     let spelled = vec![(5, [3; 32])];
-    let again = tree.insert(&a, &pages(&a), Kept { spelled, ..kept(&a, true) });
+    let again = tree.insert(Steer::NONE, &a, &pages(&a), Kept { spelled, ..kept(&a, true) });
     assert_eq!((first, tree.len()), (again, 1));
     assert!(tree.is_ready(first));
-    assert_eq!(tree.find_spelled(|bytes| (bytes == 5).then_some([3; 32])), Some((first, 5)));
-    assert_eq!(tree.find_spelled(|_| Some([4; 32])), None);
+    assert_eq!(
+        tree.find_spelled(Steer::NONE, |bytes| (bytes == 5).then_some([3; 32])),
+        Some((first, 5))
+    );
+    assert_eq!(tree.find_spelled(Steer::NONE, |_| Some([4; 32])), None);
     // Told that it stands for another text, it is found by both, and by the longer one first.
     tree.learn(first, (7, [4; 32]));
-    assert_eq!(tree.find_spelled(|_| Some([4; 32])), Some((first, 7)));
-    assert_eq!(tree.find_spelled(|_| Some([3; 32])), Some((first, 5)));
+    assert_eq!(tree.find_spelled(Steer::NONE, |_| Some([4; 32])), Some((first, 7)));
+    assert_eq!(tree.find_spelled(Steer::NONE, |_| Some([3; 32])), Some((first, 5)));
+    assert_eq!(tree.find_spelled(way(1), |_| Some([4; 32])), None, "on another way");
     assert_eq!(tree.bytes(), 104);
 }
 
 proptest! {
-    /// Anchors anywhere, in conversations that share beginnings; found as a plain list finds them,
-    /// with the right pages, while some go.
+    /// Anchors anywhere, in conversations that share beginnings, some steered; found as a plain
+    /// list finds them, with the right pages, while some go.
     #[test]
     fn as_a_list_of_anchors(
-        anchors in proptest::collection::vec((1usize..700, 0u32..4, any::<bool>()), 1..40),
+        anchors in proptest::collection::vec((0i32..3, 1usize..700, 0u32..4, any::<bool>()), 1..40),
         evictions in 0usize..20,
-        prompts in proptest::collection::vec((1usize..700, 0u32..4), 10),
+        prompts in proptest::collection::vec((0i32..3, 1usize..700, 0u32..4), 10),
     ) {
         let mut tree = Tree::new(PAGE_BYTES);
-        let mut list: Vec<(Vec<TokenId>, bool)> = Vec::new();
-        for (len, kind, ready) in anchors {
-            let tokens = ids(len, kind);
-            tree.insert(&tokens, &pages(&tokens), kept(&tokens, ready));
-            match list.iter_mut().find(|(known, _)| *known == tokens) {
+        let mut list: Vec<((Steer, Vec<TokenId>), bool)> = Vec::new();
+        for (steer, len, kind, ready) in anchors {
+            let (way, tokens) = (way(steer), ids(len, kind));
+            tree.insert(way, &tokens, &pages(&tokens), kept(&tokens, ready));
+            let place = (way, tokens);
+            match list.iter_mut().find(|(known, _)| *known == place) {
                 Some((_, known)) => *known |= ready,
-                None => list.push((tokens, ready)),
+                None => list.push((place, ready)),
             }
         }
         for round in 0..2 {
             prop_assert_eq!(tree.len(), list.len());
-            for (len, kind) in &prompts {
-                let prompt = ids(*len, *kind);
-                let fits = list.iter().filter(|(tokens, ready)| {
-                    prompt.starts_with(tokens) && (tokens.len() < prompt.len() || *ready)
+            for (steer, len, kind) in &prompts {
+                let (way, prompt) = (way(*steer), ids(*len, *kind));
+                let fits = list.iter().filter(|((on, tokens), ready)| {
+                    let goes_on = tokens.len() < prompt.len() || *ready;
+                    *on == way && prompt.starts_with(tokens) && goes_on
                 });
-                let want = fits.map(|(tokens, _)| tokens.len()).max();
-                let found = tree.find(&prompt);
+                let want = fits.map(|((_, tokens), _)| tokens.len()).max();
+                let found = tree.find(way, &prompt);
                 prop_assert_eq!(found.map(|(_, end)| end), want);
                 if let Some((id, end)) = found {
                     prop_assert_eq!(&tree.tokens(id), &prompt[..end]);
+                    prop_assert_eq!(tree.way(id), way);
                     let (held, _) = tree.resume(id);
                     let held: Vec<TokenId> = held.iter().flat_map(|page| page.to_vec()).collect();
                     prop_assert_eq!(&held, &prompt[..end]);
@@ -174,7 +186,7 @@ proptest! {
                     prop_assert_eq!(tree.len(), before - 1);
                 }
                 let left: Vec<_> = tree.all();
-                list.retain(|(tokens, _)| left.contains(tokens));
+                list.retain(|(place, _)| left.contains(place));
             }
         }
         while tree.evict(false).is_some() {}
@@ -183,10 +195,10 @@ proptest! {
 }
 
 impl Tree<Page> {
-    /// The tokens of every anchor.
-    fn all(&self) -> Vec<Vec<TokenId>> {
+    /// The way and the tokens of every anchor.
+    fn all(&self) -> Vec<(Steer, Vec<TokenId>)> {
         let ids = self.nodes.iter().flat_map(|node| &node.anchors).map(|anchor| anchor.id);
-        ids.map(|id| self.tokens(id)).collect()
+        ids.map(|id| (self.way(id), self.tokens(id))).collect()
     }
 
     fn nodes(&self) -> usize {

@@ -13,3 +13,4 @@ mod serve;
 mod session;
 mod shared;
 mod spelling;
+mod steering;

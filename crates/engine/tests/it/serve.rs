@@ -59,6 +59,45 @@ fn ask(service: &Service, request: Request) -> (Vec<TokenId>, Usage) {
     hear(&mut service.handle().stream(request).expect("a place"))
 }
 
+/// More room, and less: what was read stays read, and the answers are those of a service that had
+/// the room from the beginning.
+#[test]
+fn the_context_changes_and_nothing_is_read_again() {
+    let service = serve(OpenOptions { context: 256, ..options() }, ServeOptions::default());
+    let handle = service.handle();
+    let request = |text: &[TokenId]| Request::new(text.to_vec(), sampler(0.0, 0), 20);
+    let mut text = conversation(0, 200);
+    let (answer, _) = ask(&service, request(&text));
+    text.extend(&answer);
+    text.extend(conversation(9, 150));
+    let refused = |request| match handle.stream(request).expect("a place").next() {
+        Some(Event::Failed(error)) => error.to_string(),
+        other => panic!("{other:?}"),
+    };
+    assert!(refused(request(&text)).contains("370"));
+    let too_much = handle.set_context(1 << 30).expect_err("more than the model has").to_string();
+    assert!(too_much.contains("1073741824"), "{too_much}");
+    assert_eq!(handle.set_context(700).expect("room"), 700);
+    let (grown, usage) = ask(&service, request(&text));
+    assert_eq!((usage.source, usage.cached), (Source::Session, 219));
+    let cold = serve(OpenOptions { anchor_bytes_max: 0, ..options() }, ServeOptions::default());
+    assert_eq!(grown, ask(&cold, request(&text)).0);
+    // While somebody is being answered there is no less room, but more.
+    let mut stream = handle.stream(Request::new(text.clone(), sampler(0.0, 0), 300)).unwrap();
+    while !matches!(stream.next().expect("an answer"), Event::Token(_)) {}
+    assert!(matches!(handle.set_context(300), Err(Error::InUse { requests: 1 })));
+    assert_eq!(handle.set_context(701).expect("room"), 701);
+    drop(stream);
+    let until = Instant::now() + Duration::from_secs(10);
+    while handle.set_context(300).is_err() {
+        assert!(Instant::now() < until, "the request does not end");
+    }
+    assert!(refused(request(&text)).contains("370"));
+    let (again, usage) = ask(&service, request(&text[..210]));
+    assert!(usage.cached >= 200 && again.len() == 20, "{usage:?}");
+    assert_eq!(again, ask(&cold, request(&text[..210])).0);
+}
+
 /// Prompts of different lengths, greedy and sampled, some with shared beginnings: whoever computes
 /// beside them changes nothing.
 #[test]

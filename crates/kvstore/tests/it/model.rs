@@ -142,11 +142,11 @@ impl Twin {
             self.map.values().filter(|entry| is(entry)).map(|entry| entry.tokens.len()).max()
         };
         let prefix = |entry: &Entry| tokens.starts_with(&entry.tokens);
-        let found = self.store().find_tokens(tokens);
+        let found = self.store().find_tokens("", tokens);
         assert_eq!(found.map(|found| found.tokens), longest(&prefix), "{tokens:?}");
         let prompt = text(tokens);
         let prefix = |entry: &Entry| prompt.starts_with(&entry.text);
-        let found = self.store().find_text(&prompt);
+        let found = self.store().find_text("", &prompt);
         assert_eq!(found.map(|found| found.tokens), longest(&prefix), "{tokens:?} as text");
     }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use kvstore::{Error, Fingerprint, Id, PageKey, PageSource, Reason, Settings, Store};
+use kvstore::{Entry, Error, Fingerprint, Id, PageKey, PageSource, Reason, Settings, Store};
 
 use crate::disk::Sim;
 use crate::talk::{self, PAGE_BYTES, entry, expected, known, open, open_dir, settings};
@@ -29,7 +29,7 @@ fn everything_may_be_empty_but_the_tokens() {
     (bare.text, bare.tail, bare.logits) = (Vec::new(), Vec::new(), Vec::new());
     let saved = store.save(&bare).unwrap();
     assert_eq!(store.load(saved.id).unwrap(), expected(saved.id, &bare));
-    assert_eq!(store.find_text(b"anything"), None);
+    assert_eq!(store.find_text("", b"anything"), None);
     bare.tokens.clear();
     let message = store.save(&bare).unwrap_err().to_string();
     assert!(message.contains("without tokens"), "{message}");
@@ -52,13 +52,13 @@ fn the_longest_beginning_is_found() {
         (&[], None),
     ];
     for (prompt, length) in cases {
-        let found = store.find_tokens(prompt);
+        let found = store.find_tokens("", prompt);
         assert_eq!(found.map(|found| found.tokens), length, "{prompt:?}");
-        let found = store.find_text(&talk::text(prompt));
+        let found = store.find_text("", &talk::text(prompt));
         assert_eq!(found.map(|found| found.tokens), length, "{prompt:?} as text");
     }
     // A text may end inside a token.
-    assert_eq!(store.find_text(b"t1 t2 t3 t99").map(|found| found.tokens), Some(2));
+    assert_eq!(store.find_text("", b"t1 t2 t3 t99").map(|found| found.tokens), Some(2));
 }
 
 #[test]
@@ -111,8 +111,8 @@ fn another_text_is_another_manifest() {
     let alone = open(&Sim::new()).save(&talk).unwrap().bytes_written;
     talk.also = b"what clients send back".to_vec();
     let saved = store.save(&talk).unwrap();
-    let other = store.find_text(b"what clients send back, and more").unwrap();
-    let own = store.find_text(&[&talk.text[..], b"!"].concat()).unwrap();
+    let other = store.find_text("", b"what clients send back, and more").unwrap();
+    let own = store.find_text("", &[&talk.text[..], b"!"].concat()).unwrap();
     assert_eq!((own.id, own.tokens, other.tokens), (saved.id, 5, 5));
     assert_ne!(own.id, other.id);
     let manifest = disk.files()[&format!("{}.kv", other.id)].len() as u64;
@@ -144,6 +144,38 @@ fn a_page_that_is_not_there_is_asked_for() {
     assert_eq!(message, "page 1: expected 700 bytes, found 3");
 }
 
+/// The same tokens and text, computed in two ways: two checkpoints, each found by its own words.
+#[test]
+fn variants_are_found_by_their_own_words_only() {
+    let disk = Sim::new();
+    let store = open(&disk);
+    let plain = entry(&[1, 2, 3, 4], b"");
+    let other = Entry { variant: "; another way".to_owned(), tail: vec![9; 50], ..plain.clone() };
+    let ids = [&plain, &other].map(|entry| store.save(entry).unwrap().id);
+    assert_ne!(ids[0], ids[1]);
+    drop(store);
+    for _ in 0..2 {
+        let store = open(&disk);
+        let found = |variant| {
+            let by_tokens = store.find_tokens(variant, &[1, 2, 3, 4, 5]).map(|found| found.id);
+            assert_eq!(store.find_text(variant, &plain.text).map(|found| found.id), by_tokens);
+            by_tokens
+        };
+        assert_eq!(
+            ["", "; another way", "; another", "; a"].map(found),
+            [Some(ids[0]), Some(ids[1]), None, None]
+        );
+        assert_eq!(store.remarks(), [""; 0], "both are ours");
+        assert_eq!(Vec::from_iter(store.variants()), ["", "; another way"]);
+        assert_eq!(store.load(ids[0]).unwrap(), expected(ids[0], &plain));
+        assert_eq!(store.load(ids[1]).unwrap(), expected(ids[1], &other));
+        let wrong = Entry { variant: "way".to_owned(), ..plain.clone() };
+        assert!(matches!(store.save(&wrong), Err(Error::Invalid { .. })));
+        let long = Entry { variant: format!(";{}", "x".repeat(255)), ..plain.clone() };
+        assert!(matches!(store.save(&long), Err(Error::Invalid { .. })));
+    }
+}
+
 #[test]
 fn other_models_are_neither_found_nor_loaded_nor_lost() {
     let disk = Sim::new();
@@ -159,8 +191,8 @@ fn other_models_are_neither_found_nor_loaded_nor_lost() {
         [([8; 32], "q2", PAGE_BYTES), ([7; 32], "q4", PAGE_BYTES), ([7; 32], "q2", PAGE_BYTES + 1)]
     {
         let store = with(model, recipe, page);
-        assert_eq!(store.find_tokens(&[1, 2, 3, 4, 5]), None);
-        assert_eq!(store.find_text(&mine.text), None);
+        assert_eq!(store.find_tokens("", &[1, 2, 3, 4, 5]), None);
+        assert_eq!(store.find_text("", &mine.text), None);
         assert!(matches!(store.load(id), Err(Error::Foreign { .. })));
         let remarks = store.remarks();
         assert_eq!(remarks, ["kv: 1 checkpoints of other models or recipes are left alone"]);

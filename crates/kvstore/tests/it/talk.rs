@@ -61,6 +61,7 @@ pub fn entry(tokens: &[u32], notes: &[u8]) -> Entry {
     Entry {
         tokens: tokens.to_vec(),
         also: Vec::new(),
+        variant: String::new(),
         text: text(tokens),
         pages: ends.map(|end| PageSource::New(page(end))).collect(),
         tail,

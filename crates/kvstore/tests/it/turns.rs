@@ -71,6 +71,7 @@ impl Talk {
         Entry {
             tokens: (0..tokens as u32).collect(),
             also: Vec::new(),
+            variant: String::new(),
             text: bytes(self.name, 4 * tokens),
             pages,
             tail: self.tail(tokens),

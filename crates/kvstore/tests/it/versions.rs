@@ -86,7 +86,10 @@ fn what_others_wrote_is_told_in_a_line_each_and_survives() {
             "kv: 1 checkpoints of other models or recipes are left alone".to_owned(),
         ]
     );
-    assert_eq!(store.find_tokens(&[1, 2, 3, 4, 5, 6, 7, 8, 9]).map(|found| found.id), Some(short));
+    assert_eq!(
+        store.find_tokens("", &[1, 2, 3, 4, 5, 6, 7, 8, 9]).map(|found| found.id),
+        Some(short)
+    );
     assert!(matches!(store.load(long), Err(Error::Gone { .. })));
     let stranger = store.list().into_iter().find(|info| info.id != short).unwrap();
     assert!(matches!(store.load(stranger.id), Err(Error::Foreign { .. })));

@@ -2,7 +2,7 @@
 //!
 //! `golden.rs` holds logits, intermediate results and session state of the tiny models, `steps.rs`
 //! the same logits under every way of cutting prompts into steps, `cuda.rs` both on a CUDA device,
-//! `load.rs` files that do not fit,
+//! `load.rs` files that do not fit, `steering.rs` steering,
 //! `memory.rs` the estimate and the full-size shapes. `support.rs` is what they share.
 
 mod cuda;
@@ -11,5 +11,6 @@ mod importance;
 mod load;
 mod memory;
 mod snapshots;
+mod steering;
 mod steps;
 mod support;

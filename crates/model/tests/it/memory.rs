@@ -115,9 +115,9 @@ fn write_sparse(path: &std::path::Path, shape: &Shape) {
     writer.finish().expect("a finished file");
 }
 
-/// Once it has run, a decode step of the fast backend takes nothing from the allocator, at any
-/// instruction set: what it computes with is kept. Workers run the same code as the thread that
-/// calls, whose allocations are counted.
+/// Once it has run, a decode step of the fast backend, a steered one too, takes nothing from the
+/// allocator, at any instruction set: what it computes with is kept. Workers run the same code as
+/// the thread that calls, whose allocations are counted.
 #[test]
 fn a_decode_step_allocates_nothing() {
     for level in Level::available() {
@@ -127,6 +127,10 @@ fn a_decode_step_allocates_nothing() {
             let options = Options { rows: RowFormat::Packed, limits, importance };
             let mut rig = Rig::on(cpu, &tiny(), options);
             let mut cache = rig.model.open(&mut rig.cpu).expect("a session");
+            let shape = rig.model.shape();
+            let directions = vec![0.5; shape.layers * shape.hidden];
+            rig.model.steer(&mut rig.cpu, &directions).expect("directions");
+            cache.set_steer(model::Steer::new(0.1, -0.1).expect("scales"));
             let (tokens, mut logits) = (&prompts()["p300"], vec![0.0; rig.model.shape().vocab]);
             let mut feed = |tokens: &[_]| {
                 let feed = Feed { cache: &mut cache, tokens, outputs: 1 };

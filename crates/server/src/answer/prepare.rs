@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use engine::serve::{Handle, Request};
-use engine::{Adjustments, AnchorId, Grammar, Grammars, Sampler, Sampling};
+use engine::{Adjustments, AnchorId, Grammar, Grammars, Sampler, Sampling, Steer};
 use spec::TokenId;
 use text::{ArgumentTypes, Broken, ParserOptions, Reply, Tokenizer, opens_thinking, special};
 
@@ -61,6 +61,7 @@ pub struct Prepared {
     hides_reasoning: bool,
     sampling: Sampling,
     adjustments: Adjustments,
+    steer: Option<Steer>,
     seed: u64,
     tokens_max: usize,
     logprobs: Option<usize>,
@@ -179,6 +180,7 @@ impl Model {
             again,
             sampling,
             adjustments,
+            steer: self.steer(ask)?,
             seed: ask.wishes.seed.unwrap_or(seed),
             logprobs: ask.logprobs,
             grammars,
@@ -207,6 +209,21 @@ impl Model {
             bias: wishes.bias.iter().map(|(id, bias)| (TokenId(*id), *bias)).collect(),
         };
         (sampling, adjustments)
+    }
+
+    /// How the model is steered, if the request says it.
+    fn steer(&self, ask: &Ask) -> Result<Option<Steer>, Refusal> {
+        let Some(wish) = ask.wishes.steer else { return Ok(None) };
+        let loaded = self.handle.info().steering;
+        let own = loaded.unwrap_or_default();
+        let (ffn, attention) = (wish.ffn.unwrap_or(own.ffn()), wish.attention);
+        let steer = Steer::new(ffn, attention.unwrap_or(own.attention()));
+        let steer = steer.map_err(|error| Refusal::of("steer", error.to_string()))?;
+        if loaded.is_none() && !steer.is_none() {
+            let why = "this server has no directions to steer with: start it with --steer FILE";
+            return Err(Refusal::of("steer", why));
+        }
+        Ok(Some(steer))
     }
 
     /// The grammars of the form that is demanded, and how broken calls are sampled again; what
@@ -362,6 +379,7 @@ impl Model {
         let tokens_max = prepared.tokens_max.saturating_sub(attempt.before.len());
         let mut request = Request::new(tokens, sampler, tokens_max);
         request.after = prepared.after.map(|(state, _)| state);
+        request.steer = prepared.steer;
         request.stop = vec![self.end];
         request.logprobs = prepared.logprobs;
         request.notes = notes(prepared.turns.iter().map(Arc::as_ref));

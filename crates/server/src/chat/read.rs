@@ -38,6 +38,7 @@ const ACTED: &[&str] = &[
     "repetition_penalty",
     "logit_bias",
     "seed",
+    "steer",
     "stop",
     "stream",
     "stream_options",

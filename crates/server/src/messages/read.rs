@@ -41,6 +41,7 @@ const ACTED: &[&str] = &[
     "temperature",
     "top_p",
     "top_k",
+    "steer",
     "thinking",
     "output_config",
     "reasoning_effort",

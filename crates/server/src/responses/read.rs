@@ -43,6 +43,7 @@ const ACTED: &[&str] = &[
     "max_output_tokens",
     "temperature",
     "top_p",
+    "steer",
     "top_logprobs",
     "stream",
     "reasoning",

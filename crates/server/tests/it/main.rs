@@ -11,6 +11,7 @@ mod serve;
 mod slow;
 mod soak;
 mod sockets;
+mod steering;
 mod support;
 mod turns;
 mod writers;

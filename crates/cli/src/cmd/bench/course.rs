@@ -15,7 +15,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use spec::TokenId;
 
-use super::report::{Decode, Prefill, Profile, Spread};
+use super::report::{Decode, Percentiles, Prefill, Profile, Spread};
 use crate::interrupt;
 use crate::meant::Bench;
 use crate::progress::Progress;
@@ -77,9 +77,11 @@ impl<'a> Course<'a> {
             }
         }
         let counted = &times[1..];
+        let rates: Vec<f64> = counted.iter().map(|&time| rate(tokens, time)).collect();
         Ok(Some(Prefill {
             tokens,
-            tokens_per_second: Spread::of(counted.iter().map(|&time| rate(tokens, time))),
+            tokens_per_second: Spread::of(rates.iter().copied()),
+            tokens_per_second_each: rates,
             first_token_seconds: Spread::of(counted.iter().map(Duration::as_secs_f64)),
             repeatable: hashes.iter().all(|hash| *hash == hashes[0]),
             logits_hash: hashes.swap_remove(0),
@@ -90,13 +92,17 @@ impl<'a> Course<'a> {
     /// tokens of its own. `None`: Ctrl+C.
     pub fn decode(&mut self, context: usize, sessions: usize) -> Result<Option<Decode>> {
         let Some(mut open) = self.sessions(sessions, context)? else { return Ok(None) };
-        let mut rates = Vec::new();
+        let (mut rates, mut steps) = (Vec::new(), Vec::new());
         let mut logits_hash = String::new();
         for time in 0..=self.repeat {
             let first = context + time * self.decode;
             let start = Instant::now();
             for position in first..first + self.decode {
+                let step = Instant::now();
                 self.write(&mut open, position)?;
+                if time > 0 {
+                    steps.push(step.elapsed().as_secs_f64());
+                }
                 self.progress.add(sessions as u64);
                 if interrupt::requested() {
                     return Ok(None);
@@ -109,14 +115,14 @@ impl<'a> Course<'a> {
                 rates.push(rate(self.decode * sessions, took));
             }
         }
-        let (tokens, tokens_per_second) = (self.decode, Spread::of(rates.into_iter()));
-        let share_of_bound = None;
         Ok(Some(Decode {
             sessions,
             context,
-            tokens,
-            tokens_per_second,
-            share_of_bound,
+            tokens: self.decode,
+            tokens_per_second: Spread::of(rates.iter().copied()),
+            tokens_per_second_each: rates,
+            step_seconds: Percentiles::of(steps),
+            share_of_bound: None,
             logits_hash,
         }))
     }

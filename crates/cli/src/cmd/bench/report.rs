@@ -7,8 +7,9 @@ use std::fmt::Write as _;
 
 use backend::{KernelTime, Reserved, RowFormat};
 use engine::Engine;
+use measure::stats::percentile;
 use model::KvLayout;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::memory::Memory;
 use super::reads;
@@ -51,7 +52,7 @@ pub struct Report {
 }
 
 /// Several measurements of one figure.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     pub median: f64,
     pub min: f64,
@@ -63,6 +64,8 @@ pub struct Spread {
 pub struct Prefill {
     pub tokens: usize,
     pub tokens_per_second: Spread,
+    /// Of every repeat, in order.
+    pub tokens_per_second_each: Vec<f64>,
     pub first_token_seconds: Spread,
     /// The logits were the same every time.
     pub repeatable: bool,
@@ -80,10 +83,22 @@ pub struct Decode {
     pub tokens: usize,
     /// Of all sessions together.
     pub tokens_per_second: Spread,
+    /// Of every repeat, in order.
+    pub tokens_per_second_each: Vec<f64>,
+    /// Of single steps, of all repeats.
+    pub step_seconds: Percentiles,
     /// Of one session alone; several share what they read.
     pub share_of_bound: Option<f64>,
     /// Of the first session's logits after the first `tokens` tokens behind the context.
     pub logits_hash: String,
+}
+
+/// How long so many in a hundred of the steps took at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Percentiles {
+    pub p50: f64,
+    pub p90: f64,
+    pub p99: f64,
 }
 
 /// [`Reserved`], with the names of `--json`.
@@ -109,6 +124,15 @@ impl Spread {
         let (count, middle) = (values.len(), values.len() / 2);
         let median = (values[(count - 1) / 2] + values[middle]) / 2.0;
         Spread { median, min: values[0], max: values[count - 1] }
+    }
+}
+
+impl Percentiles {
+    /// Of some measurements; of none they are 0.
+    pub fn of(mut values: Vec<f64>) -> Percentiles {
+        values.sort_by(f64::total_cmp);
+        let at = |share| percentile(&values, share).unwrap_or_default();
+        Percentiles { p50: at(0.5), p90: at(0.9), p99: at(0.99) }
     }
 }
 
@@ -151,22 +175,25 @@ impl Report {
     /// One row per figure, with a heading.
     pub fn to_csv(&self) -> String {
         let mut out = "figure,sessions,context,tokens,tokens_per_second,tokens_per_second_min,\
-                       tokens_per_second_max,first_token_seconds,share_of_bound,logits_hash\n"
+                       tokens_per_second_max,first_token_seconds,share_of_bound,logits_hash,\
+                       step_seconds_p50,step_seconds_p90,step_seconds_p99\n"
             .to_owned();
         let text = |Spread { median, min, max }: Spread| format!("{median},{min},{max}");
         for Prefill { tokens, tokens_per_second, first_token_seconds, logits_hash, .. } in
             &self.prefill
         {
             let (rates, first) = (text(*tokens_per_second), first_token_seconds.median);
-            let _ = writeln!(out, "prefill,1,0,{tokens},{rates},{first},,{logits_hash}");
+            let _ = writeln!(out, "prefill,1,0,{tokens},{rates},{first},,{logits_hash},,,");
         }
         for figures in &self.decode {
             let Decode { sessions, context, tokens, logits_hash, .. } = figures;
             let rates = text(figures.tokens_per_second);
             let share = figures.share_of_bound.map_or(String::new(), |share| share.to_string());
+            let Percentiles { p50, p90, p99 } = figures.step_seconds;
             let _ = writeln!(
                 out,
-                "decode,{sessions},{context},{tokens},{rates},,{share},{logits_hash}"
+                "decode,{sessions},{context},{tokens},{rates},,{share},{logits_hash},{p50},{p90},\
+                 {p99}"
             );
         }
         out
@@ -218,6 +245,7 @@ mod tests {
             prefill: vec![Prefill {
                 tokens: 512,
                 tokens_per_second: spread(100.0),
+                tokens_per_second_each: vec![100.0],
                 first_token_seconds: spread(5.25),
                 repeatable: true,
                 logits_hash: "ab".into(),
@@ -234,16 +262,18 @@ mod tests {
                 context: 2048,
                 tokens: 32,
                 tokens_per_second: spread(5.0),
+                tokens_per_second_each: vec![5.0],
+                step_seconds: Percentiles { p50: 0.25, p90: 0.5, p99: 0.75 },
                 share_of_bound: None,
                 logits_hash: "cd".into(),
             });
         }
         let csv = report.to_csv();
         let rows: Vec<&str> = csv.lines().collect();
-        assert_eq!(rows[1], "prefill,1,0,512,100,99,101,5.25,,ab");
-        assert_eq!(rows[2], "decode,1,2048,32,5,4,6,,0.25,cd");
-        assert_eq!(rows[3], "decode,16,2048,32,5,4,6,,,cd");
+        assert_eq!(rows[1], "prefill,1,0,512,100,99,101,5.25,,ab,,,");
+        assert_eq!(rows[2], "decode,1,2048,32,5,4,6,,0.25,cd,0.25,0.5,0.75");
+        assert_eq!(rows[3], "decode,16,2048,32,5,4,6,,,cd,0.25,0.5,0.75");
         let columns = rows.iter().map(|row| row.split(',').count());
-        assert!(columns.eq([10; 4]), "{csv}");
+        assert!(columns.eq([13; 4]), "{csv}");
     }
 }

@@ -87,11 +87,12 @@ impl Report {
         }
         let title = format!("Decode, {} at a time", plural(self.decode[0].tokens, "token"));
         writeln!(out, "\n{}", terminal.heading(&title))?;
-        let head = ["sessions", "context", "t/s", "min", "max", "of the bound", "logits"];
-        let row = |cells: [&str; 7]| {
-            let [sessions, context, median, min, max, share, hash] = cells;
+        let head = ["sessions", "context", "t/s", "min", "max", "p99 ms", "of the bound", "logits"];
+        let row = |cells: [&str; 8]| {
+            let [sessions, context, median, min, max, p99, share, hash] = cells;
             format!(
-                "  {sessions:>8} {context:>9} {median:>9} {min:>9} {max:>9} {share:>13}   {hash}"
+                "  {sessions:>8} {context:>9} {median:>9} {min:>9} {max:>9} {p99:>9} {share:>13}   \
+                 {hash}"
             )
         };
         writeln!(out, "{}", row(head))?;
@@ -101,7 +102,8 @@ impl Report {
             let share = share_of_bound.map(|share| format!("{:.1} %", 100.0 * share));
             let (sessions, context) = (exact(*sessions), exact(*context));
             let share = share.unwrap_or_default();
-            let cells = [&sessions, &context, &median, &min, &max, &share, logits_hash];
+            let p99 = rate(1e3 * figures.step_seconds.p99);
+            let cells = [&sessions, &context, &median, &min, &max, &p99, &share, logits_hash];
             writeln!(out, "{}", row(cells.map(String::as_str)))?;
         }
         Ok(())
@@ -174,7 +176,7 @@ fn rates(spread: Spread) -> [String; 3] {
 }
 
 /// Three digits or so.
-fn rate(value: f64) -> String {
+pub fn rate(value: f64) -> String {
     let digits = if value < 10.0 { 2 } else { 1 };
     format!("{value:.digits$}")
 }
