@@ -75,7 +75,7 @@ fn flow() -> Flow {
 fn alone(meant: &Perplexity, file: File, text: &Text, terminal: &Terminal) -> Result<Exit> {
     let name = file.name().to_owned();
     interrupt::listen(terminal);
-    let mut engine = engine(file, meant.compute, text.chunks.context(), terminal.messages)?;
+    let mut engine = engine(file, meant.how(), text.chunks.context(), terminal.messages)?;
     let progress = Progress::tokens("measuring", text.chunks.fed(), terminal.messages);
     let found = prediction::perplexity(&mut engine, &text.chunks, &mut |found, fed| {
         progress.add(fed as u64);
@@ -183,7 +183,7 @@ fn against(
     let mut kept = scratch(meant, divergence::kept_bytes(chunks, other.len()))?;
     interrupt::listen(terminal);
 
-    let mut model = engine(reference, meant.compute, context, terminal.messages)?;
+    let mut model = engine(reference, (meant.compute, None), context, terminal.messages)?;
     let progress = Progress::tokens("reference", chunks.fed(), terminal.messages);
     let first = divergence::keep(&mut model, chunks, &mut kept, &mut |found, fed| {
         progress.add(fed as u64);
@@ -197,7 +197,7 @@ fn against(
     }
     kept.rewind().context("the temporary file could not be read from its beginning")?;
 
-    let mut model = engine(file, meant.compute, context, terminal.messages)?;
+    let mut model = engine(file, meant.how(), context, terminal.messages)?;
     let progress = Progress::tokens("comparing", chunks.fed(), terminal.messages);
     let found = divergence::compare(&mut model, chunks, &mut kept, &mut |found, fed| {
         progress.add(fed as u64);

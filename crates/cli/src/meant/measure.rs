@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use measure::perplexity::Cut;
 
+use super::steer::{Steer, steer};
 use super::{Compute, at_least_one, compute, model};
 use crate::exit::usage;
 use crate::open::{Model, Source};
@@ -24,6 +25,8 @@ pub struct Perplexity {
     /// Where the reference's logits are kept.
     pub scratch: PathBuf,
     pub compute: Compute,
+    /// How the model is steered, and not the reference.
+    pub steer: Option<Steer>,
     pub json: bool,
 }
 
@@ -49,6 +52,8 @@ pub struct Items {
     pub think: bool,
     pub table: Option<PathBuf>,
     pub compute: Compute,
+    /// How the model is steered, and not the reference.
+    pub steer: Option<Steer>,
     pub json: bool,
 }
 
@@ -59,6 +64,13 @@ pub struct Vectors {
     pub model: Model,
     pub compute: Compute,
     pub json: bool,
+}
+
+impl Perplexity {
+    /// How the model is run.
+    pub fn how(&self) -> (Compute, Option<&Steer>) {
+        (self.compute, self.steer.as_ref())
+    }
 }
 
 /// `dwarfstar perplexity`.
@@ -86,6 +98,7 @@ pub fn perplexity(typed: typed_measure::Perplexity) -> Result<Perplexity> {
         cut: Cut { chunk, skip, tokens_max },
         scratch: scratch.unwrap_or_else(std::env::temp_dir),
         compute: compute(typed.compute.device, typed.compute.threads)?,
+        steer: steer(typed.steer)?,
         json,
         text,
     })
@@ -109,8 +122,8 @@ pub fn score(typed: typed_measure::Score) -> Result<Score> {
     let Some(source) = file.map(Source::path) else {
         return Err(usage("which continuations? name a file, or say --vectors or --compare"));
     };
-    let against = against.map(named);
-    Ok(Score::Items(Items { source, model, against, think, table, compute, json }))
+    let (against, steer) = (against.map(named), steer(typed.steer)?);
+    Ok(Score::Items(Items { source, model, against, think, table, compute, steer, json }))
 }
 
 fn named(path: PathBuf) -> Model {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
 
+use super::steer::Steer;
 use super::{Compute, Model};
 
 /// Measure how well a model predicts a text, alone or against another model.
@@ -45,6 +46,9 @@ pub struct Perplexity {
     pub json: bool,
 
     #[command(flatten)]
+    pub steer: Steer,
+
+    #[command(flatten)]
     pub compute: Compute,
 }
 
@@ -61,7 +65,7 @@ perplexities where the vocabulary is.
   bits per byte  the same in bits, over the bytes of the counted tokens
 
 With --against the same tokens go to both models, whose vocabularies must be equal, and differences
-are those of -m minus the reference:
+are those of -m minus the reference, which is never steered:
 
   difference     of the nll, token by token, with the standard error of the pairs
   divergence     Kullback-Leibler, D(reference || model), per token in nats: what is lost by taking
@@ -96,7 +100,7 @@ pub struct Score {
 
     /// Compare two results of --json: the older one, then the newer one; no model runs
     #[arg(long, value_names = ["OLD", "NEW"], num_args = 2, group = "what")]
-    #[arg(conflicts_with_all = ["model", "against", "table", "think"])]
+    #[arg(conflicts_with_all = ["model", "against", "table", "think", "steer"])]
     pub compare: Option<Vec<PathBuf>>,
 
     #[command(flatten)]
@@ -117,6 +121,9 @@ pub struct Score {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+
+    #[command(flatten)]
+    pub steer: Steer,
 
     #[command(flatten)]
     pub compute: Compute,
