@@ -43,8 +43,9 @@ pub enum Command {
 
 const HELP: &str = "\
 A direction is a vector per layer, along which what the layer writes differs between prompts that
-have something and prompts that have it not. Taking it out (a scale of 1) makes answers indifferent
-to it, more than 1 turns them to the opposite, and a scale below 0 adds more of it.
+have something and prompts that have it not. A scale of 1 takes out what lies along it, 2 mirrors
+it, and a scale below 0 adds more of it. What that does to answers is to be measured: too much of
+either makes them worse.
 
   1. Write pairs of prompts that differ in one respect only, some hundred if you can, one pair per
      line: {\"positive\": \"Explain tides at length.\", \"negative\": \"Explain tides briefly.\"}

@@ -53,10 +53,11 @@ fn build_finds_a_direction_for_each_layer() {
 #[test]
 fn apply_sweep_and_run_steer() {
     let (_folder, at) = folder();
+    let model = tiny();
     let (pairs, out, prompts) = (at("pairs.jsonl"), at("d.f32"), at("prompts.jsonl"));
-    works(&["steer", "build", "-m", &tiny(), "--pairs", &pairs, "--out", &out, "--nothink"]);
+    works(&["steer", "build", "-m", &model, "--pairs", &pairs, "--out", &out, "--nothink"]);
     let ask = ["--steer", &out, "-n", "5", "--nothink", "--ffn", "-20,20", "--attn=-20"];
-    let apply = [&["steer", "apply", "-m", &tiny(), "-p", "The night train"][..], &ask].concat();
+    let apply = [&["steer", "apply", "-m", &model, "-p", "The night train"][..], &ask].concat();
     let answers = works(&[&apply[..], &["--json"]].concat()).json();
     let answers = answers["answers"].as_array().unwrap();
     let scales: Vec<_> = answers.iter().map(|a| (a["ffn"].as_f64(), a["attn"].as_f64())).collect();
@@ -67,7 +68,7 @@ fn apply_sweep_and_run_steer() {
     assert!(shown.text().starts_with("== ffn 0, attn 0: 5 tokens"), "{}", shown.text());
 
     let sweep =
-        [&["steer", "sweep", "-m", &tiny(), "--prompts", &prompts, "--count", "."][..], &ask];
+        [&["steer", "sweep", "-m", &model, "--prompts", &prompts, "--count", "."][..], &ask];
     let sweep = sweep.concat();
     let rows = works(&[&sweep[..], &["--json"]].concat()).json();
     let rows = rows["rows"].as_array().unwrap();
@@ -80,7 +81,7 @@ fn apply_sweep_and_run_steer() {
     let run = [
         "run",
         "-m",
-        &tiny(),
+        &model,
         "-p",
         "The night train",
         "--nothink",
