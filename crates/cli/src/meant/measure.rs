@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use measure::perplexity::Cut;
 
+use super::steer::{Steer, steer};
 use super::{Compute, at_least_one, compute, model};
 use crate::exit::usage;
 use crate::open::{Model, Source};
@@ -20,6 +21,8 @@ pub struct Perplexity {
     pub model: Model,
     /// The reference.
     pub against: Option<Model>,
+    /// How the model is steered, if it is; the reference is not.
+    pub steer: Option<Steer>,
     pub cut: Cut,
     /// Where the reference's logits are kept.
     pub scratch: PathBuf,
@@ -83,6 +86,7 @@ pub fn perplexity(typed: typed_measure::Perplexity) -> Result<Perplexity> {
     Ok(Perplexity {
         model: model(typed.model),
         against: typed.against.map(named),
+        steer: steer(typed.steer)?,
         cut: Cut { chunk, skip, tokens_max },
         scratch: scratch.unwrap_or_else(std::env::temp_dir),
         compute: compute(typed.compute.device, typed.compute.threads)?,
