@@ -100,7 +100,7 @@ pub enum Error {
     },
     /// A file that holds nothing that could be used.
     #[error("{path}: there is nothing in it", path = path.display())]
-    Empty {
+    NoItems {
         /// Which.
         path: PathBuf,
     },
@@ -117,7 +117,7 @@ pub enum Error {
     },
     /// An item that cannot be asked.
     #[error("item {id}: {problem}")]
-    Item {
+    Question {
         /// Which.
         id: String,
         /// Why.
@@ -128,7 +128,7 @@ pub enum Error {
         "there are answers to an item {id}, which the set does not have: name the set that the \
          report was made with, with --set FILE"
     )]
-    NoItem {
+    UnknownItem {
         /// Which.
         id: String,
     },

@@ -8,8 +8,8 @@
 //! - Anything else is plain text, one from its first to its last byte.
 //!
 //! A plain text is cut into chunks that begin with the token that begins a text; so does a turn,
-//! and what is longer than a chunk goes on in the next one. Nothing is thrown away: the last chunk of a
-//! text may be short. The order is that of the files.
+//! and what is longer than a chunk goes on in the next one. Nothing is thrown away: the last chunk
+//! of a text may be short. The order is that of the files.
 
 use std::fs::File;
 use std::io::Read;

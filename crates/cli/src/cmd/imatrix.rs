@@ -69,7 +69,7 @@ pub fn imatrix(meant: &Imatrix, terminal: &Terminal) -> Result<Exit> {
             flow()
         },
         &mut |sums: &Sums| -> Result<Flow> {
-            if sums.chunks % meant.save_every == 0 && sums.chunks < texts.chunks().len() {
+            if sums.chunks.is_multiple_of(meant.save_every) && sums.chunks < texts.chunks().len() {
                 keeping.save(sums, &texts)?;
                 saved = sums.chunks;
             }

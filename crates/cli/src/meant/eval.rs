@@ -145,7 +145,7 @@ fn budget(tokens_max: usize, soft: Option<usize>, hard: Option<usize>) -> Result
     let default = Budget::new(tokens_max);
     let hard = hard.unwrap_or(default.hard);
     let soft = soft.unwrap_or(default.soft.max(hard));
-    for (flag, tokens) in [("--soft-close", soft), ("--hard-close", hard)] {
+    for (flag, tokens) in [("--hard-close", hard), ("--soft-close", soft)] {
         if tokens >= tokens_max {
             return Err(usage(format!(
                 "{flag} {tokens}: a reply has {tokens_max} tokens, so there would be no reasoning; \

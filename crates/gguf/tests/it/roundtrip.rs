@@ -212,3 +212,48 @@ fn plans_are_checked() {
     assert!(error.contains("could not create the file"), "{error}");
     assert_eq!(names_in(folder.path()), [""; 0]);
 }
+
+/// A file of three tensors, two of which end in padding, is gone on with behind every byte.
+#[test]
+fn a_file_that_was_begun_is_gone_on_with_behind_any_byte() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let tensor = |name: &str, dims: &[usize]| TensorPlan {
+        name: name.to_owned(),
+        dims: dims.to_vec(),
+        format: Format::F32,
+    };
+    let plans = [tensor("a", &[3]), tensor("b", &[8]), tensor("c", &[5, 2])];
+    let data = noise(4 * (3 + 8 + 10));
+    let mut metadata = Metadata::new();
+    metadata.set("x", "y");
+    let mut whole = Writer::create(&path("whole"), &metadata, &plans).unwrap();
+    whole.write(&data).unwrap();
+    whole.finish().unwrap();
+    let (out, kept) = (path("out"), path("kept"));
+    for count in 0..=data.len() {
+        let mut first = Writer::begin(&out, &kept, &metadata, &plans).unwrap();
+        // More than is relied on later, and one writer at a time.
+        first.write(&data[..data.len().min(count + 7)]).unwrap();
+        first.sync().unwrap();
+        let other = Writer::go_on(&out, &kept, &metadata, &plans, 0).unwrap_err().to_string();
+        assert!(other.contains("another process writes it"), "{other}");
+        drop(first);
+        assert!(kept.exists() && !out.exists());
+        let mut second = Writer::go_on(&out, &kept, &metadata, &plans, count as u64).unwrap();
+        second.write(&data[count..]).unwrap();
+        second.finish().unwrap();
+        assert_eq!(fs::read(&out).unwrap(), fs::read(path("whole")).unwrap(), "behind {count}");
+        fs::remove_file(&out).unwrap();
+        assert!(!kept.exists());
+    }
+    let go_on = |plans: &[TensorPlan], count| {
+        let error = Writer::go_on(&out, &kept, &metadata, plans, count).unwrap_err();
+        error.to_string()
+    };
+    assert!(go_on(&plans, 0).contains("kept"), "there is nothing to go on with");
+    drop(Writer::begin(&out, &kept, &metadata, &plans).unwrap());
+    assert!(go_on(&plans, 1).contains("that were complete, found"), "there is a header only");
+    assert!(go_on(&plans[..2], 0).contains("begun with other tensors or keys"));
+    assert!(go_on(&plans, u64::MAX).contains("more than its tensors hold"));
+}

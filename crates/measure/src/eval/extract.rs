@@ -142,7 +142,7 @@ pub fn choice(text: &str, choices: &[String]) -> Said<usize> {
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let Some(line) = lines.last() else { return Said::Nothing };
     match lone_letter(line, choices) {
-        Some((place, rest)) if rest.is_empty() => Said::One(place),
+        Some((place, "")) => Said::One(place),
         // `C) the text of the choice`, and nothing else.
         Some((place, rest))
             if lines.len() == 1 && is_labelled(line) && !names_more(rest, choices) =>

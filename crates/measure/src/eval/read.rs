@@ -130,7 +130,7 @@ impl Growing {
     /// All of them.
     pub fn finish(self, path: &Path) -> Result<Vec<Item>, Error> {
         match self.items.is_empty() {
-            true => Err(Error::Empty { path: path.to_owned() }),
+            true => Err(Error::NoItems { path: path.to_owned() }),
             false => Ok(self.items),
         }
     }

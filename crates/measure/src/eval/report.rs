@@ -204,7 +204,7 @@ impl Report {
         let mut file = File::open(path).map_err(|error| Error::read(path, error))?;
         match whole(path, &mut file)? {
             (Some(header), answers, dropped) => Ok(Report { header, answers, dropped }),
-            (None, ..) => Err(Error::Empty { path: path.to_owned() }),
+            (None, ..) => Err(Error::NoItems { path: path.to_owned() }),
         }
     }
 
@@ -219,7 +219,7 @@ impl Report {
         for answer in &mut self.answers {
             let id = answer.id.clone();
             let Some((item, asked)) = items.get(id.as_str()) else {
-                return Err(Error::NoItem { id });
+                return Err(Error::UnknownItem { id });
             };
             if *asked != answer.asked {
                 return Err(Error::OtherQuestion { id });

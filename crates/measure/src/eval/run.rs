@@ -90,7 +90,7 @@ pub fn prompts(
             let id = item.id.clone();
             let length = tokens.len();
             let problem = format!("its prompt has {length} tokens, the context holds {context}");
-            return Err(Error::Item { id, problem });
+            return Err(Error::Question { id, problem });
         }
         Ok(Prompt { tokens, thinking: opens_thinking(&rendered) })
     };

@@ -1,4 +1,4 @@
-//! What is measured of a model, on Nano and on files.
+//! What is measured of a model, on Nano: the small model that is part of the program.
 
 mod items;
 mod own;

@@ -92,7 +92,7 @@ fn puzzles_are_solved_by_exhaustion() {
     // logic-02: Arn and Bo are knights, or not.
     let fits: Vec<_> = worlds(2)
         .map(|is| (is(0), is(1)))
-        .filter(|&(arn, bo)| arn == !bo && bo == (arn == bo))
+        .filter(|&(arn, bo)| arn != bo && bo == (arn == bo))
         .collect();
     assert_eq!((fits, right("logic-02").as_str()), (vec![(true, false)], "D"));
     // logic-03: places of Ana, Ben, Cem, Dia, Eli.
@@ -126,7 +126,7 @@ fn puzzles_are_solved_by_exhaustion() {
     // logic-10: three statements.
     let fits: Vec<_> = worlds(3)
         .map(|is| (is(0), is(1), is(2)))
-        .filter(|&(a, b, c)| a == !b && b == !c && c == (!a && !b))
+        .filter(|&(a, b, c)| a != b && b != c && c != (a || b))
         .collect();
     assert_eq!((fits, right("logic-10").as_str()), (vec![(false, true, false)], "B"));
 }

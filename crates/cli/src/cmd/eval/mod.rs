@@ -11,7 +11,7 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use engine::{Engine, Flow, OpenOptions};
 use measure::eval::{self as measuring, Answer, Event, Header, Report, SetName, Summary, Writer};
 use measure::eval::{ModelName, Settings, Thinking};
@@ -105,6 +105,10 @@ fn regrade(path: &Path, set: &Set, json: bool, terminal: &Terminal) -> Result<Ex
 
 /// Asks a model.
 fn ask(mut meant: Ask, terminal: &Terminal) -> Result<Exit> {
+    // Told before a model is loaded, which may take minutes.
+    if let Some(path) = meant.out.as_ref().filter(|path| !meant.resume && path.exists()) {
+        bail!(measure::Error::ReportExists { path: path.clone() });
+    }
     let file = open::model(&meant.model)?;
     let native = model::read_shape(&file)?.context_max;
     meant.model.introduction().iter().filter(|_| !meant.quiet).for_each(|line| say(line));

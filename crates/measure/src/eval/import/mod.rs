@@ -99,7 +99,7 @@ pub fn read(path: &Path, reader: impl BufRead, layout: Layout, seed: u64) -> Res
     }
     let left_out = import.left_out;
     match import.set.finish(path) {
-        Err(Error::Empty { path }) if left_out > 0 => Err(Error::Undecided { path, left_out }),
+        Err(Error::NoItems { path }) if left_out > 0 => Err(Error::Undecided { path, left_out }),
         items => Ok(Read { items: items?, left_out }),
     }
 }
