@@ -100,6 +100,18 @@ fn apply_sweep_and_run_steer() {
     assert_eq!(answer(&zero), plain);
     let strong = ["--steer", &out, "--steer-ffn", "-20", "--steer-attn", "-20"];
     assert_ne!(answer(&strong), plain);
+
+    // How far the steered model is from itself: not at all, if the scales are 0.
+    let words = at("prompts.jsonl");
+    let measure = ["perplexity", &words, "-m", &model, "--against", &model, "--device", "cpu"];
+    let far = |flags: &[&str]| {
+        let found = works(&[&measure[..], &["--json"], flags].concat()).json();
+        (found["model"].clone(), found["divergence"]["mean"].as_f64().unwrap())
+    };
+    let (name, divergence) = far(&zero);
+    assert!(name.as_str().unwrap().ends_with("steered by ffn 0, attn 0"), "{name}");
+    assert_eq!(divergence, 0.0);
+    assert!(far(&strong).1 > 0.0);
 }
 
 #[test]
