@@ -13,6 +13,7 @@ mod error;
 pub mod eval;
 pub mod importance;
 pub mod lines;
+mod messages;
 pub mod perplexity;
 pub mod score;
 pub mod softmax;

@@ -13,12 +13,13 @@ use rayon::prelude::*;
 use serde_json::{Map, Value};
 use spec::TokenId;
 use text::{
-    Assistant, Checkpoint, Conversation, Message, Piece, Prompt, RenderOptions, ThinkMode,
-    Tokenizer, render, special,
+    Checkpoint, Conversation, Message, Piece, Prompt, RenderOptions, ThinkMode, Tokenizer, render,
+    special,
 };
 
 use crate::Error;
 use crate::lines::{Line, Lines};
+use crate::messages::messages;
 use crate::softmax::Row;
 use crate::stats::{Mean, Paired};
 
@@ -104,10 +105,7 @@ fn item(line: &Line<'_>) -> Result<Item, String> {
     };
     let ask = match (fields.remove("prompt"), fields.remove("messages")) {
         (Some(Value::String(text)), None) => Ask::Text(text),
-        (None, Some(Value::Array(list))) => {
-            let messages = list.into_iter().enumerate().map(message);
-            Ask::Messages(messages.collect::<Result<_, _>>()?)
-        }
+        (None, Some(Value::Array(list))) => Ask::Messages(messages(&list)?),
         (Some(_), None) => return Err("\"prompt\": expected a string".to_owned()),
         (None, Some(_)) => return Err("\"messages\": expected a list".to_owned()),
         (None, None) => return Err("expected \"prompt\" or \"messages\"".to_owned()),
@@ -123,25 +121,6 @@ fn item(line: &Line<'_>) -> Result<Item, String> {
         return Err("\"continuation\": empty, so there is nothing to predict".to_owned());
     }
     Ok(Item { id, ask, continuation, ends })
-}
-
-fn message((place, value): (usize, Value)) -> Result<Message, String> {
-    let read = || {
-        let Value::Object(mut fields) = value else {
-            return Err("expected an object".to_owned());
-        };
-        let role = text_of(&mut fields, "role")?;
-        let content = text_of(&mut fields, "content")?;
-        match role.as_str() {
-            "system" | "developer" => Ok(Message::system(content)),
-            "user" => Ok(Message::user(content)),
-            "assistant" => {
-                Ok(Message::Assistant(Assistant { text: content, ..Assistant::default() }))
-            }
-            _ => Err(format!("role {role:?}: expected system, user or assistant")),
-        }
-    };
-    read().map_err(|problem: String| format!("message {}: {problem}", place + 1))
 }
 
 fn text_of(fields: &mut Map<String, Value>, key: &str) -> Result<String, String> {

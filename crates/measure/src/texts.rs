@@ -16,11 +16,13 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde_json::Value;
 use spec::TokenId;
 use text::{Checkpoint, Conversation, Message, Piece, Prompt, RenderOptions, Tokenizer, special};
 
 use crate::Error;
 use crate::lines::{Line, Lines};
+use crate::messages::messages;
 
 /// The most bytes of a plain text: it is held in memory. Larger ones can be split.
 pub const TEXT_BYTES_MAX: u64 = 1 << 30;
@@ -44,15 +46,9 @@ pub struct Texts {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Item {
-    Messages { messages: Vec<Turn> },
+    Messages { messages: Vec<Value> },
     Prompt { prompt: String },
     Text { text: String },
-}
-
-#[derive(Deserialize)]
-struct Turn {
-    role: String,
-    content: String,
 }
 
 impl Texts {
@@ -166,15 +162,9 @@ impl Reading<'_> {
                 return Ok([begin, self.tokenizer.encode_text(&text)].concat());
             }
             Item::Prompt { prompt } => vec![Message::user(prompt)],
-            Item::Messages { messages } => messages
-                .into_iter()
-                .map(|Turn { role, content }| match role.as_str() {
-                    "system" => Ok(Message::system(content)),
-                    "user" => Ok(Message::user(content)),
-                    "assistant" => Ok(Message::assistant(content)),
-                    _ => Err(line.refuse("a role that is not system, user or assistant")),
-                })
-                .collect::<Result<_, _>>()?,
+            Item::Messages { messages: list } => {
+                messages(&list).map_err(|problem| line.refuse(problem))?
+            }
         };
         let options = RenderOptions { checkpoint: self.checkpoint, ..RenderOptions::default() };
         let prompt = text::render(&Conversation { messages }, &options);
@@ -280,13 +270,16 @@ mod tests {
         let refused = |name: &str, text: &str| {
             read(&[(name, text)], 8, usize::MAX).expect_err("no texts").to_string()
         };
-        for line in ["[]", "{", "{\"prompt\": 3}", "{\"messages\": [{\"role\": \"user\"}]}"] {
+        for line in ["[]", "{", "{\"prompt\": 3}", "{\"messages\": \"hi\"}"] {
             let message = refused("a.jsonl", &format!("{{\"text\": \"x\"}}\n{line}"));
             assert!(message.contains("a.jsonl, line 2 (byte 14): expected an object"), "{message}");
         }
         let message =
             refused("a.jsonl", "{\"messages\": [{\"role\": \"tool\", \"content\": \"\"}]}");
-        assert!(message.contains("a role that is not system, user or assistant"), "{message}");
+        assert!(
+            message.contains("message 1: role \"tool\": expected system, user or assistant"),
+            "{message}"
+        );
         assert!(refused("a.jsonl", "\n").contains("no text"));
         assert!(refused("a.txt", "").contains("no text"));
     }

@@ -12,6 +12,7 @@ use text::{Conversation, Message, RenderOptions, Tokenizer, render};
 
 use crate::Error;
 use crate::lines::{Line, Lines};
+use crate::messages::messages;
 
 /// Two prompts that differ in one respect.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,9 +28,6 @@ pub const PAIRS_MAX: usize = 1024;
 
 /// Prompts of a sweep at most.
 pub const PROMPTS_MAX: usize = 10_000;
-
-/// Messages of a prompt at most.
-const MESSAGES_MAX: usize = 10_000;
 
 /// Pairs, a line `{"positive": ..., "negative": ...}` each.
 ///
@@ -107,28 +105,12 @@ fn line_prompts(line: &Line<'_>, names: &[&str]) -> Result<Vec<Conversation>, Er
 fn conversation(value: &Value) -> Result<Conversation, String> {
     let messages = match value {
         Value::String(text) => vec![Message::user(text)],
-        Value::Array(list) if list.len() > MESSAGES_MAX => {
-            return Err(format!("{} messages, {MESSAGES_MAX} are taken", list.len()));
-        }
-        Value::Array(list) => list.iter().map(message).collect::<Result<_, _>>()?,
+        Value::Array(list) => messages(list)?,
         _ => return Err("expected a text or a list of messages".to_owned()),
     };
     match messages.last() {
         Some(Message::User(_)) => Ok(Conversation { messages }),
         _ => Err("expected the last message to be of the user".to_owned()),
-    }
-}
-
-fn message(value: &Value) -> Result<Message, String> {
-    let text = |name| value.get(name).and_then(Value::as_str);
-    let (Some(role), Some(content)) = (text("role"), text("content")) else {
-        return Err("expected messages with the texts role and content".to_owned());
-    };
-    match role {
-        "system" => Ok(Message::system(content)),
-        "user" => Ok(Message::user(content)),
-        "assistant" => Ok(Message::assistant(content)),
-        _ => Err("expected a role system, user or assistant".to_owned()),
     }
 }
 
@@ -167,7 +149,7 @@ mod tests {
             ("{\"positive\": \"a\", \"negative\": []}", "the last message to be of the user"),
             (
                 "{\"positive\": [{\"role\": \"tool\", \"content\": \"\"}], \"negative\": \"\"}",
-                "positive: expected a role system, user or assistant",
+                "positive: message 1: role \"tool\": expected system, user or assistant",
             ),
             ("{\"positive\": \"a\", \"negative\": \"b\", \"x\": 1}", "found the member \"x\""),
         ];
