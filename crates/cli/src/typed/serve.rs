@@ -136,8 +136,8 @@ Who may ask: on 127.0.0.1 every program of this machine, and no page of a browse
 names it. Elsewhere --api-key or --api-key-file is needed; without --tls-cert keys and conversations
 can be read along on the network.
 
-Besides what these APIs have, a request may say how it is steered where --steer is given; what it does
-not say is as the flags say: {"steer": {"ffn": 1.5, "attn": 0}}
+Besides what these APIs have, a request may say how it is steered, where --steer is given; what it
+does not say is as the flags say: {"steer": {"ffn": 1.5, "attn": 0}}
 
 Clients, each with any key unless you have set one:
 
