@@ -2,10 +2,11 @@
 
   python quantized.py DWARFSTAR MASTER.gguf OUT_DIR [--threads N]
 
-Importance is measured on source code of this repository (crates/*/src/*.rs and nano/*.py, shuffled),
-figures on its prose (the Markdown files of the root and of docs/), none of which is in the other. Recipes
-store experts only in few bits; the rest is Q8_0 and F16 in all of them, so the row "q8" shows what
-that costs. Needs no packages. Writes table.md, table.json and plot.svg.
+Importance is measured on source code of this repository (crates/*/src/*.rs and nano/*.py,
+shuffled), figures on its prose (the Markdown files of the root and of docs/), none of which is in
+the other. Recipes store experts only in few bits; the rest is Q8_0 and F16 in all of them, so the
+row "q8" shows what that costs. It has no use for an importance; nor has "mxfp4", where the master's
+experts stay as they are. Needs no packages. Writes table.md, table.json and plot.svg.
 """
 
 import json
@@ -16,8 +17,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPES = ["q8", "mxfp4", "q4", "q2"]
+UNWEIGHED = ["q8", "mxfp4"]
 CPU = ["--device", "cpu", *sys.argv[4:]]
-IMPORTANCE_TOKENS, COUNTED_CHUNK, COUNTED_SKIP, COUNTED_TOKENS = 24_000, 512, 128, 5_120
+IMPORTANCE_TOKENS, COUNTED_CHUNK, COUNTED_SKIP, COUNTED_TOKENS = 60_000, 512, 128, 8_192
 
 
 def run(*command):
@@ -40,15 +42,15 @@ def measure(dwarfstar, master, out):
     """One row per file."""
     code, prose = texts(out)
     importance = out / "nano.imatrix.gguf"
-    run(dwarfstar, "imatrix", "-m", master, "--text", code, "--out", importance, "--force", "--json",
-        "--max-tokens", str(IMPORTANCE_TOKENS), *CPU)
+    run(dwarfstar, "imatrix", "-m", master, "--text", code, "--out", importance, "--force",
+        "--json", "--max-tokens", str(IMPORTANCE_TOKENS), *CPU)
     rows = []
     for recipe in RECIPES:
-        for weighed in (False, True):
+        for weighed in (False, True)[: 1 if recipe in UNWEIGHED else 2]:
             file = out / f"{recipe}{'-imatrix' if weighed else ''}.gguf"
             given = ["--imatrix", importance] if weighed else []
-            run(dwarfstar, "quantize", "--from", master, "--recipe", recipe, "--out", file, "--force",
-                "--json", *given)
+            run(dwarfstar, "quantize", "--from", master, "--recipe", recipe, "--out", file,
+                "--force", "--json", *given)
             found = run(dwarfstar, "perplexity", prose, "-m", file, "--against", master, "--json",
                         "--chunk", str(COUNTED_CHUNK), "--skip", str(COUNTED_SKIP),
                         "--max-tokens", str(COUNTED_TOKENS), *CPU)
@@ -59,6 +61,7 @@ def measure(dwarfstar, master, out):
                 "counted": found["text"]["counted"],
                 "perplexity": found["perplexity"],
                 "master": found["reference"]["perplexity"],
+                "difference": found["difference"],
                 "divergence": found["divergence"],
                 "same_choice": found["same_choice"],
             })
@@ -70,17 +73,21 @@ def table(rows, master_bytes):
     def figure(value, error, digits):
         return f"{value:.{digits}f} ± {error:.{digits}f}"
 
-    lines = ["| recipe | importance | MB | perplexity | KL to the master, nats | same choice |",
-             "|---|---|---|---|---|---|"]
+    lines = ["| recipe | importance | MB | perplexity | nll, paired difference "
+             "| KL to the master, nats | same choice |",
+             "|---|---|---|---|---|---|---|"]
     first = rows[0]["master"]
     lines.append(f"| master (F16, experts MXFP4) | | {master_bytes / 1e6:.1f} | "
-                 f"{figure(first['value'], first['standard_error'], 2)} | 0 | |")
+                 f"{figure(first['value'], first['standard_error'], 2)} | 0 | 0 | |")
     for row in rows:
         perplexity, kl, same = row["perplexity"], row["divergence"], row["same_choice"]
+        weighed = "" if row["recipe"] in UNWEIGHED else "yes" if row["importance"] else "no"
+        size, same = f"{row['bytes'] / 1e6:.1f}", f"{100 * same['share']:.1f} %"
+        loss = figure(perplexity["value"], perplexity["standard_error"], 2)
+        far = figure(kl["mean"], kl["standard_error"], 5)
+        more = figure(row["difference"]["mean"], row["difference"]["standard_error"], 4)
         lines.append(
-            f"| {row['recipe']} | {'yes' if row['importance'] else 'no'} | {row['bytes'] / 1e6:.1f} | "
-            f"{figure(perplexity['value'], perplexity['standard_error'], 2)} | "
-            f"{figure(kl['mean'], kl['standard_error'], 5)} | {100 * same['share']:.1f} % |")
+            f"| {row['recipe']} | {weighed} | {size} | {loss} | {more} | {far} | {same} |")
     return "\n".join(lines) + "\n"
 
 
@@ -101,7 +108,8 @@ def plot(rows):
            '(smaller is better)</text>']
     for power in range(-4, 2):
         at = y(10.0**power)
-        out.append(f'<line x1="{left}" x2="{width - 10}" y1="{at:.1f}" y2="{at:.1f}" stroke="#ddd"/>')
+        out.append(f'<line x1="{left}" x2="{width - 10}" y1="{at:.1f}" y2="{at:.1f}" '
+                   'stroke="#ddd"/>')
         out.append(f'<text x="{left - 6}" y="{at + 4:.1f}" text-anchor="end">1e{power}</text>')
     step = (width - left - 20) / len(RECIPES)
     for row in rows:
@@ -116,8 +124,9 @@ def plot(rows):
     for at, recipe in enumerate(RECIPES):
         middle = left + 8 + (at + 0.5) * step
         out.append(f'<text x="{middle:.1f}" y="{height - 22}" text-anchor="middle">{recipe}</text>')
-    for at, (colour, name) in enumerate((("#a0aec0", "without importance"),
-                                         ("#2b6cb0", "with importance; lines are two standard errors"))):
+    legend = (("#a0aec0", "without importance"),
+              ("#2b6cb0", "with importance; lines are two standard errors"))
+    for at, (colour, name) in enumerate(legend):
         out.append(f'<rect x="{left + 150 * at}" y="{height - 14}" width="10" height="10" '
                    f'fill="{colour}"/>')
         out.append(f'<text x="{left + 14 + 150 * at}" y="{height - 5}">{name}</text>')

@@ -1,8 +1,6 @@
 //! Directions for a model that is about to be opened: their file is read when the model's size is
 //! known, and they are loaded when it is open.
 
-use std::fmt;
-
 use anyhow::Result;
 use engine::Engine;
 use gguf::File;
@@ -15,12 +13,6 @@ use crate::meant::steer::Steer;
 pub struct Loaded {
     directions: Directions,
     way: engine::Steer,
-}
-
-impl fmt::Display for Loaded {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ffn {}, attn {}", self.way.ffn(), self.way.attention())
-    }
 }
 
 /// Reads what was named, if anything was.

@@ -7,7 +7,7 @@
 use std::io::{self, Seek, Write};
 
 use anyhow::{Context, Result, anyhow, bail};
-use engine::{Engine, Flow};
+use engine::Flow;
 use gguf::File;
 use measure::divergence::{self, Divergence};
 use measure::perplexity::{self as prediction, Chunks};
@@ -21,7 +21,7 @@ use crate::human::{bytes, exact, plural, safe};
 use crate::meant::measure::Perplexity;
 use crate::progress::Progress;
 use crate::terminal::Terminal;
-use crate::{interrupt, json, machine, open, steering};
+use crate::{interrupt, json, machine, open};
 
 /// Measures, and prints the figures.
 pub fn perplexity(meant: &Perplexity, terminal: &Terminal) -> Result<Exit> {
@@ -38,32 +38,9 @@ pub fn perplexity(meant: &Perplexity, terminal: &Terminal) -> Result<Exit> {
         return Err(usage(format!("--chunk {chunk}: this model reads {most} tokens at most")));
     }
     let text = Text { chunks, tokenizer };
-    let steering = steering::read(meant.steer.as_ref(), &file)?;
-    let model = Measured { file, steering };
     match &meant.against {
-        None => alone(meant, model, &text, terminal),
-        Some(reference) => against(meant, model, open::model(reference)?, &text, terminal),
-    }
-}
-
-/// What is measured.
-struct Measured {
-    file: File,
-    steering: Option<steering::Loaded>,
-}
-
-impl Measured {
-    /// The file, and how it is steered.
-    fn name(&self) -> String {
-        let name = self.file.name();
-        let steered = |loaded: &steering::Loaded| format!("{name}, steered by {loaded}");
-        self.steering.as_ref().map_or(name.to_owned(), steered)
-    }
-
-    fn open(self, meant: &Perplexity, context: usize, terminal: &Terminal) -> Result<Engine> {
-        let mut engine = engine(self.file, meant.compute, context, terminal.messages)?;
-        steering::load(&mut engine, self.steering.as_ref())?;
-        Ok(engine)
+        None => alone(meant, file, &text, terminal),
+        Some(reference) => against(meant, file, open::model(reference)?, &text, terminal),
     }
 }
 
@@ -95,10 +72,10 @@ fn flow() -> Flow {
 }
 
 /// One model.
-fn alone(meant: &Perplexity, model: Measured, text: &Text, terminal: &Terminal) -> Result<Exit> {
-    let name = model.name();
+fn alone(meant: &Perplexity, file: File, text: &Text, terminal: &Terminal) -> Result<Exit> {
+    let name = file.name().to_owned();
     interrupt::listen(terminal);
-    let mut engine = model.open(meant, text.chunks.context(), terminal)?;
+    let mut engine = engine(file, meant.how(), text.chunks.context(), terminal.messages)?;
     let progress = Progress::tokens("measuring", text.chunks.fed(), terminal.messages);
     let found = prediction::perplexity(&mut engine, &text.chunks, &mut |found, fed| {
         progress.add(fed as u64);
@@ -194,19 +171,19 @@ fn append(value: &mut Value, more: Value) {
 /// A model and its reference, one after the other.
 fn against(
     meant: &Perplexity,
-    measured: Measured,
+    file: File,
     reference: File,
     text: &Text,
     terminal: &Terminal,
 ) -> Result<Exit> {
-    let names = [measured.name(), reference.name().to_owned()];
+    let names = [file.name().to_owned(), reference.name().to_owned()];
     let other = prompt::tokenizer(&reference)?;
     divergence::same_vocabulary((&names[0], &text.tokenizer), (&names[1], &other))?;
     let (chunks, context) = (&text.chunks, text.chunks.context());
     let mut kept = scratch(meant, divergence::kept_bytes(chunks, other.len()))?;
     interrupt::listen(terminal);
 
-    let mut model = engine(reference, meant.compute, context, terminal.messages)?;
+    let mut model = engine(reference, (meant.compute, None), context, terminal.messages)?;
     let progress = Progress::tokens("reference", chunks.fed(), terminal.messages);
     let first = divergence::keep(&mut model, chunks, &mut kept, &mut |found, fed| {
         progress.add(fed as u64);
@@ -220,7 +197,7 @@ fn against(
     }
     kept.rewind().context("the temporary file could not be read from its beginning")?;
 
-    let mut model = measured.open(meant, context, terminal)?;
+    let mut model = engine(file, meant.how(), context, terminal.messages)?;
     let progress = Progress::tokens("comparing", chunks.fed(), terminal.messages);
     let found = divergence::compare(&mut model, chunks, &mut kept, &mut |found, fed| {
         progress.add(fed as u64);

@@ -11,15 +11,24 @@ use serde_json::{Value, json};
 
 use crate::compute::{self, Computer};
 use crate::meant::Compute;
+use crate::meant::steer::Steer;
+use crate::steering;
 
 /// Most tokens of a step: the logits of all of them are held at once, a gigabyte for Flash.
 const STEP_TOKENS_MAX: usize = 2048;
 
-/// Opens a model for prompts of at most `context` tokens, computing as `dwarfstar run` does.
+/// Opens a model for prompts of at most `context` tokens, computing and steered as by `dwarfstar
+/// run`.
 ///
 /// # Errors
-/// The device or the memory does not suffice.
-pub fn engine(file: File, compute: Compute, context: usize, shown: bool) -> Result<Engine> {
+/// The device or the memory does not suffice; directions for another model.
+pub fn engine(
+    file: File,
+    (compute, steer): (Compute, Option<&Steer>),
+    context: usize,
+    shown: bool,
+) -> Result<Engine> {
+    let directions = steering::read(steer, &file)?;
     let Computer { backend, memory_max, step_tokens } = compute::open(compute, &file)?;
     let options = OpenOptions {
         context,
@@ -28,7 +37,9 @@ pub fn engine(file: File, compute: Compute, context: usize, shown: bool) -> Resu
         memory_max,
         ..OpenOptions::default()
     };
-    Ok(compute::load(file, backend, options, shown)?)
+    let mut engine = compute::load(file, backend, options, shown)?;
+    steering::load(&mut engine, directions.as_ref())?;
+    Ok(engine)
 }
 
 /// A mean for machines.

@@ -26,6 +26,7 @@ use super::prompt;
 use crate::exit::{Exit, say};
 use crate::human::{exact, plural, safe};
 use crate::meant::measure::{self as meant, Items};
+use crate::meant::steer::Steer;
 use crate::open::{self, Source};
 use crate::progress::Progress;
 use crate::terminal::Terminal;
@@ -61,13 +62,13 @@ fn items(meant: &Items, terminal: &Terminal) -> Result<Exit> {
     let table = meant.table.as_ref().map(|path| WholeFile::create(path, "csv")).transpose()?;
     let reference = match reference {
         None => None,
-        Some(file) => Some(run(meant, file, items.clone(), "reference", terminal)?),
+        Some(file) => Some(run(meant, (file, None), items.clone(), "reference", terminal)?),
     };
     if reference.as_ref().is_some_and(|run| !run.complete) {
         say("interrupted while the reference was asked: nothing to compare");
         return Ok(Exit::Interrupted);
     }
-    let run = run(meant, file, items, "scoring", terminal)?;
+    let run = run(meant, (file, meant.steer.as_ref()), items, "scoring", terminal)?;
     if run.items.is_empty() {
         say("interrupted before an item was complete: nothing to show");
         return Ok(Exit::Interrupted);
@@ -115,7 +116,7 @@ fn name(source: &Source) -> String {
 /// Asks one model about all items.
 fn run(
     meant: &Items,
-    file: File,
+    (file, steer): (File, Option<&Steer>),
     items: Vec<Item>,
     doing: &'static str,
     terminal: &Terminal,
@@ -134,7 +135,7 @@ fn run(
         bail!("item {id:?} has {count} tokens, and {name} reads {most} at most: leave it out");
     }
     let context = tokens.iter().map(fed).max().unwrap_or(1);
-    let mut engine = engine(file, meant.compute, context, terminal.messages)?;
+    let mut engine = engine(file, (meant.compute, steer), context, terminal.messages)?;
     let all = tokens.iter().map(fed).sum();
     let progress = Progress::tokens(doing, all, terminal.messages);
     let mut scored = Vec::new();

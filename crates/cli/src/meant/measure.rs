@@ -21,12 +21,12 @@ pub struct Perplexity {
     pub model: Model,
     /// The reference.
     pub against: Option<Model>,
-    /// How the model is steered, if it is; the reference is not.
-    pub steer: Option<Steer>,
     pub cut: Cut,
     /// Where the reference's logits are kept.
     pub scratch: PathBuf,
     pub compute: Compute,
+    /// How the model is steered, and not the reference.
+    pub steer: Option<Steer>,
     pub json: bool,
 }
 
@@ -52,6 +52,8 @@ pub struct Items {
     pub think: bool,
     pub table: Option<PathBuf>,
     pub compute: Compute,
+    /// How the model is steered, and not the reference.
+    pub steer: Option<Steer>,
     pub json: bool,
 }
 
@@ -62,6 +64,13 @@ pub struct Vectors {
     pub model: Model,
     pub compute: Compute,
     pub json: bool,
+}
+
+impl Perplexity {
+    /// How the model is run.
+    pub fn how(&self) -> (Compute, Option<&Steer>) {
+        (self.compute, self.steer.as_ref())
+    }
 }
 
 /// `dwarfstar perplexity`.
@@ -86,10 +95,10 @@ pub fn perplexity(typed: typed_measure::Perplexity) -> Result<Perplexity> {
     Ok(Perplexity {
         model: model(typed.model),
         against: typed.against.map(named),
-        steer: steer(typed.steer)?,
         cut: Cut { chunk, skip, tokens_max },
         scratch: scratch.unwrap_or_else(std::env::temp_dir),
         compute: compute(typed.compute.device, typed.compute.threads)?,
+        steer: steer(typed.steer)?,
         json,
         text,
     })
@@ -113,8 +122,8 @@ pub fn score(typed: typed_measure::Score) -> Result<Score> {
     let Some(source) = file.map(Source::path) else {
         return Err(usage("which continuations? name a file, or say --vectors or --compare"));
     };
-    let against = against.map(named);
-    Ok(Score::Items(Items { source, model, against, think, table, compute, json }))
+    let (against, steer) = (against.map(named), steer(typed.steer)?);
+    Ok(Score::Items(Items { source, model, against, think, table, compute, steer, json }))
 }
 
 fn named(path: PathBuf) -> Model {

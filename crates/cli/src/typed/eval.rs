@@ -142,6 +142,6 @@ Examples:
   dwarfstar eval
   dwarfstar eval -m model.gguf --out model.jsonl
   dwarfstar eval -m model.gguf --out model.jsonl --resume
-  dwarfstar eval -m model.gguf --set gpqa_diamond.csv --format gpqa-csv --sessions 8 --out gpqa.jsonl
+  dwarfstar eval -m model.gguf --set gpqa_diamond.csv --format gpqa-csv --out gpqa.jsonl
   dwarfstar eval -m model.gguf --only tools --nothink --temp 1 --repeat 5
   dwarfstar eval --compare q2.jsonl q4.jsonl";

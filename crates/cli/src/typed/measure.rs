@@ -65,7 +65,7 @@ perplexities where the vocabulary is.
   bits per byte  the same in bits, over the bytes of the counted tokens
 
 With --against the same tokens go to both models, whose vocabularies must be equal, and differences
-are those of -m minus the reference:
+are those of -m minus the reference, which is never steered:
 
   difference     of the nll, token by token, with the standard error of the pairs
   divergence     Kullback-Leibler, D(reference || model), per token in nats: what is lost by taking
@@ -76,8 +76,7 @@ are those of -m minus the reference:
 The two models are never open at once: the reference goes first, its logits are kept in a temporary
 file of 4 bytes for each token of the vocabulary and each counted token (517 kB per token for
 Flash), then -m is opened and compared. Whether the disk has room is checked before. A model against
-itself has a divergence of 0 on a CPU. --steer steers -m, never the reference: against itself, that
-measures what steering does to what a model says.
+itself has a divergence of 0 on a CPU.
 
 Ctrl+C ends after the current step and shows what is complete.
 
@@ -101,7 +100,7 @@ pub struct Score {
 
     /// Compare two results of --json: the older one, then the newer one; no model runs
     #[arg(long, value_names = ["OLD", "NEW"], num_args = 2, group = "what")]
-    #[arg(conflicts_with_all = ["model", "against", "table", "think"])]
+    #[arg(conflicts_with_all = ["model", "against", "table", "think", "steer"])]
     pub compare: Option<Vec<PathBuf>>,
 
     #[command(flatten)]
@@ -122,6 +121,9 @@ pub struct Score {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+
+    #[command(flatten)]
+    pub steer: Steer,
 
     #[command(flatten)]
     pub compute: Compute,

@@ -39,9 +39,9 @@ impl<T> Said<T> {
 static MARKER: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
         r"(?imx)
-        \b answer s? \b [\s*_`\x22')\]}]* (?: [:：=] | \b is \b (?: [\s*_]* : )? )
+        \b answer s? \b [\s*_`\x22')\]}]* (?: [:\u{ff1a}=] | \b is \b (?: [\s*_]* : )? )
         | \b (?: correct | right | best | final ) \s+ (?: choice | option | result | value ) \b
-          [\s*_`]* (?: [:：=] | \b is \b (?: [\s*_]* : )? )
+          [\s*_`]* (?: [:\u{ff1a}=] | \b is \b (?: [\s*_]* : )? )
         | ^ [\ \t]* \#{4} ",
     )
     .expect("our own pattern is well formed")
@@ -202,7 +202,8 @@ fn lone_letter<'a>(said: &'a str, choices: &[String]) -> Option<(usize, &'a str)
     let said = said.trim().trim_start_matches(OPENERS);
     let first = said.chars().next().filter(char::is_ascii_alphabetic)?;
     let rest = &said[1..];
-    if rest.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '\'' | '’' | '-')) {
+    if rest.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '\'' | '\u{2019}' | '-'))
+    {
         return None;
     }
     let place = (first.to_ascii_uppercase() as u8 - b'A') as usize;
@@ -274,7 +275,8 @@ pub fn number(text: &str) -> Said<Number> {
 }
 
 static DENIED_NUMBER: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"(?i)\b(?:not|isn't|isn’t|never|cannot)\b").expect("our own pattern is well formed")
+    Regex::new(r"(?i)\b(?:not|isn't|isn\u{2019}t|never|cannot)\b")
+        .expect("our own pattern is well formed")
 });
 
 fn number_of(said: &str) -> Said<Number> {
@@ -289,7 +291,8 @@ fn number_of(said: &str) -> Said<Number> {
         [first, second, ..] if are_joined(said, first, second) => Said::Several,
         [first, ..] => {
             let rest = said[first.end..].trim_start();
-            let goes_on = ["+", "*", "×", "\\times", "^"].iter().any(|sign| rest.starts_with(sign));
+            let goes_on =
+                ["+", "*", "\u{d7}", "\\times", "^"].iter().any(|sign| rest.starts_with(sign));
             if goes_on { Said::Several } else { Said::One(first.number) }
         }
     }

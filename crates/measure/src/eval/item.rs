@@ -2,7 +2,7 @@
 //!
 //! Items come from files ([`super::read`], [`super::import`]) and are checked there; whoever holds
 //! one may rely on what is said here. How it looks to the model is decided by
-//! [`Item::conversation`], how a reply is judged by [`super::grade`].
+//! [`Item::conversation`], how a reply is judged by [`super::grade()`].
 
 use regex::Regex;
 use serde_json::{Map, Value, json};

@@ -1,11 +1,11 @@
 //! Question sets: items are asked, replies judged, right ones counted.
 //!
-//! An [`Item`] (`item.rs`) comes from a file, ours (`read.rs`) or a published one (`import`). It is
-//! asked as a conversation (`run.rs`), within a [`Budget`] that ends reasoning in time (`budget.rs`).
-//! What is said is judged without a model (`grade.rs`, which `extract.rs`, `number.rs` and
-//! `places.rs` serve; `self_test.rs` is the table that they are held to) and kept in a [`Report`]
-//! (`report.rs`). A [`Summary`] counts (`tally.rs`), a [`Comparison`] sets two reports side by side
-//! (`compare.rs`).
+//! An [`Item`] (`item.rs`) comes from a file, ours (`read.rs`) or a published one (`import`). It
+//! is asked as a conversation (`run.rs`), within a [`Budget`] that ends reasoning in time
+//! (`budget.rs`). What is said is judged without a model (`grade.rs`, which `extract.rs`,
+//! `number.rs` and `places.rs` serve; `self_test.rs` is the table that they are held to) and kept
+//! in a [`Report`] (`report.rs`). A [`Summary`] counts (`tally.rs`), a [`Comparison`] sets two
+//! reports side by side (`compare.rs`).
 //!
 //! Our own items are in `own.jsonl`; [`own`] reads them.
 

@@ -1,9 +1,9 @@
 //! Reports: a file of JSON Lines that holds every answer as soon as it is there.
 //!
 //! The first line says what was asked of which model and how; each further line is one answer with
-//! all that was said, so that it can be judged again. Lines are on the disk before the next question
-//! begins. Whatever ends the program leaves a report that is valid up to its last whole line: a
-//! line that was cut is dropped when the report is read.
+//! all that was said, so that it can be judged again. Lines are on the disk before the next
+//! question begins. Whatever ends the program leaves a report that is valid up to its last whole
+//! line: a line that was cut is dropped when the report is read.
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions, TryLockError};

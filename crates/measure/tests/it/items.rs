@@ -16,7 +16,8 @@ fn changed(base: &str, changes: Value) -> String {
     let mut item: Value = match base {
         "number" => json!({"id": "a", "kind": "number", "question": "1 + 1?", "answer": 2}),
         "choice" => {
-            json!({"id": "a", "kind": "choice", "question": "q", "choices": ["x", "y"], "answer": "B"})
+            json!({"id": "a", "kind": "choice", "question": "q", "choices": ["x", "y"],
+                "answer": "B"})
         }
         "regex" => json!({"id": "a", "kind": "regex", "question": "q", "answer": "^yes"}),
         "lines" => json!({"id": "a", "kind": "lines", "question": "q", "answer": "a.c:1-2"}),

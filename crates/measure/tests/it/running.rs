@@ -129,7 +129,7 @@ fn an_interrupted_run_comes_to_the_same_report() {
     assert_eq!(sorted(Report::read(&path).unwrap().answers), whole);
 }
 
-/// What Nano thinks is cut where the budget says; an answer follows, and until then nothing differs.
+/// What Nano thinks is cut where the budget says; an answer follows, and before it nothing differs.
 #[test]
 fn reasoning_is_ended_in_time() {
     let items = items(&["tools-02"]);

@@ -47,7 +47,7 @@ pub fn vectors(meant: &Vectors, terminal: &Terminal) -> Result<Exit> {
     interrupt::listen(terminal);
     let fed = |tokens: &Tokens| tokens.all.len() - 1;
     let context = tokens.iter().map(fed).max().unwrap_or(1);
-    let mut engine = engine(file, *compute, context, terminal.messages)?;
+    let mut engine = engine(file, (*compute, None), context, terminal.messages)?;
     let all = tokens.iter().map(fed).sum();
     let progress = Progress::tokens("comparing", all, terminal.messages);
     let mut done: Vec<(&Case, Vec<Compared>)> = Vec::new();

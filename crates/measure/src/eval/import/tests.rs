@@ -21,7 +21,8 @@ fn shown(read: &Read) -> Vec<[String; 4]> {
 }
 
 const GPQA: &str = "\
-Record ID,High-level domain,Question,Correct Answer,Incorrect Answer 1,Incorrect Answer 2,Incorrect Answer 3
+Record ID,High-level domain,Question,Correct Answer,\
+Incorrect Answer 1,Incorrect Answer 2,Incorrect Answer 3
 rec 1,Physics,\"Which unit has
 force?\",newton,joule,watt,\"volt, or so\"
 rec 2,Biology,Which has wings?,the owl,the eel,the ant-eater,the cod
@@ -67,22 +68,26 @@ fn sets_of_json_lines() {
     let cases = [
         (
             Layout::SuperGpqa,
-            r#"{"uuid":"f0","question":"q","options":["a","b"],"answer":"b","answer_letter":"B","discipline":"Law","field":"f","difficulty":"hard"}"#,
+            r#"{"uuid":"f0","question":"q","options":["a","b"],"answer":"b",
+                "answer_letter":"B","discipline":"Law","field":"f","difficulty":"hard"}"#,
             ["supergpqa-f0", "Law", "q", "b"],
         ),
         (
             Layout::MmluPro,
-            r#"{"question_id":70,"question":"q","options":["a","b","N/A","N/A"],"answer":"A","answer_index":0,"category":"history","src":"s"}"#,
+            r#"{"question_id":70,"question":"q","options":["a","b","N/A","N/A"],
+                "answer":"A","answer_index":0,"category":"history","src":"s"}"#,
             ["mmlu-pro-70", "history", "q", "a"],
         ),
         (
             Layout::Arc,
-            r#"{"id":"M_1","question":{"stem":"q","choices":[{"text":"a","label":"A"},{"text":"b","label":"B"}]},"answerKey":"B"}"#,
+            r#"{"id":"M_1","question":{"stem":"q",
+                "choices":[{"text":"a","label":"A"},{"text":"b","label":"B"}]},"answerKey":"B"}"#,
             ["arc-M_1", "arc", "q", "b"],
         ),
         (
             Layout::Arc,
-            r#"{"id":"M_2","question":"q","choices":{"text":["a","b","c"],"label":["1","2","3"]},"answerKey":"3"}"#,
+            r#"{"id":"M_2","question":"q","choices":{"text":["a","b","c"],
+                "label":["1","2","3"]},"answerKey":"3"}"#,
             ["arc-M_2", "arc", "q", "c"],
         ),
         (
@@ -92,17 +97,20 @@ fn sets_of_json_lines() {
         ),
         (
             Layout::Math,
-            r#"{"problem":"q","answer":"\\dfrac{3}{6}","subject":"Algebra","unique_id":"test/algebra/1.json"}"#,
+            r#"{"problem":"q","answer":"\\dfrac{3}{6}","subject":"Algebra",
+                "unique_id":"test/algebra/1.json"}"#,
             ["math-test/algebra/1.json", "Algebra", "q", "1/2"],
         ),
         (
             Layout::Math,
-            r#"{"problem":"q","solution":"So $\\boxed{3}$, no, $\\boxed{1{,}024}$.","type":"Algebra","level":"Level 2"}"#,
+            r#"{"problem":"q","solution":"So $\\boxed{3}$, no, $\\boxed{1{,}024}$.",
+                "type":"Algebra","level":"Level 2"}"#,
             ["math-1", "Algebra", "q", "1024"],
         ),
         (Layout::Math, r#"{"id":60,"question":"q","answer":204}"#, ["math-60", "math", "q", "204"]),
     ];
     for (layout, line, expected) in cases {
+        let line = &line.replace('\n', "");
         let read = imported(layout, "s.jsonl", line).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(shown(&read), [expected], "{line}");
     }
@@ -137,7 +145,7 @@ fn lines_that_are_not_as_published_are_named() {
         ),
         (
             Layout::Arc,
-            r#"{"question":"q","choices":{"text":["a","b"],"label":["A","B","C"]},"answerKey":"C"}"#,
+            r#"{"question":"q","choices":{"text":["a"],"label":["A","B","C"]},"answerKey":"C"}"#,
             "not among the labels",
         ),
         (Layout::Gsm8k, r#"{"question":"q","answer":"12"}"#, "#### 42"),
