@@ -72,15 +72,21 @@ impl Engine {
         }
     }
 
+    /// What sessions are steered by of which nobody says it: a name of directions and scales.
+    /// `None` if they are not steered.
+    pub fn steered(&self) -> Option<String> {
+        self.name_of(self.steering()?)
+    }
+
+    fn name_of(&self, way: Steer) -> Option<String> {
+        let Directions { hash, .. } = self.directions.as_ref().filter(|_| !way.is_none())?;
+        // The shortest digits that are read as the same number.
+        Some(format!("{hash} ffn {:e} attn {:e}", way.ffn(), way.attention()))
+    }
+
     /// What checkpoints of a way are known by; see `kvstore::Entry::variant`.
     pub(crate) fn variant(&self, way: Steer) -> String {
-        match &self.directions {
-            Some(Directions { hash, .. }) if !way.is_none() => {
-                // The shortest digits that are read as the same number.
-                format!("; steered {hash} ffn {:e} attn {:e}", way.ffn(), way.attention())
-            }
-            _ => String::new(),
-        }
+        self.name_of(way).map_or(String::new(), |name| format!("; steered {name}"))
     }
 
     /// What every layer writes at `point`, `[L, D]`: the mean over the last `last` tokens of a

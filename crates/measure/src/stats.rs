@@ -80,22 +80,27 @@ impl Paired {
 }
 
 /// Two-sided 95 % of a normal distribution.
-const Z_95: f64 = 1.959_963_984_540_054;
+pub(crate) const Z_95: f64 = 1.959_963_984_540_054;
 
 /// Wilson's interval of a proportion at 95 %: it stays inside 0 to 1, and says something where all
 /// or none succeeded.
 pub fn wilson(successes: usize, count: usize) -> (f64, f64) {
+    wilson_of(successes as f64 / count.max(1) as f64, count)
+}
+
+/// The same for a mean of `count` shares, which need not be 0 or 1 each.
+pub fn wilson_of(share: f64, count: usize) -> (f64, f64) {
     if count == 0 {
         return (0.0, 1.0);
     }
-    let (n, share) = (count as f64, successes as f64 / count as f64);
+    let n = count as f64;
     let square = Z_95 * Z_95;
     let middle = share + square / (2.0 * n);
     let half = Z_95 * (share * (1.0 - share) / n + square / (4.0 * n * n)).sqrt();
     let scale = 1.0 + square / n;
     // At the ends the interval reaches the proportion itself, which rounding must not miss.
-    let low = if successes == 0 { 0.0 } else { (middle - half) / scale };
-    let high = if successes == count { 1.0 } else { (middle + half) / scale };
+    let low = if share == 0.0 { 0.0 } else { (middle - half) / scale };
+    let high = if share == 1.0 { 1.0 } else { (middle + half) / scale };
     (low, high)
 }
 

@@ -14,7 +14,7 @@ use measure::perplexity::{self as prediction, Chunks};
 use serde_json::{Value, json};
 use text::{Tokenizer, special};
 
-use super::prediction::{engine, mean, paired, shown, with_error};
+use super::prediction::{engine, mean, name, paired, shown, with_error};
 use super::prompt;
 use crate::exit::{Exit, say, usage};
 use crate::human::{bytes, exact, plural, safe};
@@ -73,7 +73,7 @@ fn flow() -> Flow {
 
 /// One model.
 fn alone(meant: &Perplexity, file: File, text: &Text, terminal: &Terminal) -> Result<Exit> {
-    let name = file.name().to_owned();
+    let name = name(&file, meant.steer.as_ref());
     interrupt::listen(terminal);
     let mut engine = engine(file, meant.how(), text.chunks.context(), terminal.messages)?;
     let progress = Progress::tokens("measuring", text.chunks.fed(), terminal.messages);
@@ -176,7 +176,7 @@ fn against(
     text: &Text,
     terminal: &Terminal,
 ) -> Result<Exit> {
-    let names = [file.name().to_owned(), reference.name().to_owned()];
+    let names = [name(&file, meant.steer.as_ref()), reference.name().to_owned()];
     let other = prompt::tokenizer(&reference)?;
     divergence::same_vocabulary((&names[0], &text.tokenizer), (&names[1], &other))?;
     let (chunks, context) = (&text.chunks, text.chunks.context());

@@ -42,6 +42,15 @@ pub fn engine(
     Ok(engine)
 }
 
+/// What figures of a model are shown under.
+pub fn name(file: &File, steer: Option<&Steer>) -> String {
+    let name = file.name();
+    match steer.map(|steer| steer.way) {
+        None => name.to_owned(),
+        Some(way) => format!("{name}, steered by ffn {}, attn {}", way.ffn(), way.attention()),
+    }
+}
+
 /// A mean for machines.
 pub fn mean(mean: &Mean) -> Value {
     json!({ "mean": mean.mean(), "standard_error": mean.standard_error() })

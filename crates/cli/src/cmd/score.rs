@@ -21,7 +21,7 @@ use measure::stats::Paired;
 use serde_json::{Value, json};
 use text::{ThinkMode, Tokenizer};
 
-use super::prediction::{engine, mean, paired, shown};
+use super::prediction::{self, engine, mean, paired, shown};
 use super::prompt;
 use crate::exit::{Exit, say};
 use crate::human::{exact, plural, safe};
@@ -121,7 +121,7 @@ fn run(
     doing: &'static str,
     terminal: &Terminal,
 ) -> Result<Run> {
-    let name = file.name().to_owned();
+    let name = prediction::name(&file, steer);
     let tokenizer = prompt::tokenizer(&file)?;
     let mode = if meant.think { ThinkMode::Thinking } else { ThinkMode::Chat };
     let rendering = Rendering { mode, checkpoint: prompt::checkpoint(&file) };

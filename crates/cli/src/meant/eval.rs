@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use measure::eval::{self, Budget, Item, Thinking};
 
+use super::steer::{Steer, steer};
 use super::{Compute, SESSIONS_MAX, at_least_one, compute, model, thinking};
 use crate::exit::usage;
 use crate::open::Model;
@@ -57,6 +58,8 @@ pub struct Ask {
     pub repeat: usize,
     pub sessions: usize,
     pub compute: Compute,
+    /// How the model is steered.
+    pub steer: Option<Steer>,
     pub out: Option<PathBuf>,
     pub resume: bool,
     pub json: bool,
@@ -133,6 +136,7 @@ fn ask(typed: typed::eval::Eval, set: Set) -> Result<Ask> {
         repeat: typed.repeat,
         sessions: typed.sessions,
         compute: compute(typed.compute.device, typed.compute.threads)?,
+        steer: steer(typed.steer)?,
         out: typed.out,
         resume: typed.resume,
         json: typed.json,

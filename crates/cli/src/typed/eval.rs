@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args};
 use measure::eval::Layout;
 
+use super::steer::Steer;
 use super::{Compute, Model, Thinking};
 
 /// Ask a set of questions, judge the answers, count the right ones.
@@ -84,6 +85,9 @@ pub struct Eval {
     /// questions are shown whose file has the right one first
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Sampling")]
     pub seed: u64,
+
+    #[command(flatten)]
+    pub steer: Steer,
 
     #[command(flatten)]
     pub compute: Compute,

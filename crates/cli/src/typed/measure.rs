@@ -65,7 +65,7 @@ perplexities where the vocabulary is.
   bits per byte  the same in bits, over the bytes of the counted tokens
 
 With --against the same tokens go to both models, whose vocabularies must be equal, and differences
-are those of -m minus the reference, which is never steered:
+are those of -m minus the reference:
 
   difference     of the nll, token by token, with the standard error of the pairs
   divergence     Kullback-Leibler, D(reference || model), per token in nats: what is lost by taking

@@ -13,9 +13,7 @@ use serde::Serialize;
 use super::report::{Answer, Report};
 use super::tally::Interval;
 use crate::Error;
-
-/// The normal deviate that 95 % lie within.
-const Z: f64 = 1.959_963_984_540_054;
+use crate::stats::Z_95;
 
 /// How the answers of two reports differ.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -115,7 +113,7 @@ fn interval(differences: &[f64]) -> Interval {
     let sum: f64 = differences.iter().sum();
     let squares: f64 = 2.0 + differences.iter().map(|d| d * d).sum::<f64>();
     let mean = sum / n;
-    let half = Z * ((squares / n - mean * mean) / n).sqrt();
+    let half = Z_95 * ((squares / n - mean * mean) / n).sqrt();
     Interval { low: (mean - half).max(-1.0), high: (mean + half).min(1.0) }
 }
 
@@ -150,7 +148,7 @@ mod tests {
         let mut differences = vec![0.0; 5];
         differences.extend([1.0, 1.0, 1.0, 1.0, -1.0]);
         let found = interval(&differences);
-        let half = Z * ((7.0 / 12.0 - 1.0 / 16.0) / 12.0f64).sqrt();
+        let half = Z_95 * ((7.0 / 12.0 - 1.0 / 16.0) / 12.0f64).sqrt();
         assert!((found.low - (0.25 - half)).abs() < 1e-12, "{found:?}");
         assert!((found.high - (0.25 + half)).abs() < 1e-12, "{found:?}");
     }

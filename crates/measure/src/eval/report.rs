@@ -90,6 +90,9 @@ pub struct Settings {
     pub seed: u64,
     /// How often every item is asked.
     pub repeat: usize,
+    /// What the model is steered by: see [`engine::Engine::steered`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steered: Option<String>,
 }
 
 /// Whether a model reasons before it answers.

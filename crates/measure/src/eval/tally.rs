@@ -12,9 +12,7 @@ use serde::Serialize;
 use super::budget::Close;
 use super::item::Item;
 use super::report::{Answer, Finish};
-
-/// The normal deviate that 95 % lie within.
-const Z: f64 = 1.959_963_984_540_054;
+use crate::stats;
 
 /// An interval of shares.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -27,14 +25,8 @@ pub struct Interval {
 
 /// The Wilson interval of a share that was found in `n` cases; everything if there are none.
 pub fn wilson(share: f64, n: usize) -> Interval {
-    if n == 0 {
-        return Interval { low: 0.0, high: 1.0 };
-    }
-    let n = n as f64;
-    let scale = 1.0 + Z * Z / n;
-    let middle = (share + Z * Z / (2.0 * n)) / scale;
-    let half = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt() / scale;
-    Interval { low: (middle - half).max(0.0), high: (middle + half).min(1.0) }
+    let (low, high) = stats::wilson_of(share, n);
+    Interval { low, high }
 }
 
 /// What a number of answers comes to.

@@ -18,6 +18,7 @@ fn settings() -> Settings {
         min_p: 0.05,
         seed: 0,
         repeat: 1,
+        steered: None,
     }
 }
 

@@ -19,7 +19,8 @@ fn engine(sessions: usize) -> Engine {
 
 fn settings(thinking: Thinking, budget: Budget) -> Settings {
     let (temperature, top_p, top_k, min_p) = (0.0, 1.0, 0, 0.05);
-    Settings { thinking, budget, temperature, top_p, top_k, min_p, seed: 7, repeat: 1 }
+    let steered = None;
+    Settings { thinking, budget, temperature, top_p, top_k, min_p, seed: 7, repeat: 1, steered }
 }
 
 fn short(tokens_max: usize) -> Budget {

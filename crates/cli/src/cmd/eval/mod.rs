@@ -26,6 +26,7 @@ use crate::json;
 use crate::meant::eval::{Ask, Eval, Set};
 use crate::open;
 use crate::progress::Progress;
+use crate::steering;
 use crate::terminal::Terminal;
 
 /// Does what is meant.
@@ -112,6 +113,7 @@ fn ask(mut meant: Ask, terminal: &Terminal) -> Result<Exit> {
     let file = open::model(&meant.model)?;
     let native = model::read_shape(&file)?.context_max;
     meant.model.introduction().iter().filter(|_| !meant.quiet).for_each(|line| say(line));
+    let directions = steering::read(meant.steer.as_ref(), &file)?;
     let tokenizer = prompt::tokenizer(&file)?;
     if meant.thinking == Thinking::Max && native < THINK_MAX_CONTEXT {
         meant.thinking = Thinking::On;
@@ -132,6 +134,7 @@ fn ask(mut meant: Ask, terminal: &Terminal) -> Result<Exit> {
         OpenOptions { context, sessions, memory_max, step_tokens, ..OpenOptions::default() };
     let watched = terminal.messages && !meant.quiet;
     let mut engine = compute::load(file, backend, options, watched).map_err(too_large)?;
+    steering::load(&mut engine, directions.as_ref())?;
     let header = header(&engine, &meant);
     let (mut writer, answers) = begin(&meant, &header)?;
     interrupt::listen(terminal);
@@ -182,7 +185,9 @@ fn header(engine: &Engine, meant: &Ask) -> Header {
     let model = ModelName { name, fingerprint: engine::fingerprint(engine.file()).to_string() };
     let engine::Sampling { temperature, top_p, top_k, min_p } = meant.sampling;
     let Ask { thinking, budget, seed, repeat, .. } = *meant;
-    let settings = Settings { thinking, budget, temperature, top_p, top_k, min_p, seed, repeat };
+    let steered = engine.steered();
+    let settings =
+        Settings { thinking, budget, temperature, top_p, top_k, min_p, seed, repeat, steered };
     let set = SetName::of(&meant.set.name, &meant.set.items);
     Header::new(model, engine.device(), set, settings)
 }
