@@ -76,7 +76,8 @@ are those of -m minus the reference:
 The two models are never open at once: the reference goes first, its logits are kept in a temporary
 file of 4 bytes for each token of the vocabulary and each counted token (517 kB per token for
 Flash), then -m is opened and compared. Whether the disk has room is checked before. A model against
-itself has a divergence of 0 on a CPU.
+itself has a divergence of 0 on a CPU. --steer steers -m, never the reference: against itself, that
+measures what steering does to what a model says.
 
 Ctrl+C ends after the current step and shows what is complete.
 

@@ -106,10 +106,12 @@ fn apply_sweep_and_run_steer() {
     let measure = ["perplexity", &words, "-m", &model, "--against", &model, "--device", "cpu"];
     let far = |flags: &[&str]| {
         let found = works(&[&measure[..], &["--json"], flags].concat()).json();
-        found["divergence"]["mean"].as_f64().unwrap()
+        (found["model"].clone(), found["divergence"]["mean"].as_f64().unwrap())
     };
-    assert_eq!(far(&zero), 0.0);
-    assert!(far(&strong) > 0.0);
+    let (name, divergence) = far(&zero);
+    assert!(name.as_str().unwrap().ends_with("steered by ffn 0, attn 0"), "{name}");
+    assert_eq!(divergence, 0.0);
+    assert!(far(&strong).1 > 0.0);
 }
 
 #[test]
