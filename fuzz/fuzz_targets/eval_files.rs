@@ -1,18 +1,29 @@
-//! Any bytes as a file of questions, in our format or a published one, and as a reply.
+//! Any bytes as a file of what models are asked or measured by: questions in our format or a
+//! published one, stored answers, recorded vectors, pairs of prompts; and as a reply.
 //!
-//! The first byte says which. Reading may fail with a sentence; an item that was read can be asked,
-//! written and read again, and any reply to it judged.
+//! The first byte says which. Reading may fail with a sentence; a question that was read can be
+//! asked, written and read again, and any reply to it judged.
 #![no_main]
 
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
+use measure::direction::prompts;
 use measure::eval::{Item, Layout, Reply, grade, own, read_from};
+use measure::lines::Lines;
+use measure::{score, vectors};
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((&kind, bytes)) = bytes.split_first() else { return };
     let names = ["items", "gpqa-csv", "supergpqa", "mmlu-csv", "mmlu-pro", "arc", "gsm8k", "math"];
     let Some(name) = names.get(usize::from(kind)) else {
+        let mut lines = Lines::new(Path::new("fuzzed"), bytes);
+        match kind {
+            8 => return drop(score::read_items(&mut lines)),
+            9 => return drop(vectors::read_cases(&mut lines)),
+            10 => return drop(prompts::read_pairs(&mut lines)),
+            _ => {}
+        }
         let text = String::from_utf8_lossy(bytes);
         return own().iter().for_each(|item| drop(grade(item, Reply { text: &text, calls: &[] })));
     };

@@ -142,6 +142,8 @@ pub struct Logits {
     pub last: usize,
     pub rows: RowFormat,
     pub compute: Compute,
+    /// How the model is steered.
+    pub steer: Option<steer::Steer>,
     pub out: PathBuf,
 }
 
@@ -301,7 +303,8 @@ pub fn logits(typed: typed::Logits) -> Result<Logits> {
     let last = at_least_one("--last", typed.last)?.unwrap_or(tokens.len()).min(tokens.len());
     let rows = rows(typed.rows, typed.no_activation_rounding);
     let compute = compute(typed.device, typed.threads)?;
-    Ok(Logits { model, tokens, last, rows, compute, out: typed.out })
+    let steer = steer::steer(typed.steer)?;
+    Ok(Logits { model, tokens, last, rows, compute, steer, out: typed.out })
 }
 
 /// `dwarfstar bench`.

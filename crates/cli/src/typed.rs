@@ -371,6 +371,9 @@ pub struct Logits {
     /// The .npy file to write: 32-bit floats [positions, vocabulary]
     #[arg(short, long, value_name = "FILE")]
     pub out: PathBuf,
+
+    #[command(flatten)]
+    pub steer: steer::Steer,
 }
 
 /// Row formats that have a name here.

@@ -49,6 +49,11 @@ impl<R: BufRead> Lines<R> {
         Lines { path: path.to_owned(), reader, line: 0, offset: 0 }
     }
 
+    /// What messages call the file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The next line that is not blank, or `None` at the end.
     ///
     /// # Errors

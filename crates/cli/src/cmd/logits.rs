@@ -14,11 +14,12 @@ use crate::meant::Logits;
 use crate::npy::NpyFile;
 use crate::open;
 use crate::progress::Progress;
+use crate::steering;
 use crate::terminal::Terminal;
 
 /// Writes the logits of the last positions.
 pub fn logits(meant: &Logits, terminal: &Terminal) -> Result<Exit> {
-    let Logits { model, tokens, last, rows, compute, out } = meant;
+    let Logits { model, tokens, last, rows, compute, steer, out } = meant;
     model.pulled().iter().for_each(|line| say(line));
     let file = open::model(model)?;
     let vocab = model::read_shape(&file)?.vocab;
@@ -26,6 +27,7 @@ pub fn logits(meant: &Logits, terminal: &Terminal) -> Result<Exit> {
         let (token, largest) = (tokens[place], vocab - 1);
         bail!("entry {place} of the tokens is {token}, this model's tokens are 0 to {largest}");
     }
+    let directions = steering::read(steer.as_ref(), &file)?;
     // From here on there is a temporary file, which a killed program would leave behind.
     interrupt::listen(terminal);
     let array = NpyFile::create(out)?;
@@ -40,6 +42,7 @@ pub fn logits(meant: &Logits, terminal: &Terminal) -> Result<Exit> {
         ..default
     };
     let mut engine = compute::load(file, backend, options, terminal.messages)?;
+    steering::load(&mut engine, directions.as_ref())?;
 
     let progress = Progress::tokens("computing", tokens.len(), terminal.messages);
     let complete = array.write(*last, vocab, |sink| {

@@ -127,7 +127,7 @@ fn what_cannot_be_measured_is_refused_before_any_work() {
     };
     refused(&empty, &[], 1, &["no text"]);
     refused(&broken, &[], 1, &["b.jsonl, line 2 (byte 14)", "messages, a prompt or a text"]);
-    refused(&chat, &[], 1, &["c.jsonl, line 1", "not system, user or assistant"]);
+    refused(&chat, &[], 1, &["c.jsonl, line 1", "expected system, user or assistant"]);
     refused("nowhere.txt", &[], 1, &["nowhere.txt"]);
     refused(&golden, &[], 1, &["not UTF-8"]);
     refused(&broken, &["--chunk", "1"], 2, &["--chunk 1"]);

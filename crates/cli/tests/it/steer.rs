@@ -115,6 +115,42 @@ fn apply_sweep_and_run_steer() {
 }
 
 #[test]
+fn what_measures_a_model_steers_it_too() {
+    let (_folder, at) = folder();
+    let model = tiny();
+    let (pairs, out) = (at("pairs.jsonl"), at("d.f32"));
+    works(&["steer", "build", "-m", &model, "--pairs", &pairs, "--out", &out, "--nothink"]);
+    let zero = ["--steer", &out, "--steer-ffn", "0"];
+    let strong = ["--steer", &out, "--steer-ffn=-20", "--steer-attn=-20"];
+    let logits = |name: &str, flags: &[&str]| {
+        let npy = at(name);
+        let args = ["logits", "-m", &model, "--tokens", "0,5,9,130", "--out", &npy];
+        works(&[&args[..], flags].concat());
+        fs::read(&npy).unwrap()
+    };
+    let plain = logits("plain.npy", &[]);
+    assert_eq!(logits("zero.npy", &zero), plain);
+    assert_ne!(logits("strong.npy", &strong), plain);
+
+    let items = at("items.jsonl");
+    fs::write(&items, "{\"prompt\": \"The night\", \"continuation\": \" train\"}\n").unwrap();
+    let score = |flags: &[&str]| {
+        let args = ["score", &items, "-m", &model, "--json"];
+        works(&[&args[..], flags].concat()).json()["items"][0]["nll"].as_f64().expect("a figure")
+    };
+    assert_eq!(score(&zero), score(&[]));
+    assert_ne!(score(&strong), score(&[]));
+
+    let args = ["eval", "-m", &model, "--limit", "1", "-n", "4", "--nothink", "-q", "--json"];
+    let settings = |flags: &[&str]| {
+        works(&[&args[..], flags].concat()).json()["report"]["settings"]["steered"].clone()
+    };
+    assert!(settings(&[]).is_null() && settings(&zero).is_null());
+    let name = settings(&strong);
+    assert!(name.as_str().unwrap().ends_with(" ffn -2e1 attn -2e1"), "{name}");
+}
+
+#[test]
 fn what_makes_no_sense_is_refused() {
     let (folder, at) = folder();
     let short = at("short.f32");

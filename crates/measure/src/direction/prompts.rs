@@ -4,6 +4,7 @@
 //! user, assistant) and `content`. What a line has besides is an error: a misspelt word would
 //! otherwise be a prompt less.
 
+use std::io::BufRead;
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -34,7 +35,15 @@ pub const PROMPTS_MAX: usize = 10_000;
 /// # Errors
 /// The file cannot be read, a line is of another form, there are none or too many.
 pub fn pairs(path: &Path) -> Result<Vec<Pair>, Error> {
-    read(path, PAIRS_MAX, &["positive", "negative"], |mut prompts| {
+    read_pairs(&mut Lines::open(path)?)
+}
+
+/// The same of lines.
+///
+/// # Errors
+/// As for [`pairs`].
+pub fn read_pairs<R: BufRead>(lines: &mut Lines<R>) -> Result<Vec<Pair>, Error> {
+    read(lines, PAIRS_MAX, &["positive", "negative"], |mut prompts| {
         let negative = prompts.pop().expect("two were read");
         let positive = prompts.pop().expect("two were read");
         Pair { positive, negative }
@@ -46,7 +55,8 @@ pub fn pairs(path: &Path) -> Result<Vec<Pair>, Error> {
 /// # Errors
 /// As for [`pairs`].
 pub fn prompts(path: &Path) -> Result<Vec<Conversation>, Error> {
-    read(path, PROMPTS_MAX, &["prompt"], |mut prompts| prompts.pop().expect("one was read"))
+    let lines = &mut Lines::open(path)?;
+    read(lines, PROMPTS_MAX, &["prompt"], |mut prompts| prompts.pop().expect("one was read"))
 }
 
 /// The tokens of a prompt, up to where the model answers.
@@ -62,13 +72,12 @@ pub fn tokens(
     Ok(tokens.map_err(engine::Error::from)?)
 }
 
-fn read<T>(
-    path: &Path,
+fn read<R: BufRead, T>(
+    lines: &mut Lines<R>,
     most: usize,
     names: &[&str],
     make: impl Fn(Vec<Conversation>) -> T,
 ) -> Result<Vec<T>, Error> {
-    let mut lines = Lines::open(path)?;
     let mut all = Vec::new();
     while let Some(line) = lines.next()? {
         if all.len() == most {
@@ -76,7 +85,7 @@ fn read<T>(
         }
         all.push(make(line_prompts(&line, names)?));
     }
-    let none = || Error::NoLine { path: path.to_owned(), expected: form(names) };
+    let none = || Error::NoLine { path: lines.path().to_owned(), expected: form(names) };
     if all.is_empty() { Err(none()) } else { Ok(all) }
 }
 
