@@ -148,6 +148,18 @@ pub enum Error {
     #[error(transparent)]
     Output(#[from] gguf::Error),
 
+    /// A template that this checkpoint cannot follow.
+    #[error(
+        "{file}: no template for this checkpoint: {problem}; leave --template out to make a file \
+         by recipe alone"
+    )]
+    Template {
+        /// The template.
+        file: String,
+        /// What is different.
+        problem: String,
+    },
+
     /// The caller asked to stop; nothing was kept.
     #[error("cancelled, nothing was written")]
     Cancelled,

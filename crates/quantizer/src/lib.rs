@@ -42,6 +42,7 @@ mod run;
 mod safetensors;
 mod splice;
 mod synth;
+mod template;
 
 /// Reading of bytes that may say anything, for the fuzzer and for hostile tests.
 pub mod hostile {
@@ -101,3 +102,4 @@ pub use rule::Rule;
 pub use run::{Progress, Stats};
 pub use splice::Splice;
 pub use synth::{Synth, SynthOptions, SynthRecipe, SynthTensor};
+pub use template::Template;

@@ -14,6 +14,7 @@ use crate::checkpoint::read_bounded;
 use crate::error::Error;
 use crate::input::Input;
 use crate::plan::Options;
+use crate::template::Template;
 
 /// The recipe by which a file was made.
 const RECIPE_KEY: &str = "dwarfstar.quantize.recipe";
@@ -48,13 +49,13 @@ pub fn read_vocabulary(path: &Path) -> Result<Vocabulary, Error> {
 
 /// All keys of a file that is made of this input.
 pub(crate) fn metadata(input: &Input, options: &Options) -> Result<Metadata, Error> {
-    let Options { recipe, name, vocabulary, importance, .. } = options;
-    let mut metadata = match input {
-        Input::Checkpoint(checkpoint) => shape_metadata(
+    let Options { recipe, name, vocabulary, importance, template, .. } = options;
+    let mut metadata = match (input, template) {
+        (Input::Checkpoint(checkpoint), None) => shape_metadata(
             checkpoint.shape(),
             &name.clone().unwrap_or_else(|| checkpoint.folder_name()),
         ),
-        Input::Model(file, _) => {
+        (Input::Model(file, _), _) | (Input::Checkpoint(_), Some(Template { file, .. })) => {
             let mut metadata = file.metadata().clone();
             metadata.retain(|key| !OUTDATED.iter().any(|prefix| key.starts_with(prefix)));
             if let Some(name) = name {
@@ -63,7 +64,9 @@ pub(crate) fn metadata(input: &Input, options: &Options) -> Result<Metadata, Err
             metadata
         }
     };
-    metadata.set(RECIPE_KEY, recipe.name());
+    let follows = matches!(input, Input::Checkpoint(_))
+        && template.as_ref().is_some_and(|template| template.formats);
+    metadata.set(RECIPE_KEY, if follows { "template" } else { recipe.name() });
     if let Some(importance) = importance {
         importance.note(&mut metadata);
     }
@@ -87,7 +90,7 @@ pub(crate) fn shape_metadata(shape: &Shape, name: &str) -> Metadata {
 }
 
 /// A fact of a checked shape: integers and ratios are far below the limits of their types.
-fn value(fact: Fact) -> Value {
+pub(crate) fn value(fact: Fact) -> Value {
     match fact {
         Fact::Integer(integer) => Value::U32(integer as u32),
         Fact::Float(float) => Value::F32(float as f32),

@@ -20,6 +20,7 @@ use crate::input::Input;
 use crate::metadata::metadata;
 use crate::recipe::{Conversion, Recipe};
 use crate::rule::Rule;
+use crate::template::Template;
 
 /// What the caller chooses.
 #[derive(Debug)]
@@ -38,13 +39,16 @@ pub struct Options {
     pub importance: Option<Importance>,
     /// Whether a matrix that needs an importance and has none is an error.
     pub strict: bool,
+    /// What the file of a checkpoint looks like; for a file, that is the file itself.
+    pub template: Option<Template>,
 }
 
 impl Options {
     /// A recipe, and nothing else.
     pub fn new(recipe: Recipe) -> Options {
         let (vocabulary, name, rules, importance) = (None, None, Vec::new(), None);
-        Options { recipe, vocabulary, name, rules, importance, strict: false }
+        let (strict, template) = (false, None);
+        Options { recipe, vocabulary, name, rules, importance, strict, template }
     }
 }
 
@@ -105,6 +109,9 @@ impl Plan {
     /// vocabulary or an importance that does not fit the model; a rule that no matrix obeys.
     pub fn new(input: impl Into<Input>, options: Options) -> Result<Plan, Error> {
         let input = input.into();
+        if let (Input::Checkpoint(checkpoint), Some(template)) = (&input, &options.template) {
+            template.check(checkpoint.shape())?;
+        }
         let metadata = metadata(&input, &options)?;
         let specs = spec::tensors(input.shape());
         let mut choice = Choice::new(&options);
@@ -119,6 +126,9 @@ impl Plan {
         };
         let mut tensors: Vec<PlannedTensor> = tensors.into_iter().flatten().collect();
         choice.finish()?;
+        if let (Input::Checkpoint(_), Some(template)) = (&input, &options.template) {
+            template.arrange(&mut tensors)?;
+        }
         let Options { importance, strict, .. } = options;
         let mut unweighted = NameList::default();
         if let Some(importance) = &importance {
@@ -216,7 +226,7 @@ impl Part {
     }
 }
 
-/// Chooses formats: by the last rule that matches, else by the recipe.
+/// Chooses formats: by the last rule that matches, else by the template, else by the recipe.
 pub(crate) struct Choice<'a> {
     options: &'a Options,
     /// Rules that some matrix obeyed.
@@ -235,13 +245,15 @@ impl<'a> Choice<'a> {
         dims: &[usize],
         parts: Vec<Part>,
     ) -> Result<PlannedTensor, String> {
-        let Options { recipe, rules, .. } = self.options;
+        let Options { recipe, rules, template, .. } = self.options;
         let matrix = !spec.class.is_vector() && spec.class != Class::RouteTable;
         let mut ruled = None;
         let rules = rules.iter().zip(&mut self.obeyed);
         for (rule, obeyed) in rules.filter(|(rule, _)| matrix && rule.matches(&spec.name)) {
             (*obeyed, ruled) = (true, Some(rule.format()));
         }
+        let template = template.as_ref().filter(|_| matrix);
+        let ruled = ruled.or_else(|| template.and_then(|template| template.format(&spec.name)));
         let codings = parts.iter().map(|part| part.coding);
         let format = ruled.unwrap_or_else(|| recipe.format(spec.class, dims[0], codings));
         let exact = ruled.is_none() && *recipe == Recipe::AsIs;

@@ -8,7 +8,8 @@ use std::path::Path;
 
 use anyhow::{Result, anyhow};
 use quantizer::{
-    Checkpoint, Difference, DifferenceKind, Error, Importance, Input, Options, Plan, compare,
+    Checkpoint, Difference, DifferenceKind, Error, Importance, Input, Options, Plan, Recipe,
+    Template, compare,
 };
 use serde_json::{Value, json};
 
@@ -32,7 +33,10 @@ pub fn quantize(meant: &Quantize, terminal: &Terminal) -> Result<Exit> {
         Some(path) => Some(quantizer::read_vocabulary(path)?),
         None => None,
     };
-    if let (Named::Checkpoint(folder), None) = (&meant.input, &vocabulary) {
+    let template = template(meant)?;
+    let has_tokens = |template: &Template| template.file.metadata().get(TOKENS).is_some();
+    let has_tokens = vocabulary.is_some() || template.as_ref().is_some_and(has_tokens);
+    if let (Named::Checkpoint(folder), false) = (&meant.input, has_tokens) {
         let path = folder.join("tokenizer.json");
         if path.is_file() {
             say(&format!(
@@ -51,7 +55,8 @@ pub fn quantize(meant: &Quantize, terminal: &Terminal) -> Result<Exit> {
             rules: meant.rules.clone(),
             importance,
             strict: meant.strict,
-            ..Options::new(meant.recipe)
+            template,
+            ..Options::new(meant.recipe.unwrap_or(Recipe::AsIs))
         },
     )?;
     if plan.unweighted().count() > 0 {
@@ -85,6 +90,21 @@ pub fn quantize(meant: &Quantize, terminal: &Terminal) -> Result<Exit> {
         }
     }
     Ok(Exit::Done)
+}
+
+/// The key under which a file has a vocabulary.
+const TOKENS: &str = "tokenizer.ggml.tokens";
+
+/// What decided about formats.
+fn recipe(meant: &Quantize) -> &'static str {
+    meant.recipe.map_or("template", Recipe::name)
+}
+
+fn template(meant: &Quantize) -> Result<Option<Template>> {
+    let Some(path) = &meant.template else { return Ok(None) };
+    let file = open::model(&Model::File(path.clone()))?;
+    let shape = model::read_shape(&file)?;
+    Ok(Some(Template { file, shape, formats: meant.recipe.is_none() }))
 }
 
 fn input(named: &Named) -> Result<Input> {
@@ -155,7 +175,7 @@ fn show(plan: &Plan, meant: &Quantize) -> io::Result<()> {
     let done = outcome(meant.out.as_deref());
     let size = human::bytes(plan.byte_count());
     let tensors = human::plural(plan.tensors().len(), "tensor");
-    writeln!(out, "{done}: {tensors}, {size}, recipe {}", meant.recipe)?;
+    writeln!(out, "{done}: {tensors}, {size}, recipe {}", recipe(meant))?;
     by_format(plan).show(&mut out)?;
     let skipped = plan.skipped();
     if skipped.draft_count > 0 {
@@ -199,7 +219,7 @@ fn show_differences(differences: &[Difference], tensor_count: usize) -> io::Resu
 fn to_json(plan: &Plan, differences: Option<&[Difference]>, meant: &Quantize) -> Value {
     json!({
         "out": meant.out.as_ref().map(|path| path.display().to_string()),
-        "recipe": meant.recipe.name(),
+        "recipe": recipe(meant),
         "tensors": plan.tensors().len(),
         "bytes": plan.byte_count(),
         "formats": by_format(plan).to_json(),

@@ -19,7 +19,9 @@ const LAYERS_MAX: usize = 1024;
 #[derive(Debug)]
 pub struct Quantize {
     pub input: Input,
-    pub recipe: Recipe,
+    /// `None`: the formats of the template, which then is there.
+    pub recipe: Option<Recipe>,
+    pub template: Option<PathBuf>,
     pub rules: Vec<Rule>,
     pub importance: Option<PathBuf>,
     pub strict: bool,
@@ -55,7 +57,8 @@ pub struct Splice {
 
 /// `dwarfstar quantize`.
 pub fn quantize(typed: typed::Quantize) -> Result<Quantize> {
-    let recipe = typed.recipe.parse().map_err(|problem| usage(format!("--recipe: {problem}")))?;
+    let recipe = typed.recipe.map(|name| name.parse()).transpose();
+    let recipe = recipe.map_err(|problem: String| usage(format!("--recipe: {problem}")))?;
     let rules = typed.rules.iter().map(|rule| rule.parse());
     let rules = rules.collect::<Result<Vec<Rule>, String>>();
     let rules = rules.map_err(|problem| usage(format!("--rule: {problem}")))?;
@@ -67,6 +70,7 @@ pub fn quantize(typed: typed::Quantize) -> Result<Quantize> {
     Ok(Quantize {
         input,
         recipe,
+        template: typed.template,
         rules,
         importance: typed.imatrix,
         strict: typed.imatrix_strict,

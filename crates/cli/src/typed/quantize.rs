@@ -20,8 +20,13 @@ pub struct Quantize {
     pub from: Option<PathBuf>,
 
     /// How to store matrices: f32, f16, as-is, q8, q4, q2 or mxfp4
-    #[arg(long, value_name = "RECIPE")]
-    pub recipe: String,
+    #[arg(long, value_name = "RECIPE", required_unless_present = "template")]
+    pub recipe: Option<String>,
+
+    /// Make a checkpoint's file look like this GGUF file: its keys and tokenizer, the order of its
+    /// tensors and, without --recipe, their formats; no weights are taken from it
+    #[arg(long, value_name = "FILE", conflicts_with = "from")]
+    pub template: Option<PathBuf>,
 
     /// An exception: matrices of these names in this format; may be repeated, the last one holds
     #[arg(long = "rule", value_name = "PATTERN=FORMAT")]
@@ -80,6 +85,10 @@ Recipes:
 
 Vectors are F32 in all of them. Rows that are not whole blocks of a format get Q8_0, or F16.
 
+With --template and --imatrix a release is made in the layout of an earlier published file; keys
+about how that file was made are left out, and every weight is made again. Both must be of one
+model: all its numbers are compared.
+
 Rules name tensors as `dwarfstar inspect` does; `*` stands for any characters, {a,b} for one of
 several. Formats: F32, F16, BF16, Q8_0, Q2_K, Q4_K, IQ2_XXS, MXFP4.
 
@@ -91,6 +100,8 @@ Examples:
   dwarfstar quantize --hf checkpoint/ --recipe q2 --dry-run
   dwarfstar quantize --hf checkpoint/ --recipe as-is \\
       --tokenizer checkpoint/tokenizer.json --out model.gguf
+  dwarfstar quantize --hf checkpoint/ --template published-q2.gguf \
+      --imatrix model.imatrix.gguf --out model.gguf
   dwarfstar quantize --from model.gguf --recipe q2 --imatrix model.imatrix.dat \\
       --rule 'blk.{40,41,42}.ffn_*_exps.weight=q4_k' --out small.gguf";
 

@@ -46,6 +46,38 @@ fn a_checkpoint_becomes_a_file_with_the_right_logits() {
     works(&[&make[..], &["--force"]].concat());
 }
 
+/// The layout of a file that is there, with its tokenizer, and the checkpoint's weights.
+#[test]
+fn a_template_says_what_the_file_looks_like() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = text(&folder.path().join("model.gguf"));
+    let (checkpoint, template) = (text(&testdata("golden")), tiny());
+    let make = ["quantize", "--hf", &checkpoint, "--template", &template, "--out", &model];
+    let made = works(&[&make[..], &["--json"]].concat()).json();
+    assert_eq!(made["recipe"], "template");
+    let layout = |path: &str| -> Vec<(String, String)> {
+        let file = gguf::File::open(Path::new(path)).unwrap();
+        let tensors = file.tensors().iter();
+        tensors.map(|tensor| (tensor.name.clone(), tensor.format.to_string())).collect()
+    };
+    assert_eq!(layout(&model), layout(&template));
+    let ended = works(&["run", "-m", &model, "-p", "The night train", "-n", "4", "--json"]);
+    assert_eq!(ended.json()["tokens"].as_array().unwrap().len(), 4);
+    let from = ["quantize", "--from", &template, "--template", &template, "--out", &model];
+    refuses(&from, 2, &["--from", "--template"]);
+    refuses(&["quantize", "--hf", &checkpoint, "--out", &model], 2, &["--recipe"]);
+    let other = [
+        "quantize",
+        "--hf",
+        &checkpoint,
+        "--template",
+        &text(&testdata("../nano/nano.gguf")),
+        "--out",
+        &model,
+    ];
+    refuses(&[&other[..], &["--force"]].concat(), 1, &["no template for this checkpoint", "is "]);
+}
+
 #[test]
 fn with_a_tokenizer_the_file_speaks() {
     let folder = tempfile::tempdir().unwrap();

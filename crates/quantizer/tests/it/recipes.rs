@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use gguf::{File, Format, Metadata, TensorPlan, Writer};
 use quantizer::{
     Checkpoint, DifferenceKind, Error, Importance, Input, Options, Plan, Recipe, Splice, Start,
-    compare, encode,
+    Template, compare, encode,
 };
 use serde_json::json;
 use spec::{Class, Shape};
@@ -95,6 +95,95 @@ fn recipes_give_the_formats_of_the_published_files() {
             assert_eq!(found[e * wanted.len()..][..wanted.len()], wanted, "{recipe}, expert {e}");
         }
     }
+}
+
+/// A file that somebody else made of the same model: other order, other keys, a format of its own.
+fn template(made: &File, path: &Path, change: impl FnOnce(&mut Metadata, &mut Vec<TensorPlan>)) {
+    let mut metadata = made.metadata().clone();
+    let plan = |tensor: &gguf::Tensor| TensorPlan {
+        name: tensor.name.clone(),
+        dims: tensor.dims.clone(),
+        format: tensor.format,
+    };
+    let mut tensors: Vec<TensorPlan> = made.tensors().iter().rev().map(plan).collect();
+    change(&mut metadata, &mut tensors);
+    let mut writer = Writer::create(path, &metadata, &tensors).unwrap();
+    for tensor in &tensors {
+        let values: usize = tensor.dims.iter().product();
+        // No number of a template is used: there are only zeros.
+        writer.write_zeros(tensor.format.row_bytes(values).unwrap()).unwrap();
+    }
+    writer.finish().unwrap();
+}
+
+#[test]
+fn a_template_gives_keys_order_and_formats_and_no_number() {
+    let (folder, out) = (wide(), tempfile::tempdir().unwrap());
+    let at = folder.write();
+    let path = |name: &str| out.path().join(name);
+    let checkpoint = || Checkpoint::open(at.path()).unwrap();
+    let plain = run(checkpoint(), Options::new(Recipe::Q4), &path("plain.gguf")).unwrap();
+    let other = "blk.1.attn_q_a.weight";
+    template(&plain, &path("template.gguf"), |metadata, tensors| {
+        metadata.set("general.author", "somebody");
+        metadata.set("quantize.imatrix.file", "old.dat");
+        tensors.iter_mut().find(|t| t.name == other).unwrap().format = Format::F16;
+    });
+    let following = |formats| {
+        let file = File::open(&path("template.gguf")).unwrap();
+        let shape = shape_of(&folder.config);
+        Some(Template { file, shape, formats })
+    };
+    let options =
+        |formats, recipe| Options { template: following(formats), ..Options::new(recipe) };
+    let made = run(checkpoint(), options(true, Recipe::AsIs), &path("a.gguf")).unwrap();
+    let names = |file: &File| -> Vec<String> {
+        file.tensors().iter().map(|tensor| tensor.name.clone()).collect()
+    };
+    let backwards: Vec<String> = names(&plain).into_iter().rev().collect();
+    assert_eq!(names(&made), backwards);
+    assert_eq!(made.metadata().get("general.author"), Some(&"somebody".into()));
+    assert_eq!(made.metadata().get("quantize.imatrix.file"), None);
+    assert_eq!(made.metadata().get("dwarfstar.quantize.recipe"), Some(&"template".into()));
+    for tensor in plain.tensors() {
+        if tensor.name == other {
+            assert_eq!(made.tensor(other).unwrap().format, Format::F16);
+            let wanted = oracle::values(&folder, "layers.1.attn.wq_a.weight");
+            assert!(bytes(&made, other) == encoded(Format::F16, &wanted, None, 256), "{other}");
+        } else {
+            let (found, wanted) = (bytes(&made, &tensor.name), bytes(&plain, &tensor.name));
+            assert!(found == wanted, "{}", tensor.name);
+        }
+    }
+    // With a recipe it decides about keys and order only.
+    let made = run(checkpoint(), options(false, Recipe::Q4), &path("b.gguf")).unwrap();
+    assert_eq!(names(&made), backwards);
+    assert!(bytes(&made, other) == bytes(&plain, other));
+}
+
+#[test]
+fn a_template_of_another_model_is_refused() {
+    let (folder, out) = (wide(), tempfile::tempdir().unwrap());
+    let at = folder.write();
+    let plan = |path: &Path, shape: Shape| {
+        let template = Some(Template { file: File::open(path).unwrap(), shape, formats: true });
+        let options = Options { template, ..Options::new(Recipe::AsIs) };
+        Plan::new(Checkpoint::open(at.path()).unwrap(), options).unwrap_err().to_string()
+    };
+    let path = out.path().join("plain.gguf");
+    let plain = run(Checkpoint::open(at.path()).unwrap(), Options::new(Recipe::Q4), &path).unwrap();
+    let mut shape = shape_of(&folder.config);
+    shape.window += 1;
+    let refused = plan(&path, shape);
+    assert!(refused.contains("plain.gguf: no template for this checkpoint"), "{refused}");
+    assert!(refused.contains("sliding_window"), "{refused}");
+    let more = out.path().join("more.gguf");
+    template(&plain, &more, |_, tensors| {
+        let (name, format) = ("blk.7.extra.weight".to_owned(), Format::F32);
+        tensors.push(TensorPlan { name, dims: vec![32], format });
+    });
+    let refused = plan(&more, shape_of(&folder.config));
+    assert!(refused.contains("1 of its tensors are not made: 'blk.7.extra.weight'"), "{refused}");
 }
 
 /// Without an importance IQ2_XXS takes the sums of squares of the expert's own columns.
