@@ -18,9 +18,9 @@
 //!
 //! Start reading at [`Plan`] (`plan.rs`): what is decided before the first byte is written. Then
 //! `run.rs`, which does it. `safetensors.rs`, `config.rs`, `importance.rs` and `decode.rs` read,
-//! `recipe.rs`, `rule.rs` and `metadata.rs` say what is written, `encode.rs` finds the numbers of
-//! its blocks; `measured.rs` writes importance files, `partial.rs` is why a run can be gone on
-//! with; `synth.rs` is the other job.
+//! `recipe.rs`, `rule.rs`, `template.rs` and `metadata.rs` say what is written, `encode.rs` finds
+//! the numbers of its blocks; `measured.rs` writes importance files, `partial.rs` is why a run can
+//! be gone on with; `synth.rs` is the other job.
 
 mod bind;
 mod checkpoint;
