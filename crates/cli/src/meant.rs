@@ -167,6 +167,8 @@ pub struct Bench {
     pub repeat: usize,
     pub seed: u64,
     pub compute: Compute,
+    /// How the model is steered.
+    pub steer: Option<steer::Steer>,
     pub csv: Option<PathBuf>,
     pub plot: Option<PathBuf>,
     pub json: bool,
@@ -313,7 +315,8 @@ pub fn bench(typed: typed::Bench) -> Result<Bench> {
     let compute = compute(typed.compute.device, typed.compute.threads)?;
     let synthetic = typed.synthetic.map(|name| synthetic(name, typed.layers)).transpose()?;
     let typed::Bench { mut prompt, mut contexts, mut sessions, decode, repeat, .. } = typed;
-    let typed::Bench { seed, csv, plot, json, profile, .. } = typed;
+    let typed::Bench { seed, csv, plot, json, profile, steer, .. } = typed;
+    let steer = steer::steer(steer)?;
     if !(1..=REPEATS_MAX).contains(&repeat) {
         return Err(usage(format!("--repeat {repeat}: expected 1 to {REPEATS_MAX}")));
     }
@@ -341,6 +344,7 @@ pub fn bench(typed: typed::Bench) -> Result<Bench> {
         repeat,
         seed,
         compute,
+        steer,
         csv,
         plot,
         json,

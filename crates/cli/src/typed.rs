@@ -465,11 +465,14 @@ pub struct Bench {
     pub fail_slower: Option<f64>,
 
     #[command(flatten)]
+    pub steer: steer::Steer,
+
+    #[command(flatten)]
     pub compute: Compute,
 }
 
 /// Flags that are about a measurement.
-const MEASURING: [&str; 14] = [
+const MEASURING: [&str; 15] = [
     "model",
     "synthetic",
     "layers",
@@ -484,6 +487,7 @@ const MEASURING: [&str; 14] = [
     "plot",
     "device",
     "threads",
+    "steer",
 ];
 
 const BENCH_HELP: &str = "\

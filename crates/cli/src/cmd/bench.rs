@@ -32,6 +32,7 @@ use crate::machine;
 use crate::meant::{Bench, Synthetic};
 use crate::open;
 use crate::progress::Progress;
+use crate::steering;
 use crate::terminal::Terminal;
 use crate::whole::WholeFile;
 pub use compare::compare;
@@ -50,6 +51,7 @@ pub fn bench(meant: &Bench, terminal: &Terminal) -> Result<Exit> {
     };
     let shape = model::read_shape(&file)?;
     let context = context(meant, &shape)?;
+    let directions = steering::read(meant.steer.as_ref(), &file)?;
     interrupt::listen(terminal);
     let csv = meant.csv.as_ref().map(|path| WholeFile::create(path, "csv")).transpose()?;
     let drawing = meant.plot.as_ref().map(|path| WholeFile::create(path, "svg")).transpose()?;
@@ -64,7 +66,8 @@ pub fn bench(meant: &Bench, terminal: &Terminal) -> Result<Exit> {
     let options =
         OpenOptions { context, sessions, memory_max, step_tokens, ..OpenOptions::default() };
     let start = Instant::now();
-    let engine = opened(file, backend, options, terminal.messages)?;
+    let mut engine = opened(file, backend, options, terminal.messages)?;
+    steering::load(&mut engine, directions.as_ref())?;
     let mut report = Report::new(&engine, memory, meant);
     report.load_seconds = start.elapsed().as_secs_f64();
     // A device that could not hold them would not have been opened.

@@ -141,6 +141,13 @@ fn what_measures_a_model_steers_it_too() {
     assert_eq!(score(&zero), score(&[]));
     assert_ne!(score(&strong), score(&[]));
 
+    let args = ["bench", "-m", &model, "--prompt", "8", "--contexts", "8", "--decode", "2"];
+    let measured = |flags: &[&str]| {
+        works(&[&args[..], &["--repeat", "1", "--json"], flags].concat()).json()["steered"].clone()
+    };
+    assert!(measured(&zero).is_null());
+    assert!(measured(&strong).as_str().unwrap().ends_with(" ffn -2e1 attn -2e1"));
+
     let args = ["eval", "-m", &model, "--limit", "1", "-n", "4", "--nothink", "-q", "--json"];
     let settings = |flags: &[&str]| {
         works(&[&args[..], flags].concat()).json()["report"]["settings"]["steered"].clone()

@@ -28,6 +28,8 @@ struct Run {
     threads: usize,
     seed: u64,
     repeat: usize,
+    #[serde(default)]
+    steered: Option<String>,
     weights_in_memory: bool,
     memory: Memory,
     prefill: Vec<Figure>,
@@ -185,6 +187,8 @@ fn warnings(old: &Run, new: &Run, rows: usize) -> Vec<String> {
     differ("number of threads", &old.threads, &new.threads);
     differ("seed", &old.seed, &new.seed);
     differ("number of repeats", &old.repeat, &new.repeat);
+    let [then, now] = [old, new].map(|run| run.steered.as_deref().unwrap_or("none"));
+    differ("steering", &then, &now);
     for (when, run) in [("older", old), ("newer", new)] {
         if !run.complete {
             warnings.push(format!("the {when} run was interrupted"));

@@ -252,6 +252,7 @@ mod tests {
             repeat,
             seed: 0,
             compute: Compute { device: Device::Cpu, threads: None },
+            steer: None,
             csv: None,
             plot: None,
             json: false,

@@ -26,6 +26,9 @@ pub struct Report {
     pub threads: usize,
     pub seed: u64,
     pub repeat: usize,
+    /// What the model was steered by; see [`Engine::steered`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steered: Option<String>,
     /// Bytes of weights that a decoded token reads.
     pub weight_bytes_per_token: u64,
     pub memory: Memory,
@@ -150,6 +153,7 @@ impl Report {
             threads: memory.threads,
             seed: meant.seed,
             repeat: meant.repeat,
+            steered: engine.steered(),
             weight_bytes_per_token,
             bound_tokens_per_second: memory.bytes_per_second.median / weight_bytes_per_token as f64,
             memory,
@@ -236,6 +240,7 @@ mod tests {
             threads: 2,
             seed: 0,
             repeat: 5,
+            steered: None,
             weight_bytes_per_token: 1_000_000,
             memory: Memory { buffer_bytes: 8, threads: 2, bytes_per_second: spread(20e6) },
             load_bytes: 0,
