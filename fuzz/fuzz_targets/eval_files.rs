@@ -6,12 +6,16 @@
 #![no_main]
 
 use std::path::Path;
+use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use measure::direction::prompts;
 use measure::eval::{Item, Layout, Reply, grade, own, read_from};
 use measure::lines::Lines;
 use measure::{score, vectors};
+
+/// Made once: it takes longer than judging.
+static OWN: LazyLock<Vec<Item>> = LazyLock::new(own);
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((&kind, bytes)) = bytes.split_first() else { return };
@@ -25,7 +29,7 @@ fuzz_target!(|bytes: &[u8]| {
             _ => {}
         }
         let text = String::from_utf8_lossy(bytes);
-        return own().iter().for_each(|item| drop(grade(item, Reply { text: &text, calls: &[] })));
+        return OWN.iter().for_each(|item| drop(grade(item, Reply { text: &text, calls: &[] })));
     };
     let layout: Layout = name.parse().expect("a name of the list");
     let Ok(read) = read_from(Path::new("fuzzed"), bytes, layout, 0) else { return };

@@ -12,6 +12,9 @@ use crate::error::Error;
 /// Longest address that is followed. Signed ones have a few thousand bytes.
 const ADDRESS_BYTES_MAX: usize = 16 << 10;
 
+/// Longest name of a host: that of DNS.
+const HOST_BYTES_MAX: usize = 253;
+
 /// Where addresses may lead without encryption.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plain {
@@ -41,7 +44,8 @@ impl Origin {
         };
         let host = authority.host().to_ascii_lowercase();
         // A name or a password in an address hides which host it leads to.
-        if host.is_empty() || authority.as_str().contains('@') {
+        let named = (1..=HOST_BYTES_MAX).contains(&host.len());
+        if !named || authority.as_str().contains('@') {
             return None;
         }
         Some(Origin { scheme, host, port: authority.port_u16().unwrap_or(usual) })
@@ -264,6 +268,9 @@ mod tests {
             assert!(redirect(&from, location, Plain::Loopback).is_err(), "{location}");
         }
         assert!(redirect(&from, "http://b.example/", Plain::Anywhere).is_ok());
+        let named = |letters: usize| format!("https://{}/x", "b".repeat(letters));
+        assert!(redirect(&from, &named(HOST_BYTES_MAX), Plain::Loopback).is_ok());
+        assert!(redirect(&from, &named(HOST_BYTES_MAX + 1), Plain::Loopback).is_err());
     }
 
     #[test]
