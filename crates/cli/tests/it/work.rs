@@ -58,7 +58,8 @@ impl Tmux {
     }
 
     fn call(&self, args: &[&str]) -> String {
-        let output = Command::new("tmux").args(["-L", &self.socket]).args(args).output();
+        // Whatever the locale is, screens are UTF-8.
+        let output = Command::new("tmux").args(["-u", "-L", &self.socket]).args(args).output();
         let output = output.expect("tmux is there");
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("screens are UTF-8")
