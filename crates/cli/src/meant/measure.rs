@@ -63,6 +63,8 @@ pub struct Vectors {
     pub path: PathBuf,
     pub model: Model,
     pub compute: Compute,
+    /// How the model is steered.
+    pub steer: Option<Steer>,
     pub json: bool,
 }
 
@@ -115,14 +117,14 @@ pub fn score(typed: typed_measure::Score) -> Result<Score> {
         };
         return Ok(Score::Compare { old, new, json });
     }
-    let model = model(typed.model);
+    let (model, steer) = (model(typed.model), steer(typed.steer)?);
     if let Some(path) = vectors {
-        return Ok(Score::Vectors(Vectors { path, model, compute, json }));
+        return Ok(Score::Vectors(Vectors { path, model, compute, steer, json }));
     }
     let Some(source) = file.map(Source::path) else {
         return Err(usage("which continuations? name a file, or say --vectors or --compare"));
     };
-    let (against, steer) = (against.map(named), steer(typed.steer)?);
+    let against = against.map(named);
     Ok(Score::Items(Items { source, model, against, think, table, compute, steer, json }))
 }
 

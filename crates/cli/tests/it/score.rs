@@ -223,6 +223,14 @@ fn recorded_answers() {
     assert!(step["shared"].as_u64().unwrap() >= 1 && step["recorded"] == 3);
     assert!(step["difference_max"].as_f64().unwrap() >= greeting - 1e-12);
     near(&case["steps"][1]["difference_max"], 0.125 - case["steps"][1]["nll"].as_f64().unwrap());
+    // Steered, the model says something else.
+    let nano = gguf::File::open(&testdata("../nano/nano.gguf")).unwrap();
+    let shape = model::read_shape(&nano).unwrap();
+    let numbers = 0.1f32.to_le_bytes().repeat(shape.layers * shape.hidden);
+    let directions = folder.path().join("d.f32");
+    std::fs::write(&directions, numbers).unwrap();
+    let steered = ["score", "--vectors", &path, "--json", "--steer", &text(&directions)];
+    assert_ne!(works(&steered).json()["cases"][0]["nll"], case["nll"]);
     let shown = works(&["score", "--vectors", &path]);
     assert!(shown.text().contains("2 of 2") && shown.text().contains("greeting"));
 

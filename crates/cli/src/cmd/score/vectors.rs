@@ -14,7 +14,7 @@ use measure::stats::Mean;
 use measure::vectors::{self, ByBytes, Case, Compared};
 use serde_json::{Value, json};
 
-use super::super::prediction::engine;
+use super::super::prediction::{self, engine};
 use super::super::prompt;
 use crate::exit::{Exit, say};
 use crate::human::safe;
@@ -27,14 +27,14 @@ use crate::{interrupt, json};
 
 /// Compares, and prints the figures.
 pub fn vectors(meant: &Vectors, terminal: &Terminal) -> Result<Exit> {
-    let Vectors { path, model, compute, json } = meant;
+    let Vectors { path, model, compute, steer, json } = meant;
     model.pulled().iter().for_each(|line| say(line));
     let cases = vectors::read_cases(&mut Lines::open(path)?)?;
     if cases.is_empty() {
         bail!("{}: no cases, expected the test vectors of ds4", path.display());
     }
     let file = open::model(model)?;
-    let name = file.name().to_owned();
+    let name = prediction::name(&file, steer.as_ref());
     let tokenizer = prompt::tokenizer(&file)?;
     let ids = ByBytes::new(&tokenizer);
     let tokens = cases.iter().map(|case| {
@@ -47,7 +47,7 @@ pub fn vectors(meant: &Vectors, terminal: &Terminal) -> Result<Exit> {
     interrupt::listen(terminal);
     let fed = |tokens: &Tokens| tokens.all.len() - 1;
     let context = tokens.iter().map(fed).max().unwrap_or(1);
-    let mut engine = engine(file, (*compute, None), context, terminal.messages)?;
+    let mut engine = engine(file, (*compute, steer.as_ref()), context, terminal.messages)?;
     let all = tokens.iter().map(fed).sum();
     let progress = Progress::tokens("comparing", all, terminal.messages);
     let mut done: Vec<(&Case, Vec<Compared>)> = Vec::new();
