@@ -18,6 +18,7 @@ use crate::sessions::Listed;
 use crate::steering::steer;
 use crate::talk::{Record, Talk};
 use crate::turn::{Loop, no_room_to_think, room_for};
+use When::{Later, Now, NowAlone};
 
 /// A command.
 #[derive(Clone, Copy, Debug)]
@@ -28,9 +29,19 @@ pub struct Command {
     pub arguments: &'static str,
     /// What it does, in a line.
     pub help: &'static str,
-    /// Whether it is executed while a turn runs.
-    instant: bool,
+    when: When,
     run: fn(&mut Loop, &str) -> Answer,
+}
+
+/// When a command is executed that comes while a turn runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    /// At once.
+    Now,
+    /// At once if nothing follows its name: then it only shows.
+    NowAlone,
+    /// When the turn has ended.
+    Later,
 }
 
 /// An answer for people, if there is one; or what is wrong.
@@ -50,71 +61,74 @@ const fn command(
     name: &'static str,
     arguments: &'static str,
     help: &'static str,
-    instant: bool,
+    when: When,
     run: fn(&mut Loop, &str) -> Answer,
 ) -> Command {
-    Command { name, arguments, help, instant, run }
+    Command { name, arguments, help, when, run }
 }
 
 /// All commands, in the order in which help shows them.
 pub const LIST: [Command; 27] = [
-    command("help", "", "show this list", true, |_, _| Ok(Some(help()))),
-    command("new", "", "begin another conversation", false, new),
-    command("list", "[all]", "list conversations of this project, or of all", true, list),
-    command("switch", "ID", "go on with another conversation", false, switch),
-    command("resume", "[ID]", "go on with the last one, or with this one", false, resume),
-    command("fork", "", "go on in a copy, and leave this one as it is", false, fork),
-    command("save", "[NAME]", "give the conversation a name", false, save),
-    command("history", "[N]", "show the last N turns again", true, history),
-    command("undo", "[force]", "take the last turn back, and its changes to files", false, undo),
-    command("compact", "", "sum the conversation up now, to make room", false, compact),
-    command("export", "FILE", "write the conversation as Markdown", false, export),
+    command("help", "", "show this list", Now, |_, _| Ok(Some(help()))),
+    command("new", "", "begin another conversation", Later, new),
+    command("list", "[all]", "list conversations of this project, or of all", Now, list),
+    command("switch", "ID", "go on with another conversation", Later, switch),
+    command("resume", "[ID]", "go on with the last one, or with this one", Later, resume),
+    command("fork", "", "go on in a copy, and leave this one as it is", Later, fork),
+    command("save", "[NAME]", "give the conversation a name", Later, save),
+    command("history", "[N]", "show the last N turns again", Now, history),
+    command("undo", "[force]", "take the last turn back, and its changes to files", Later, undo),
+    command("compact", "", "sum the conversation up now, to make room", Later, compact),
+    command("export", "FILE", "write the conversation as Markdown", Later, export),
     command(
         "strip",
         "[ID]",
         "forget what the model computed for a conversation, keep its words",
-        false,
+        Later,
         strip,
     ),
-    command("del", "ID", "remove a conversation and what was computed for it", false, delete),
-    command("read", "FILE", "ask what this file holds", false, read),
+    command("del", "ID", "remove a conversation and what was computed for it", Later, delete),
+    command("read", "FILE", "ask what this file holds", Later, read),
     command(
         "system",
         "[TEXT]",
         "show the instructions, or add to those of new ones",
-        false,
+        Later,
         system,
     ),
-    command("think", "", "reason before answering", true, |a, _| think(a, Thinking::On)),
-    command("nothink", "", "answer at once", true, |a, _| think(a, Thinking::Off)),
+    command("think", "", "reason before answering", Now, |a, _| think(a, Thinking::On)),
+    command("nothink", "", "answer at once", Now, |a, _| think(a, Thinking::Off)),
     command(
         "think-max",
         "",
         "reason as hard as possible; mid-way: in new conversations",
-        true,
+        Now,
         |a, _| think(a, Thinking::Max),
     ),
-    command("mode", "[MODE]", "what may be done without asking: ask, auto-edit, full", true, mode),
+    command("mode", "[MODE]", "what may be done without asking: ask, auto-edit, full", Now, mode),
     command(
         "ctx",
         "[N]",
         "show how much of the context is used, or make room for N tokens",
-        true,
+        NowAlone,
         context,
     ),
-    command("steer", "[F [A]]", "show or change the scales of --steer", true, steer),
-    command("stats", "", "show figures since the start", true, stats),
-    command("quit", "", "end", true, quit),
-    command("exit", "", "end", true, quit),
-    command("status", "", "show how things stand", true, |a, _| context(a, "")),
-    command("rename", "NAME", "the same as /save", false, save),
-    command("clear", "", "the same as /new", false, new),
+    command("steer", "[F [A]]", "show or change the scales of --steer", Now, steer),
+    command("stats", "", "show figures since the start", Now, stats),
+    command("quit", "", "end", Now, quit),
+    command("exit", "", "end", Now, quit),
+    command("status", "", "show how things stand", Now, |a, _| context(a, "")),
+    command("rename", "NAME", "the same as /save", Later, save),
+    command("clear", "", "the same as /new", Later, new),
 ];
 
 /// Whether a line is a command that does not wait for the end of a turn.
 pub(crate) fn is_instant(line: &str) -> bool {
-    let changes = |command: &Command, rest: &str| command.name == "ctx" && !rest.is_empty();
-    parse(line).is_some_and(|(command, rest)| command.instant && !changes(command, rest))
+    parse(line).is_some_and(|(command, rest)| match command.when {
+        Now => true,
+        NowAlone => rest.is_empty(),
+        Later => false,
+    })
 }
 
 /// Executes a command and tells what came of it.
@@ -528,6 +542,15 @@ mod tests {
         assert_eq!(parsed("/think-max"), Some(("think-max", "")));
         for line in ["", "/", "switch a", "/nothing", "//new"] {
             assert_eq!(parsed(line), None, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn what_changes_something_waits_for_the_end_of_the_turn() {
+        for (line, instant) in
+            [("/ctx", true), ("/ctx 5000", false), ("/mode full", true), ("/undo", false)]
+        {
+            assert_eq!(is_instant(line), instant, "{line}");
         }
     }
 }

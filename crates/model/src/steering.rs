@@ -93,6 +93,8 @@ struct Directions {
 struct Scales {
     rows: Buffer<f32>, // [T, 1]
     wanted: Vec<f32>,
+    /// Whether any row of the step is steered.
+    needed: bool,
     /// What the buffer begins with. Steps of decoding repeat it, and it is not sent again.
     sent: Vec<f32>,
 }
@@ -128,7 +130,7 @@ impl Steering {
         let mut scales = || {
             let rows = device.reserve(step_tokens, 1).map_err(Error::doing("steering"))?;
             let numbers = || Vec::with_capacity(step_tokens);
-            Ok(Scales { rows, wanted: numbers(), sent: numbers() })
+            Ok(Scales { rows, wanted: numbers(), needed: false, sent: numbers() })
         };
         let (attention, ffn) = (scales()?, scales()?);
         let mut buffer = device.reserve(layers, width).map_err(Error::doing("directions"))?;
@@ -183,7 +185,8 @@ impl Steering {
             for (steer, rows) in steers.clone() {
                 scales.wanted.extend(std::iter::repeat_n(steer.at(point), rows));
             }
-            if scales.is_needed() && !scales.sent.starts_with(&scales.wanted) {
+            scales.needed = scales.wanted.iter().any(|scale| *scale != 0.0);
+            if scales.needed && !scales.sent.starts_with(&scales.wanted) {
                 device.upload(&mut scales.rows, 0, &scales.wanted);
                 scales.sent.clone_from(&scales.wanted);
             }
@@ -200,16 +203,9 @@ impl Steering {
             Point::Attention => attention,
             Point::Ffn => ffn,
         };
-        if scales.is_needed() {
+        if scales.needed {
             b.steer(directions, pass.layer, &scales.rows, y, pass.step.rows);
         }
-    }
-}
-
-impl Scales {
-    /// Whether any row of the step is steered.
-    fn is_needed(&self) -> bool {
-        self.wanted.iter().any(|scale| *scale != 0.0)
     }
 }
 
