@@ -7,7 +7,8 @@
 //! ```no_run
 //! // A real use opens another backend than the reference.
 //! let threads = backend::Threads::of_machine();
-//! let failures = backend::conformance::run(&mut || backend::open_cpu(&threads, 0));
+//! let cases = backend::conformance::cases();
+//! let failures = backend::conformance::run(&cases, &mut || backend::open_cpu(&threads, 0));
 //! assert!(failures.is_empty(), "{failures:#?}");
 //! ```
 
@@ -88,29 +89,34 @@ fn difference(got: f32, want: f32) -> f64 {
     if got.to_bits() == want.to_bits() { 0.0 } else { (got as f64 - want as f64).abs() }
 }
 
+/// What makes the cases of a family.
+pub type Cases = fn() -> Vec<Case>;
+
+/// The families by name, with their cases.
+pub const FAMILIES: [(&str, Cases); 14] = [
+    ("embed", ops::embed::cases),
+    ("hyper", ops::hyper::cases),
+    ("norm", ops::norm::cases),
+    ("linear", ops::linear::cases),
+    ("rope", ops::rope::cases),
+    ("kv", ops::kv::cases),
+    ("compress", ops::compress::cases),
+    ("index", ops::index::cases),
+    ("attend", ops::attend::cases),
+    ("route", ops::route::cases),
+    ("experts", ops::experts::cases),
+    ("steer", ops::steer::cases),
+    ("fused", ops::fused::cases),
+    ("importance", ops::importance::cases),
+];
+
 /// Every case of every family.
 pub fn cases() -> Vec<Case> {
-    let families = [
-        ops::embed::cases,
-        ops::hyper::cases,
-        ops::norm::cases,
-        ops::linear::cases,
-        ops::rope::cases,
-        ops::kv::cases,
-        ops::compress::cases,
-        ops::index::cases,
-        ops::attend::cases,
-        ops::route::cases,
-        ops::experts::cases,
-        ops::steer::cases,
-        ops::fused::cases,
-        ops::importance::cases,
-    ];
-    families.into_iter().flat_map(|cases| cases()).collect()
+    FAMILIES.iter().flat_map(|(_, cases)| cases()).collect()
 }
 
-/// Runs every case on fresh backends from `open` and on the reference; returns what differs.
-pub fn run(open: &mut dyn FnMut() -> Box<dyn Backend>) -> Vec<String> {
+/// Runs cases on fresh backends from `open` and on the reference; returns what differs.
+pub fn run(cases: &[Case], open: &mut dyn FnMut() -> Box<dyn Backend>) -> Vec<String> {
     let check = |case: &Case, open: &mut dyn FnMut() -> Box<dyn Backend>| {
         let mut backend = open();
         let got = case.results(&mut *backend);
@@ -118,5 +124,5 @@ pub fn run(open: &mut dyn FnMut() -> Box<dyn Backend>) -> Vec<String> {
         let tolerance = if rounds { case.rounded_tolerance } else { case.tolerance };
         case.compare_within(tolerance, &got, &case.results(&mut crate::Cpu::new()))
     };
-    cases().iter().filter_map(|case| check(case, open).err()).collect()
+    cases.iter().filter_map(|case| check(case, open).err()).collect()
 }

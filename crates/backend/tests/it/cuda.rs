@@ -50,14 +50,37 @@ fn device() -> Option<Cuda> {
     }
 }
 
-#[test]
-fn every_case_agrees_with_the_reference() {
-    let Some(mut first) = device() else { return };
+/// Every case of a family.
+fn agrees(family: &str) {
+    let Some(first) = device() else { return };
     println!("{}", backend::Device::describe(&first));
-    backend::Device::submit(&mut first).expect("a device that works");
+    let cases = conformance::FAMILIES.iter().find(|(name, _)| *name == family);
+    let (_, cases) = cases.expect("a family by that name");
     let mut open = || Box::new(device().expect("a device")) as Box<dyn backend::Backend>;
-    let differences = conformance::run(&mut open);
+    let differences = conformance::run(&cases(), &mut open);
     assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
+
+/// A test for each family, so that one can be looked at by itself.
+macro_rules! families {
+    ($($family:ident)*) => {
+        mod every_case_agrees_with_the_reference {
+            $(#[test]
+            fn $family() {
+                super::agrees(stringify!($family));
+            })*
+        }
+
+        #[test]
+        fn no_family_is_left_out() {
+            let tested = [$(stringify!($family)),*];
+            let families = conformance::FAMILIES.map(|(name, _)| name);
+            assert_eq!(tested, families);
+        }
+    };
+}
+families! {
+    embed hyper norm linear rope kv compress index attend route experts steer fused importance
 }
 
 /// A kernel that does not wait may run before what it reads is written.

@@ -12,7 +12,7 @@ fn open(threads: usize, level: Level) -> Box<dyn Backend> {
 #[test]
 fn every_level_agrees_with_the_reference() {
     for level in Level::available() {
-        let failures = run(&mut || open(2, level));
+        let failures = run(&cases(), &mut || open(2, level));
         assert!(failures.is_empty(), "{}: {failures:#?}", level.name());
     }
 }
