@@ -51,8 +51,7 @@ pub fn units() -> Vec<(&'static Unit, Values)> {
         all.push((&ops::experts::cuda::INNER, values(&[format])));
         all.push((&ops::experts::cuda::DOWN, values(&[format, 2048, 6])));
         if FLOATS.contains(&format) {
-            all.push((&ops::hyper::cuda::CLUSTER, values(&[format, 1])));
-            all.push((&ops::hyper::cuda::CLUSTER, values(&[format, 3])));
+            all.push((&ops::hyper::cuda::CLUSTER, values(&[format])));
             all.push((&ops::linear::cuda::SGEMM, values(&[format])));
         } else {
             all.push((&ops::linear::cuda::GEMM, values(&[format])));
@@ -61,6 +60,9 @@ pub fn units() -> Vec<(&'static Unit, Values)> {
     }
     for [format, stages] in [[1, 2], [1, 4], [8, 3], [8, 4], [30, 2]] {
         all.push((&ops::linear::cuda::STRIP, values(&[format, stages])));
+    }
+    for [other, cols] in [[1, 1024], [1, 4096], [1, 8192], [30, 7168]] {
+        all.push((&ops::linear::cuda_stream::STREAM, values(&[8, other, cols])));
     }
     for [format, other] in [[8, 1], [16, 0]] {
         all.push((&ops::linear::cuda::PAIR, values(&[format, other])));

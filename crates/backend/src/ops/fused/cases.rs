@@ -40,6 +40,7 @@ pub fn cases() -> Vec<Case> {
         turns(2, Format::F16, 1792),
         turns(1, Format::F32, 512),
     ]);
+    all.extend([layers(1, 1024), layers(1, 4096), layers(2, 4096), layers(3, 1024)]);
     // Ends of rings, several tokens of one session, a session's first tokens; many tokens.
     all.extend([
         kept(Reach::Picked, 16, &[(127, 2), (3, 1), (600, 1)]),
@@ -62,6 +63,22 @@ fn products(tokens: usize, count: usize) -> Case {
         products.extend(weights.iter().zip(&mut outs).take(count));
         kit.b.linear_each(&x, &mut products, tokens);
         outs.iter().take(count).flat_map(|out| kit.read(out, tokens)).collect()
+    })
+}
+
+/// `linear_each` as the layers of the model have it, for a few tokens: two formats, each with so many rows
+/// in all that processors take turns, the second matrix of a format beginning within a turn.
+fn layers(tokens: usize, cols: usize) -> Case {
+    let name = format!("fused: linear_each x{tokens} of two formats, {cols} columns");
+    Case::new(name, 1e-5, move |kit| {
+        let formats = [Format::F16, Format::Q8_0, Format::F16, Format::Q8_0];
+        let rows = [2_001, 1_507, 70, 4];
+        let weights = [0, 1, 2, 3].map(|i| kit.weight(formats[i], 1, rows[i], cols));
+        let x = kit.whole(tokens, cols);
+        let mut outs = rows.map(|rows| kit.empty(tokens, rows));
+        let mut products: Vec<_> = weights.iter().zip(&mut outs).collect();
+        kit.b.linear_each(&x, &mut products, tokens);
+        outs.iter().flat_map(|out| kit.read(out, tokens)).collect()
     })
 }
 

@@ -54,10 +54,20 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
-/// More tokens than are multiplied one by one, and fewer than fill a tile: one to all stretches of
-/// columns for a warp, strips of rows and tiles of tokens that are not full, several tiles, groups.
+/// Fewer tokens than fill a tile. Up to four tokens: one to all warps for a row, more rows than wait at once,
+/// warps without one, groups. More: one to all stretches of columns for a warp, strips of rows and
+/// tiles of tokens that are not full, several tiles, groups.
 fn several() -> Vec<Case> {
     let shapes = [
+        (1, 20_000, 1, 1024),
+        (1, 3_000, 1, 2048),
+        (1, 75, 1, 8192),
+        (1, 300, 1, 7168),
+        (1, 8 * 1100, 8, 1024),
+        (1, 3 * 5, 3, 4096),
+        (2, 600, 1, 4096),
+        (3, 8 * 50, 8, 1024),
+        (4, 20_000, 1, 1024),
         (5, 40, 1, 128),
         (8, 300, 1, 1024),
         (9, 75, 1, 2048),

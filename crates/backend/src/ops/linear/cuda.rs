@@ -68,7 +68,7 @@ pub static STRIP: Unit = Unit {
 };
 
 /// What they share.
-const GIVEN: &str = include_str!("given.cuh");
+pub(super) const GIVEN: &str = include_str!("given.cuh");
 const ROW: &str = include_str!("gemv.cuh");
 const TF32: &str = include_str!("tf32.cuh");
 
@@ -361,6 +361,9 @@ impl Cuda {
         tokens: usize,
         onto: bool,
     ) {
+        if self.can_stream(products, &[], groups, tokens) {
+            return self.multiply_stream(products, &[], groups, x, tokens, onto);
+        }
         if let Some(stretch) = self.stretch_of_strips(products, groups, tokens) {
             return self.multiply_strips(products, stretch, groups, x, tokens, onto);
         }
@@ -437,6 +440,9 @@ impl Cuda {
         tokens: usize,
     ) {
         let [quantized, floats] = products;
+        if self.can_stream(quantized, floats, 1, tokens) {
+            return self.multiply_stream(quantized, floats, 1, x, tokens, false);
+        }
         if self.stretch_of_strips(quantized, 1, tokens).is_some() {
             self.multiply_each(quantized, 1, x, tokens, false);
             return self.multiply_each(floats, 1, x, tokens, false);
@@ -457,7 +463,7 @@ impl Cuda {
     }
 
     /// Weights as kernels take them, with the blocks that they need if each takes so many rows.
-    fn listed(
+    pub(super) fn listed(
         &mut self,
         products: &[(&Weight, Address)],
         rows_at_once: usize,
@@ -491,7 +497,7 @@ fn share_bits(cols: usize, code: usize) -> u32 {
 }
 
 /// A list of weights, as long as the kernels' structure is.
-fn filled(mut list: Vec<u64>) -> Vec<u64> {
+pub(super) fn filled(mut list: Vec<u64>) -> Vec<u64> {
     assert!(list.len() <= 5 * MATRICES_MAX, "{} words of weights", list.len());
     list.resize(5 * MATRICES_MAX, 0);
     list

@@ -1,0 +1,134 @@
+//! Products of the activations of up to four tokens with weights of Q8_0, and with weights of 16-bit
+//! floats beside them, as a stream through shared memory (`stream.cu`).
+
+use gguf::Format;
+
+use super::cuda::{Activations, GIVEN, MATRICES_MAX, filled};
+use crate::Weight;
+use crate::cuda::driver::Address;
+use crate::cuda::kernels::Unit;
+use crate::cuda::{COMMON, Cuda, units, values, words};
+
+/// Weights of one width, of Q8_0 and of a float format.
+pub static STREAM: Unit = Unit {
+    family: "linear",
+    name: "stream",
+    source: &[
+        COMMON,
+        GIVEN,
+        units::SHARED,
+        "namespace one {\n",
+        units::WEIGHTS,
+        "}\n#undef FORMAT\n#undef CHUNK\n#define FORMAT OTHER\nnamespace other {\n",
+        units::WEIGHTS,
+        "}\n",
+        include_str!("stream.cu"),
+    ],
+    parameters: &["FORMAT", "OTHER", "COLS"],
+    kernels: &["stream1", "stream2", "stream4"],
+};
+
+/// Warps of a block, pieces of a warp's ring, bytes of a piece, and of one with its scales.
+const WARPS: usize = 16;
+const DEPTH: usize = 8;
+const PIECE: usize = 1024;
+const SLOT: usize = PIECE + PIECE / 32 * 2;
+
+/// Tokens whose activations fit registers.
+const TOKENS_MAX: usize = 4;
+
+/// A product and where its results go.
+type Out<'a> = (&'a Weight, Address);
+
+/// Which kernel takes so many tokens, and how many it takes.
+fn kernel(tokens: usize) -> (&'static str, usize) {
+    match tokens {
+        1 => ("stream1", 1),
+        2 => ("stream2", 2),
+        _ => ("stream4", TOKENS_MAX),
+    }
+}
+
+/// Turns in which blocks take rows that are so many pieces wide.
+fn turns(rows: usize, pieces: usize, blocks: usize) -> usize {
+    rows.div_ceil(blocks * (WARPS / pieces))
+}
+
+impl Cuda {
+    /// Whether products can be computed so: with one of them in several groups, or several in one.
+    pub(crate) fn can_stream(
+        &self,
+        codes: &[Out],
+        floats: &[Out],
+        groups: usize,
+        tokens: usize,
+    ) -> bool {
+        let Some((first, _)) = codes.first() else { return false };
+        let format = |out: &Out| self.stored(out.0).format;
+        let other = floats.first().map(format);
+        let whole = |bytes: usize| (first.cols * bytes).is_multiple_of(PIECE);
+        let fits = |bytes: usize| whole(bytes) && first.cols * bytes <= WARPS * PIECE;
+        tokens <= TOKENS_MAX
+            && codes.iter().all(|out| format(out) == Format::Q8_0)
+            && floats.iter().all(|out| Some(format(out)) == other)
+            && matches!(other, None | Some(Format::F16 | Format::Bf16))
+            && codes.len() + floats.len() <= MATRICES_MAX
+            && (groups == 1 || (codes.len() == 1 && floats.is_empty()))
+            && first.rows.is_multiple_of(groups)
+            && groups <= self.processors()
+            && fits(1)
+            && (floats.is_empty() || fits(2))
+            && self.has_shared(1, self.stream_bytes(codes, floats, groups, tokens))
+    }
+
+    /// Blocks: one for each processor, as many for each group.
+    fn stream_blocks(&self, groups: usize) -> usize {
+        self.processors() / groups * groups
+    }
+
+    /// Shared memory of a block: rings, and the sums of all turns.
+    fn stream_bytes(&self, codes: &[Out], floats: &[Out], groups: usize, tokens: usize) -> usize {
+        let blocks = self.stream_blocks(groups) / groups;
+        let rows = |some: &[Out]| some.iter().map(|(weight, _)| weight.rows).sum::<usize>();
+        let cols = codes[0].0.cols;
+        let mut all = turns(rows(codes) / groups, cols / PIECE, blocks);
+        if !floats.is_empty() {
+            all += turns(rows(floats), 2 * cols / PIECE, blocks);
+        }
+        WARPS * (DEPTH * SLOT + all * kernel(tokens).1 * 4)
+    }
+
+    /// The products. `onto` adds to what is there.
+    pub(crate) fn multiply_stream(
+        &mut self,
+        codes: &[Out],
+        floats: &[Out],
+        groups: usize,
+        x: Activations,
+        tokens: usize,
+        onto: bool,
+    ) {
+        let cols = codes[0].0.cols;
+        let other = floats.first().map_or(1, |(weight, _)| self.stored(weight).code());
+        let unit =
+            (&STREAM, values(&[self.stored(codes[0].0).code(), other, cols]), kernel(tokens).0);
+        let rows = |some: &[Out]| some.iter().map(|(weight, _)| weight.rows).sum::<usize>();
+        let (code_rows, float_rows) = (rows(codes), rows(floats));
+        let (mut list, _) = self.listed(codes, 1);
+        list.extend(self.listed(floats, 1).0);
+        let args = words![
+            x.codes,
+            x.steps,
+            x.floats,
+            codes.len(),
+            code_rows,
+            float_rows,
+            groups,
+            tokens,
+            u32::from(onto)
+        ];
+        let grid = [self.stream_blocks(groups), 1, 1];
+        let block = ((WARPS * 32) as u32, self.stream_bytes(codes, floats, groups, tokens));
+        self.record_list(unit, grid, block, &filled(list), args);
+    }
+}
