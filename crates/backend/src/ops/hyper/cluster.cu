@@ -4,15 +4,16 @@
 // matrix [24, 4 d], of float precision.
 //
 // Each block takes an eighth of the channels of all four streams, holds them in shared memory, and
-// multiplies the columns of the matrix that belong to them. The first piece of the matrix is on its
-// way before the kernels in front have ended. The last warp has no columns: in the last block it makes
-// the gates while the others go on. PIECES says how many pieces a column is taken in: the more, the
-// longer one token waits for them, and the more blocks fit on a processor.
+// multiplies the columns of the matrix that belong to them. All of them are on their way before the
+// kernels in front have ended, EARLY coefficients to registers and the others to shared memory: so a
+// block needs no more of a processor than others leave. The last warp has no columns: in the last block
+// it makes the gates while the others go on.
 
 #define RANKS 8
 #define COEFFICIENTS 24
 // The coefficients, and the sum of squares.
 #define SUMS (COEFFICIENTS + 1)
+#define EARLY 6
 #define WARPS 8
 #define THREADS (WARPS * WARP)
 
@@ -40,7 +41,19 @@ struct Shared {
     float pre[4];
     float squares[WARPS];
     float all_squares[RANKS];
+    float base[COEFFICIENTS], scale[3];
 };
+
+// What no kernel changes and is small comes before anybody waits, too: it has left the caches since the
+// last token, and memory takes its time. `weights` are this block's of the norm, which may be null.
+DEVICE void hold_weights(Shared &s, float4 *weights, const float *base, const float *scale,
+                         const float *norm, u32 rank, u32 fours) {
+    u32 i = threadIdx.x;
+    if (i < COEFFICIENTS) s.base[i] = fixed(base + i);
+    if (i < 3) s.scale[i] = fixed(scale + i);
+    for (u32 j = i; norm && j < fours; j += blockDim.x)
+        weights[j] = fixed((const float4 *)norm + rank * fours + j);
+}
 
 // Lanes that differ in the bit HALF, and in those below it, exchange halves of what is left to sum.
 template <int HALF>
@@ -104,42 +117,41 @@ DEVICE u32 column_chunk(u32 c, u32 width, u32 rank) {
     return c / own * (own * RANKS) + rank * own + c % own;
 }
 
-// Chunk `c` of the coefficients of a piece.
-struct Piece {
-    Chunk of[COEFFICIENTS / PIECES];
+// The coefficients of a thread's chunk of columns; those in shared memory are CHUNKs of THREADS
+// threads for each coefficient.
+struct Ahead {
+    Chunk early[EARLY];
+    Chunk *late;
 };
 
-DEVICE void load_piece(Piece &to, Planes matrix, u32 width, u32 c, int piece) {
+DEVICE void fetch_ahead(Ahead &to, Planes matrix, u32 width, u32 c) {
 #pragma unroll
-    for (int r = 0; r < COEFFICIENTS / PIECES; r++)
-        load(to.of[r], matrix, piece * (COEFFICIENTS / PIECES) + r, width, c);
+    for (u32 r = 0; r < COEFFICIENTS; r++) {
+        if (r < EARLY) load(to.early[r], matrix, r, width, c);
+        else copy16(to.late + (r - EARLY) * THREADS + threadIdx.x,
+                    (const uint4 *)matrix.a + r * (width / CHUNK) + c, true);
+    }
 }
 
 // Products of the streams with the matrix, and the sum of their squares, in s.totals of every block.
-// `loaded` is the first piece.
-DEVICE void coefficients(Shared &s, Piece &loaded, Planes matrix, const float *held, u32 width,
+DEVICE void coefficients(Shared &s, Ahead &ahead, Planes matrix, const float *held, u32 width,
                          u32 rank) {
     u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
-    u32 chunks = width / CHUNK / RANKS, c = threadIdx.x;
+    u32 chunks = width / CHUNK / RANKS;
     float sums[SUMS] = {};
-    while (warp < WARPS && c < chunks) {
+    for (u32 c = threadIdx.x; warp < WARPS && c < chunks; c += THREADS) {
         float x[CHUNK];
+        if (c >= THREADS) fetch_ahead(ahead, matrix, width, column_chunk(c, width, rank));
+        copies_done();
 #pragma unroll
         for (int i = 0; i < CHUNK; i += 4)
             *(float4 *)(x + i) = *(const float4 *)(held + c * CHUNK + i);
 #pragma unroll
         for (int i = 0; i < CHUNK; i++) sums[COEFFICIENTS] += x[i] * x[i];
-        u32 here = column_chunk(c, width, rank);
-        c += THREADS;
 #pragma unroll
-        for (int piece = 0; piece < PIECES; piece++) {
-#pragma unroll
-            for (int r = 0; r < COEFFICIENTS / PIECES; r++)
-                sums[piece * (COEFFICIENTS / PIECES) + r] += dot(loaded.of[r], {0, 0, 0, x}, 0);
-            if (piece + 1 < PIECES)
-                load_piece(loaded, matrix, width, here, piece + 1);
-            else if (c < chunks)
-                load_piece(loaded, matrix, width, column_chunk(c, width, rank), 0);
+        for (u32 r = 0; r < COEFFICIENTS; r++) {
+            Chunk k = r < EARLY ? ahead.early[r] : ahead.late[(r - EARLY) * THREADS + threadIdx.x];
+            sums[r] += dot(k, {0, 0, 0, x}, 0);
         }
     }
     __syncwarp();
@@ -164,11 +176,10 @@ DEVICE void coefficients(Shared &s, Piece &loaded, Planes matrix, const float *h
 }
 
 // Gates of a token, by one warp.
-DEVICE void make_gates(const Shared &s, const float *base, const float *scale, float *gates,
-                       float rms, u32 iterations, float eps) {
+DEVICE void make_gates(const Shared &s, float *gates, float rms, u32 iterations, float eps) {
     u32 i = threadIdx.x % WARP, k = i % 16;
-    if (i < 4) gates[i] = 2.0f * sigmoid(s.totals[4 + i] * rms * scale[1] + base[4 + i]);
-    float c = s.totals[8 + k] * rms * scale[2] + base[8 + k];
+    if (i < 4) gates[i] = 2.0f * sigmoid(s.totals[4 + i] * rms * s.scale[1] + s.base[4 + i]);
+    float c = s.totals[8 + k] * rms * s.scale[2] + s.base[8 + k];
     c = sinkhorn_of_four(c, iterations, eps);
     if (i < 16) gates[4 + i] = c;
 }
@@ -178,8 +189,9 @@ DEVICE void make_gates(const Shared &s, const float *base, const float *scale, f
 #endif
 
 // One cluster per token: blocks 8 t to 8 t + 7. See hyper_mix and hyper_spread for the arguments; `y` is
-// null if there is nothing to spread. Dynamic shared memory for this block's channels: d / 2 floats.
-extern "C" __global__ void CLUSTER __launch_bounds__(THREADS + WARP, PIECES > 1 ? 2 : 1)
+// null if there is nothing to spread. Dynamic shared memory for this block's channels of the
+// streams and of the norm, 5 d / 8 floats, and (COEFFICIENTS - EARLY) * THREADS chunks.
+extern "C" __global__ void CLUSTER __launch_bounds__(THREADS + WARP, 2)
     cluster_turn(const u8 *a, const float *base, const float *scale, float *h, const float *y,
                  float *gates, float *x, u32 d, u32 iterations, float eps, float rms_eps,
                  const float *norm, float norm_eps, float *normed, i8 *codes, float *steps,
@@ -192,22 +204,25 @@ extern "C" __global__ void CLUSTER __launch_bounds__(THREADS + WARP, PIECES > 1 
     u32 t = blockIdx.x / RANKS, rank = blockIdx.x % RANKS, i = threadIdx.x;
     u32 fours = d / 4 / RANKS, chunks = 4 * d / CHUNK / RANKS;
     u64 first = (u64)t * (d / 4) + rank * fours;
-    Piece loaded;
+    float4 *weights = held + 4 * fours;
+    Ahead ahead;
+    ahead.late = (Chunk *)(weights + fours);
     if (i < THREADS && i < chunks)
-        load_piece(loaded, {a, 0, 0}, 4 * d, column_chunk(i, 4 * d, rank), 0);
+        fetch_ahead(ahead, {a, 0, 0}, 4 * d, column_chunk(i, 4 * d, rank));
+    hold_weights(s, weights, base, scale, norm, rank, fours);
     wait_for_inputs();
     gates += (u64)t * 20;
     float4 *streams = (float4 *)h + (u64)t * d + rank * fours;
     hold_streams(held, streams, y ? (const float4 *)y + first : 0, (const float4 *)gates, fours,
                  d / 4);
-    coefficients(s, loaded, {a, 0, 0}, (const float *)held, 4 * d, rank);
+    coefficients(s, ahead, {a, 0, 0}, (const float *)held, 4 * d, rank);
     float rms = 1.0f / sqrtf(s.totals[COEFFICIENTS] / (4 * d) + rms_eps);
     if (i >= THREADS) {
         // Nobody needs the old gates any more: all blocks have met since they were read.
-        if (rank == RANKS - 1) make_gates(s, base, scale, gates, rms, iterations, eps);
+        if (rank == RANKS - 1) make_gates(s, gates, rms, iterations, eps);
         return;
     }
-    if (i < 4) s.pre[i] = sigmoid(s.totals[i] * rms * scale[0] + base[i]) + eps;
+    if (i < 4) s.pre[i] = sigmoid(s.totals[i] * rms * s.scale[0] + s.base[i]) + eps;
     __syncthreads();
     float squares = 0;
     for (u32 j = i; j < fours; j += THREADS) {
@@ -236,7 +251,7 @@ extern "C" __global__ void CLUSTER __launch_bounds__(THREADS + WARP, PIECES > 1 
     for (u32 k = 0; k < RANKS; k++) all += s.all_squares[k];
     float factor = 1.0f / sqrtf(all / d + norm_eps);
     for (u32 j = i; j < fours; j += THREADS) {
-        float4 v = scaled(held[j], factor, fixed((const float4 *)norm + rank * fours + j));
+        float4 v = scaled(held[j], factor, weights[j]);
         ((float4 *)normed)[first + j] = v;
         if (codes) round_four(v, first + j, {codes, steps, halves});
     }

@@ -27,8 +27,8 @@ pub static HYPER: Unit = Unit {
 pub static CLUSTER: Unit = Unit {
     family: "hyper",
     name: "cluster",
-    source: &[COMMON, units::WEIGHTS, FOUR, include_str!("cluster.cu")],
-    parameters: &["FORMAT", "PIECES"],
+    source: &[COMMON, units::WEIGHTS, units::SHARED, FOUR, include_str!("cluster.cu")],
+    parameters: &["FORMAT"],
     kernels: &["cluster_turn"],
 };
 
@@ -38,6 +38,14 @@ const FOUR: &str = include_str!("four.cuh");
 /// Blocks of a cluster, and their threads; see cluster.cu.
 const RANKS: usize = 8;
 const CLUSTER_THREADS: u32 = 288;
+/// Coefficients that wait in shared memory, and the threads that have columns of them.
+const LATE: usize = 18;
+const WITH_COLUMNS: usize = 256;
+
+/// Shared memory of a block: its channels of the streams and of the norm, and coefficients.
+fn cluster_bytes(streams: usize, d: usize) -> usize {
+    (streams + 1) * d / RANKS * 4 + LATE * WITH_COLUMNS * 16
+}
 
 /// Most streams that the kernels have room for.
 const STREAMS_MAX: usize = 8;
@@ -64,6 +72,7 @@ impl Cuda {
             && d.is_multiple_of(32 * RANKS)
             && is_float(self.stored(&mix.matrix).format)
             && self.has_clusters()
+            && self.has_shared(1, cluster_bytes(streams, d))
     }
 
     /// The read of the streams at `h`, after `y` was spread over them, if it is said; and if there
@@ -105,11 +114,9 @@ impl Cuda {
                 plane, base, scale, h, y, gates, x, d, iterations, eps, rms_eps, weight, norm_eps,
                 floats, codes, steps, halves
             ];
-            // Where not every block has a processor to itself, two share one.
-            let pieces = if RANKS * rows * 3 / 2 > self.processors() { 3 } else { 1 };
-            let unit = (&CLUSTER, values(&[code, pieces]), "cluster_turn");
+            let unit = (&CLUSTER, values(&[code]), "cluster_turn");
             self.reading(&mix.matrix, 1);
-            let block = (CLUSTER_THREADS, n * d / RANKS * 4);
+            let block = (CLUSTER_THREADS, cluster_bytes(n, d));
             return self.record_shared(unit, [RANKS * rows, 1, 1], block, args);
         }
         let args = words![
