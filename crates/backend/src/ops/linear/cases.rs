@@ -45,6 +45,7 @@ pub fn cases() -> Vec<Case> {
     }
     cases.extend(many());
     cases.extend(several());
+    cases.extend([(1, 2048), (3, 1024), (1, 96)].map(|(tokens, rows)| in_a_row(tokens, rows)));
     cases.push(Case::new("linear_grouped Q8_0, 8 groups", 1e-5, |kit| {
         let (weight, x) = (kit.weight(Format::Q8_0, 1, 8 * 24, 128), kit.whole(3, 8 * 128));
         let mut out = kit.empty(3, 8 * 24);
@@ -78,6 +79,27 @@ fn several() -> Vec<Case> {
     ];
     let formats = [Format::F16, Format::Bf16, Format::Q8_0];
     formats.iter().flat_map(|&format| shapes.map(|shape| product(format, shape))).collect()
+}
+
+/// A product by groups, and one of its results, twice: the second time rounded copies of them are
+/// wanted. As many rows of a group as make every processor round whole blocks of them.
+fn in_a_row(tokens: usize, rows: usize) -> Case {
+    let name = format!("linear_grouped Q8_0 x{tokens}, {rows} rows, then linear");
+    let case = Case::new(name, 1e-5, move |kit| {
+        let (groups, cols) = (4, 1024);
+        let first = kit.weight(Format::Q8_0, 1, groups * rows, cols);
+        let second = kit.weight(Format::Q8_0, 1, 16, groups * rows);
+        let mut low = kit.empty(tokens, groups * rows);
+        let (mut out, mut all) = (kit.empty(tokens, 16), Vec::new());
+        for _ in 0..2 {
+            let x = kit.whole(tokens, groups * cols);
+            kit.b.linear_grouped(&first, groups, &x, &mut low, tokens);
+            kit.b.linear(&second, &low, &mut out, tokens);
+            all.extend(kit.read(&low, tokens).into_iter().chain(kit.read(&out, tokens)));
+        }
+        all
+    });
+    case.rounded(1e-2)
 }
 
 /// A product by groups: tokens, rows, groups, columns.

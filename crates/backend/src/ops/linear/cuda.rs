@@ -7,6 +7,7 @@ use gguf::Format;
 use rustc_hash::FxHashMap;
 
 use super::Linear;
+use super::cuda_stream::After;
 use crate::cuda::driver::{Address, Memory};
 use crate::cuda::kernels::Unit;
 use crate::cuda::{COMMON, Cuda, units, values, words};
@@ -362,7 +363,8 @@ impl Cuda {
         onto: bool,
     ) {
         if self.can_stream(products, &[], groups, tokens) {
-            return self.multiply_stream(products, &[], groups, x, tokens, onto);
+            let after = if onto { After::Add } else { After::Store };
+            return self.multiply_stream(products, &[], groups, x, tokens, after);
         }
         if let Some(stretch) = self.stretch_of_strips(products, groups, tokens) {
             return self.multiply_strips(products, stretch, groups, x, tokens, onto);
@@ -441,7 +443,7 @@ impl Cuda {
     ) {
         let [quantized, floats] = products;
         if self.can_stream(quantized, floats, 1, tokens) {
-            return self.multiply_stream(quantized, floats, 1, x, tokens, false);
+            return self.multiply_stream(quantized, floats, 1, x, tokens, After::Store);
         }
         if self.stretch_of_strips(quantized, 1, tokens).is_some() {
             self.multiply_each(quantized, 1, x, tokens, false);
@@ -525,6 +527,13 @@ impl Linear for Cuda {
     ) {
         let format = self.stored(weight).format;
         let x = self.activations(x, rows * groups, weight.cols, format);
+        if self.can_stream(&[(weight, 0)], &[], groups, rows)
+            && self.stream_run(weight, groups).is_some()
+        {
+            let to = self.edit_rounded(out, rows);
+            let after = if to.codes == 0 { After::Store } else { After::Round(to) };
+            return self.multiply_stream(&[(weight, to.floats)], &[], groups, x, rows, after);
+        }
         let out = self.edit(out);
         self.multiply(Product { weight, groups, x, out, tokens: rows });
     }

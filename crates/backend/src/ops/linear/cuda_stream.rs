@@ -49,9 +49,19 @@ fn kernel(tokens: usize) -> (&'static str, usize) {
     }
 }
 
-/// Turns in which blocks take rows that are so many pieces wide.
+/// What becomes of the results.
+#[derive(Clone, Copy)]
+pub(crate) enum After {
+    Store,
+    /// They are added to what is there.
+    Add,
+    /// They are stored, and rounded as well; of a single product.
+    Round(Activations),
+}
+
+/// Most turns in which so many blocks take rows that are so many pieces wide: as many as a run takes.
 fn turns(rows: usize, pieces: usize, blocks: usize) -> usize {
-    rows.div_ceil(blocks * (WARPS / pieces))
+    rows.div_ceil(blocks).next_multiple_of(32).div_ceil(WARPS / pieces)
 }
 
 impl Cuda {
@@ -81,6 +91,14 @@ impl Cuda {
             && self.has_shared(1, self.stream_bytes(codes, floats, groups, tokens))
     }
 
+    /// Rows that lie beside each other for every block, where results are rounded 32 at a time: none
+    /// if processors would be left without any.
+    pub(crate) fn stream_run(&self, weight: &Weight, groups: usize) -> Option<usize> {
+        let (rows, blocks) = (weight.rows / groups, self.stream_blocks(groups) / groups);
+        let run = rows.div_ceil(blocks).next_multiple_of(32);
+        (rows.is_multiple_of(32) && 3 * run * blocks <= 4 * rows).then_some(run)
+    }
+
     /// Blocks: one for each processor, as many for each group.
     fn stream_blocks(&self, groups: usize) -> usize {
         self.processors() / groups * groups
@@ -98,7 +116,7 @@ impl Cuda {
         WARPS * (DEPTH * SLOT + all * kernel(tokens).1 * 4)
     }
 
-    /// The products. `onto` adds to what is there.
+    /// The products.
     pub(crate) fn multiply_stream(
         &mut self,
         codes: &[Out],
@@ -106,7 +124,7 @@ impl Cuda {
         groups: usize,
         x: Activations,
         tokens: usize,
-        onto: bool,
+        after: After,
     ) {
         let cols = codes[0].0.cols;
         let other = floats.first().map_or(1, |(weight, _)| self.stored(weight).code());
@@ -116,6 +134,11 @@ impl Cuda {
         let (code_rows, float_rows) = (rows(codes), rows(floats));
         let (mut list, _) = self.listed(codes, 1);
         list.extend(self.listed(floats, 1).0);
+        let (to, run) = match after {
+            After::Round(to) => (to, self.stream_run(codes[0].0, groups).expect("a run of rows")),
+            _ => (Activations::default(), 0),
+        };
+        let onto = u32::from(matches!(after, After::Add));
         let args = words![
             x.codes,
             x.steps,
@@ -125,7 +148,11 @@ impl Cuda {
             float_rows,
             groups,
             tokens,
-            u32::from(onto)
+            onto,
+            run,
+            to.codes,
+            to.steps,
+            to.halves
         ];
         let grid = [self.stream_blocks(groups), 1, 1];
         let block = ((WARPS * 32) as u32, self.stream_bytes(codes, floats, groups, tokens));

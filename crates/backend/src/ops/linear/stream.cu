@@ -49,15 +49,18 @@ struct Rows {
 };
 
 // Where a block's rows lie among those of all matrices of a kind: it takes AT_ONCE from `first` on, then
-// as many `apart` further, until `end`.
+// as many `apart` further, until `end`. Either all blocks' rows lie beside each other in every turn, or
+// each block's own do, in a run of `run` rows.
 struct Stretch {
     u32 first, apart, end;
 };
 
 template <int BYTES>
-DEVICE Stretch stretch_of(u32 first, u32 end, u32 own, u32 blocks) {
+DEVICE Stretch stretch_of(u32 first, u32 end, u32 own, u32 blocks, u32 run) {
     const u32 at_once = Rows<BYTES>::AT_ONCE;
-    return {first + own * at_once, blocks * at_once, end};
+    if (run == 0) return {first + own * at_once, blocks * at_once, end};
+    first = min(first + own * run, end);
+    return {first, at_once, min(first + run, end)};
 }
 
 DEVICE u32 turns_of(const Stretch &s) {
@@ -167,38 +170,65 @@ DEVICE void multiply(float (&sums)[TOKENS], const u8 *slot, const Codes (&tokens
     }
 }
 
-// Adds the slices of every row of a stretch, which is of the matrices from number `which` on, and stores
-// what comes out. `parts` are sums [turns, WARPS, TOKENS].
+// The sum of the slices of row `i` of those that a block takes, for token `t` of TOKENS; `parts` are sums
+// [turns, WARPS, TOKENS].
+template <int BYTES, int TOKENS>
+DEVICE float sum_of(const float *parts, u32 i, u32 t) {
+    const u32 at_once = Rows<BYTES>::AT_ONCE, slices = Rows<BYTES>::SLICES;
+    const float *part = parts + (i / at_once * WARPS + i % at_once * slices) * TOKENS + t;
+    float sum = 0;
+    for (u32 k = 0; k < slices; k++) sum += part[k * TOKENS];
+    return sum;
+}
+
+// Stores the rows of a stretch, which is of the matrices from number `which` on.
 template <int BYTES, int TOKENS>
 DEVICE void store_rows(const Matrices &all, u32 which, const Stretch &s, const float *parts, u32 tokens,
                        u32 onto) {
-    const u32 at_once = Rows<BYTES>::AT_ONCE, slices = Rows<BYTES>::SLICES;
+    const u32 at_once = Rows<BYTES>::AT_ONCE;
     for (u32 i = threadIdx.x; i < turns_of(s) * at_once * TOKENS; i += STREAM_THREADS) {
-        u32 t = i % TOKENS, at = i / TOKENS % at_once, turn = i / TOKENS / at_once, matrix = which;
-        u32 row = s.first + turn * s.apart + at;
+        u32 t = i % TOKENS, at = i / TOKENS, matrix = which;
+        u32 row = s.first + at / at_once * s.apart + at % at_once;
         if (row >= s.end || t >= tokens) continue;
-        float sum = 0;
-        for (u32 k = 0; k < slices; k++)
-            sum += parts[(turn * WARPS + at * slices + k) * TOKENS + t];
+        float sum = sum_of<BYTES, TOKENS>(parts, at, t);
         while (row >= (u32)all.of[matrix].rows) row -= (u32)all.of[matrix++].rows;
         float *to = all.of[matrix].out + t * all.of[matrix].rows + row;
         *to = onto ? *to + sum : sum;
     }
 }
 
+// The same for a run of codes' rows of one matrix, which are rounded as well: whole blocks of 32.
+template <int TOKENS>
+DEVICE void store_rounded(const Matrix &w, const Stretch &s, const float *parts, u32 tokens,
+                          const Rounded &to) {
+    u32 fours = (s.end - s.first) / 4;
+    for (u32 i = threadIdx.x; i < fours * tokens; i += STREAM_THREADS) {
+        u32 t = i / fours, at = i % fours;
+        float v[4];
+#pragma unroll
+        for (u32 k = 0; k < 4; k++) v[k] = sum_of<1, TOKENS>(parts, 4 * at + k, t);
+        float4 four = make_float4(v[0], v[1], v[2], v[3]);
+        u64 place = (t * w.rows + s.first) / 4 + at;
+        ((float4 *)w.out)[place] = four;
+        round_four(four, place, to);
+    }
+}
+
 // The first `count` matrices are of codes and have `code_rows` rows in all, those after them of floats.
 // With several groups there is one matrix, whose rows and columns of x they share out evenly, and as many
-// blocks for each. Dynamic shared memory: WARPS rings, then WARPS * TOKENS floats for each turn.
+// blocks for each. With a `run`, of one matrix of codes, what comes out is rounded to `to` as well. Dynamic
+// shared memory: WARPS rings, then WARPS * TOKENS floats for each turn.
 template <int TOKENS>
 DEVICE void stream(const Matrices &all, const Given &given, u32 count, u32 code_rows, u32 float_rows,
-                   u32 groups, u32 tokens, u32 onto) {
+                   u32 groups, u32 tokens, u32 onto, u32 run, const Rounded &to) {
     let_next_begin();
     extern __shared__ __align__(16) u8 pool[];
     u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
     u32 group = blockIdx.x % groups, own = blockIdx.x / groups, blocks = gridDim.x / groups;
     u32 of_group = code_rows / groups;
-    Stretch floats_at = stretch_of<2>(0, float_rows, own, blocks);
-    Stretch codes_at = stretch_of<1>(group * of_group, (group + 1) * of_group, own, blocks);
+    Stretch floats_at = stretch_of<2>(0, float_rows, own, blocks, 0);
+    u32 first = group * of_group;
+    Stretch codes_at = stretch_of<1>(first, first + of_group, own, blocks, run);
     Rows<2> float_rows_left = rows_of<2>(floats_at, count);
     Rows<1> code_rows_left = rows_of<1>(codes_at, 0);
     u32 float_turns = float_rows_left.turns(), code_turns = code_rows_left.turns();
@@ -242,6 +272,7 @@ DEVICE void stream(const Matrices &all, const Given &given, u32 count, u32 code_
         keep(code_parts + i * (WARPS * TOKENS));
     }
     __syncthreads();
+    if (run) return store_rounded<TOKENS>(all.of[0], codes_at, code_parts, tokens, to);
     store_rows<2, TOKENS>(all, count, floats_at, parts, tokens, onto);
     store_rows<1, TOKENS>(all, 0, codes_at, code_parts, tokens, onto);
 }
@@ -249,10 +280,10 @@ DEVICE void stream(const Matrices &all, const Given &given, u32 count, u32 code_
 #define STREAM(TOKENS)                                                                             \
     extern "C" __global__ void __launch_bounds__(STREAM_THREADS, 1)                                \
         stream##TOKENS(Matrices all, const i8 *codes, const float *steps, const float *floats,     \
-                       u32 count, u32 code_rows, u32 float_rows, u32 groups, u32 tokens,           \
-                       u32 onto) {                                                                 \
+                       u32 count, u32 code_rows, u32 float_rows, u32 groups, u32 tokens, u32 onto, \
+                       u32 run, i8 *to_codes, float *to_steps, float2 *to_halves) {                \
         stream<TOKENS>(all, {codes, steps, 0, floats}, count, code_rows, float_rows, groups,       \
-                       tokens, onto);                                                              \
+                       tokens, onto, run, {to_codes, to_steps, to_halves});                        \
     }
 
 STREAM(1)
