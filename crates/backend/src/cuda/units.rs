@@ -62,7 +62,7 @@ pub fn units() -> Vec<(&'static Unit, Values)> {
         all.push((&ops::linear::cuda::STRIP, values(&[format, stages])));
     }
     for [other, cols] in [[1, 1024], [1, 4096], [1, 8192], [30, 7168]] {
-        all.push((&ops::linear::cuda_stream::STREAM, values(&[8, other, cols])));
+        all.push((&ops::linear::cuda_pipe::PIPE, values(&[8, other, cols])));
     }
     for [format, other] in [[8, 1], [16, 0]] {
         all.push((&ops::linear::cuda::PAIR, values(&[format, other])));

@@ -7,7 +7,7 @@ use gguf::Format;
 use rustc_hash::FxHashMap;
 
 use super::Linear;
-use super::cuda_stream::After;
+use super::cuda_pipe::After;
 use crate::cuda::driver::{Address, Memory};
 use crate::cuda::kernels::Unit;
 use crate::cuda::{COMMON, Cuda, units, values, words};
@@ -362,9 +362,9 @@ impl Cuda {
         tokens: usize,
         onto: bool,
     ) {
-        if self.can_stream(products, &[], groups, tokens) {
+        if self.can_pipe(products, &[], groups, tokens) {
             let after = if onto { After::Add } else { After::Store };
-            return self.multiply_stream(products, &[], groups, x, tokens, after);
+            return self.multiply_pipe(products, &[], groups, x, tokens, after);
         }
         if let Some(stretch) = self.stretch_of_strips(products, groups, tokens) {
             return self.multiply_strips(products, stretch, groups, x, tokens, onto);
@@ -442,8 +442,8 @@ impl Cuda {
         tokens: usize,
     ) {
         let [quantized, floats] = products;
-        if self.can_stream(quantized, floats, 1, tokens) {
-            return self.multiply_stream(quantized, floats, 1, x, tokens, After::Store);
+        if self.can_pipe(quantized, floats, 1, tokens) {
+            return self.multiply_pipe(quantized, floats, 1, x, tokens, After::Store);
         }
         if self.stretch_of_strips(quantized, 1, tokens).is_some() {
             self.multiply_each(quantized, 1, x, tokens, false);
@@ -527,12 +527,12 @@ impl Linear for Cuda {
     ) {
         let format = self.stored(weight).format;
         let x = self.activations(x, rows * groups, weight.cols, format);
-        if self.can_stream(&[(weight, 0)], &[], groups, rows)
-            && self.stream_run(weight, groups).is_some()
+        if self.can_pipe(&[(weight, 0)], &[], groups, rows)
+            && self.pipe_run(weight, groups).is_some()
         {
             let to = self.edit_rounded(out, rows);
             let after = if to.codes == 0 { After::Store } else { After::Round(to) };
-            return self.multiply_stream(&[(weight, to.floats)], &[], groups, x, rows, after);
+            return self.multiply_pipe(&[(weight, to.floats)], &[], groups, x, rows, after);
         }
         let out = self.edit(out);
         self.multiply(Product { weight, groups, x, out, tokens: rows });

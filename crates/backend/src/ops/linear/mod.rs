@@ -8,7 +8,7 @@ pub(crate) mod coding;
 pub(crate) mod cpu;
 pub(crate) mod cpu_simd;
 pub(crate) mod cuda;
-pub(crate) mod cuda_stream;
+pub(crate) mod cuda_pipe;
 pub(crate) mod packed;
 pub(crate) mod panel;
 

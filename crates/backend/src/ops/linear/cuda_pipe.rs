@@ -1,5 +1,5 @@
 //! Products of the activations of up to four tokens with weights of Q8_0, and with weights of 16-bit
-//! floats beside them, as a stream through shared memory (`stream.cu`).
+//! floats beside them, in a pipe through shared memory (`pipe.cu`).
 
 use gguf::Format;
 
@@ -10,9 +10,9 @@ use crate::cuda::kernels::Unit;
 use crate::cuda::{COMMON, Cuda, units, values, words};
 
 /// Weights of one width, of Q8_0 and of a float format.
-pub static STREAM: Unit = Unit {
+pub static PIPE: Unit = Unit {
     family: "linear",
-    name: "stream",
+    name: "pipe",
     source: &[
         COMMON,
         GIVEN,
@@ -22,10 +22,10 @@ pub static STREAM: Unit = Unit {
         "}\n#undef FORMAT\n#undef CHUNK\n#define FORMAT OTHER\nnamespace other {\n",
         units::WEIGHTS,
         "}\n",
-        include_str!("stream.cu"),
+        include_str!("pipe.cu"),
     ],
     parameters: &["FORMAT", "OTHER", "COLS"],
-    kernels: &["stream1", "stream2", "stream4"],
+    kernels: &["pipe1", "pipe2", "pipe4"],
 };
 
 /// Warps of a block, pieces of a warp's ring, bytes of a piece, and of one with its scales.
@@ -43,9 +43,9 @@ type Out<'a> = (&'a Weight, Address);
 /// Which kernel takes so many tokens, and how many it takes.
 fn kernel(tokens: usize) -> (&'static str, usize) {
     match tokens {
-        1 => ("stream1", 1),
-        2 => ("stream2", 2),
-        _ => ("stream4", TOKENS_MAX),
+        1 => ("pipe1", 1),
+        2 => ("pipe2", 2),
+        _ => ("pipe4", TOKENS_MAX),
     }
 }
 
@@ -66,7 +66,7 @@ fn turns(rows: usize, pieces: usize, blocks: usize) -> usize {
 
 impl Cuda {
     /// Whether products can be computed so: with one of them in several groups, or several in one.
-    pub(crate) fn can_stream(
+    pub(crate) fn can_pipe(
         &self,
         codes: &[Out],
         floats: &[Out],
@@ -88,25 +88,25 @@ impl Cuda {
             && groups <= self.processors()
             && fits(1)
             && (floats.is_empty() || fits(2))
-            && self.has_shared(1, self.stream_bytes(codes, floats, groups, tokens))
+            && self.has_shared(1, self.pipe_bytes(codes, floats, groups, tokens))
     }
 
     /// Rows that lie beside each other for every block, where results are rounded 32 at a time: none
     /// if processors would be left without any.
-    pub(crate) fn stream_run(&self, weight: &Weight, groups: usize) -> Option<usize> {
-        let (rows, blocks) = (weight.rows / groups, self.stream_blocks(groups) / groups);
+    pub(crate) fn pipe_run(&self, weight: &Weight, groups: usize) -> Option<usize> {
+        let (rows, blocks) = (weight.rows / groups, self.pipe_blocks(groups) / groups);
         let run = rows.div_ceil(blocks).next_multiple_of(32);
         (rows.is_multiple_of(32) && 3 * run * blocks <= 4 * rows).then_some(run)
     }
 
     /// Blocks: one for each processor, as many for each group.
-    fn stream_blocks(&self, groups: usize) -> usize {
+    fn pipe_blocks(&self, groups: usize) -> usize {
         self.processors() / groups * groups
     }
 
     /// Shared memory of a block: rings, and the sums of all turns.
-    fn stream_bytes(&self, codes: &[Out], floats: &[Out], groups: usize, tokens: usize) -> usize {
-        let blocks = self.stream_blocks(groups) / groups;
+    fn pipe_bytes(&self, codes: &[Out], floats: &[Out], groups: usize, tokens: usize) -> usize {
+        let blocks = self.pipe_blocks(groups) / groups;
         let rows = |some: &[Out]| some.iter().map(|(weight, _)| weight.rows).sum::<usize>();
         let cols = codes[0].0.cols;
         let mut all = turns(rows(codes) / groups, cols / PIECE, blocks);
@@ -117,7 +117,7 @@ impl Cuda {
     }
 
     /// The products.
-    pub(crate) fn multiply_stream(
+    pub(crate) fn multiply_pipe(
         &mut self,
         codes: &[Out],
         floats: &[Out],
@@ -129,13 +129,13 @@ impl Cuda {
         let cols = codes[0].0.cols;
         let other = floats.first().map_or(1, |(weight, _)| self.stored(weight).code());
         let unit =
-            (&STREAM, values(&[self.stored(codes[0].0).code(), other, cols]), kernel(tokens).0);
+            (&PIPE, values(&[self.stored(codes[0].0).code(), other, cols]), kernel(tokens).0);
         let rows = |some: &[Out]| some.iter().map(|(weight, _)| weight.rows).sum::<usize>();
         let (code_rows, float_rows) = (rows(codes), rows(floats));
         let (mut list, _) = self.listed(codes, 1);
         list.extend(self.listed(floats, 1).0);
         let (to, run) = match after {
-            After::Round(to) => (to, self.stream_run(codes[0].0, groups).expect("a run of rows")),
+            After::Round(to) => (to, self.pipe_run(codes[0].0, groups).expect("a run of rows")),
             _ => (Activations::default(), 0),
         };
         let onto = u32::from(matches!(after, After::Add));
@@ -154,8 +154,8 @@ impl Cuda {
             to.steps,
             to.halves
         ];
-        let grid = [self.stream_blocks(groups), 1, 1];
-        let block = ((WARPS * 32) as u32, self.stream_bytes(codes, floats, groups, tokens));
+        let grid = [self.pipe_blocks(groups), 1, 1];
+        let block = ((WARPS * 32) as u32, self.pipe_bytes(codes, floats, groups, tokens));
         self.record_list(unit, grid, block, &filled(list), args);
     }
 }

@@ -1,5 +1,5 @@
 // out[t][row] = W[row] . x[t] for up to four tokens: weights of Q8_0, and beside them weights of 16-bit
-// floats, all of COLS columns, as a stream through shared memory. See given.cuh for what it is called with.
+// floats, all of COLS columns, in a pipe through shared memory. See given.cuh for what it is called with.
 //
 // One block has a processor to itself and takes rows in turn. Each of its warps has a fixed slice of
 // the columns, a piece of 1,024 bytes of every row, and holds the activations that belong to it in
@@ -16,7 +16,7 @@
 // are the first to go: what steps leave there for each other stays.
 
 #define WARPS 16
-#define STREAM_THREADS (WARPS * WARP)
+#define PIPE_THREADS (WARPS * WARP)
 #define DEPTH 8
 #define PIECE 1024
 // With the scales of a piece of Q8_0.
@@ -186,7 +186,7 @@ template <int BYTES, int TOKENS>
 DEVICE void store_rows(const Matrices &all, u32 which, const Stretch &s, const float *parts, u32 tokens,
                        u32 onto) {
     const u32 at_once = Rows<BYTES>::AT_ONCE;
-    for (u32 i = threadIdx.x; i < turns_of(s) * at_once * TOKENS; i += STREAM_THREADS) {
+    for (u32 i = threadIdx.x; i < turns_of(s) * at_once * TOKENS; i += PIPE_THREADS) {
         u32 t = i % TOKENS, at = i / TOKENS, matrix = which;
         u32 row = s.first + at / at_once * s.apart + at % at_once;
         if (row >= s.end || t >= tokens) continue;
@@ -202,7 +202,7 @@ template <int TOKENS>
 DEVICE void store_rounded(const Matrix &w, const Stretch &s, const float *parts, u32 tokens,
                           const Rounded &to) {
     u32 fours = (s.end - s.first) / 4;
-    for (u32 i = threadIdx.x; i < fours * tokens; i += STREAM_THREADS) {
+    for (u32 i = threadIdx.x; i < fours * tokens; i += PIPE_THREADS) {
         u32 t = i / fours, at = i % fours;
         float v[4];
 #pragma unroll
@@ -219,7 +219,7 @@ DEVICE void store_rounded(const Matrix &w, const Stretch &s, const float *parts,
 // blocks for each. With a `run`, of one matrix of codes, what comes out is rounded to `to` as well. Dynamic
 // shared memory: WARPS rings, then WARPS * TOKENS floats for each turn.
 template <int TOKENS>
-DEVICE void stream(const Matrices &all, const Given &given, u32 count, u32 code_rows, u32 float_rows,
+DEVICE void pipe(const Matrices &all, const Given &given, u32 count, u32 code_rows, u32 float_rows,
                    u32 groups, u32 tokens, u32 onto, u32 run, const Rounded &to) {
     let_next_begin();
     extern __shared__ __align__(16) u8 pool[];
@@ -277,15 +277,15 @@ DEVICE void stream(const Matrices &all, const Given &given, u32 count, u32 code_
     store_rows<1, TOKENS>(all, 0, codes_at, code_parts, tokens, onto);
 }
 
-#define STREAM(TOKENS)                                                                             \
-    extern "C" __global__ void __launch_bounds__(STREAM_THREADS, 1)                                \
-        stream##TOKENS(Matrices all, const i8 *codes, const float *steps, const float *floats,     \
-                       u32 count, u32 code_rows, u32 float_rows, u32 groups, u32 tokens, u32 onto, \
-                       u32 run, i8 *to_codes, float *to_steps, float2 *to_halves) {                \
-        stream<TOKENS>(all, {codes, steps, 0, floats}, count, code_rows, float_rows, groups,       \
-                       tokens, onto, run, {to_codes, to_steps, to_halves});                        \
+#define PIPE(TOKENS)                                                                               \
+    extern "C" __global__ void __launch_bounds__(PIPE_THREADS, 1)                                  \
+        pipe##TOKENS(Matrices all, const i8 *codes, const float *steps, const float *floats,       \
+                     u32 count, u32 code_rows, u32 float_rows, u32 groups, u32 tokens, u32 onto,   \
+                     u32 run, i8 *to_codes, float *to_steps, float2 *to_halves) {                  \
+        pipe<TOKENS>(all, {codes, steps, 0, floats}, count, code_rows, float_rows, groups, tokens, \
+                     onto, run, {to_codes, to_steps, to_halves});                                  \
     }
 
-STREAM(1)
-STREAM(2)
-STREAM(4)
+PIPE(1)
+PIPE(2)
+PIPE(4)
