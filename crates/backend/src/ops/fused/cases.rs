@@ -66,8 +66,8 @@ fn products(tokens: usize, count: usize) -> Case {
     })
 }
 
-/// `linear_each` as the layers of the model have it, for a few tokens: two formats, each with so many rows
-/// in all that processors take turns, the second matrix of a format beginning within a turn.
+/// `linear_each` as the layers of the model have it, for a few tokens: two formats, each with so
+/// many rows that processors take turns, the second matrix of a format beginning within a turn.
 fn layers(tokens: usize, cols: usize) -> Case {
     let name = format!("fused: linear_each x{tokens} of two formats, {cols} columns");
     Case::new(name, 1e-5, move |kit| {

@@ -1,5 +1,7 @@
-//! Products of the activations of up to four tokens with weights of Q8_0, and with weights of 16-bit
-//! floats beside them, in a pipe through shared memory (`pipe.cu`).
+//! Products of the activations of up to four tokens with weights of Q8_0, and with weights of
+//! 16-bit floats beside them, in a pipe through shared memory (`pipe.cu`).
+//!
+//! Other formats, more tokens, and widths that are no whole number of pieces are left to `gemv.cu`.
 
 use gguf::Format;
 
@@ -59,7 +61,7 @@ pub(crate) enum After {
     Round(Activations),
 }
 
-/// Most turns in which so many blocks take rows that are so many pieces wide: as many as a run takes.
+/// Most turns in which so many blocks take rows that are so many pieces wide: those of a run.
 fn turns(rows: usize, pieces: usize, blocks: usize) -> usize {
     rows.div_ceil(blocks).next_multiple_of(32).div_ceil(WARPS / pieces)
 }
@@ -91,8 +93,8 @@ impl Cuda {
             && self.has_shared(1, self.pipe_bytes(codes, floats, groups, tokens))
     }
 
-    /// Rows that lie beside each other for every block, where results are rounded 32 at a time: none
-    /// if processors would be left without any.
+    /// Rows that lie beside each other for every block, where results are rounded 32 at a time:
+    /// none if processors would be left without any.
     pub(crate) fn pipe_run(&self, weight: &Weight, groups: usize) -> Option<usize> {
         let (rows, blocks) = (weight.rows / groups, self.pipe_blocks(groups) / groups);
         let run = rows.div_ceil(blocks).next_multiple_of(32);
