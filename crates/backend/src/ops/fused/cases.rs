@@ -46,6 +46,7 @@ pub fn cases() -> Vec<Case> {
         kept(Reach::Window, 4, &[(128, 5)]),
         kept(Reach::All, 33, &[(300, 140), (900, 1), (1, 2)]),
     ]);
+    all.extend(super::kept_cases::cases());
     all
 }
 

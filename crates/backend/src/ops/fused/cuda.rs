@@ -5,10 +5,11 @@
 
 use gguf::Format;
 
-use super::{Fused, Gated, NormWeight, Normed};
+use super::{Fed, Fused, Gated, NormWeight, Normed};
 use crate::cuda::driver::Address;
 use crate::cuda::{Cuda, values, words};
 use crate::ops::attend::Visible;
+use crate::ops::compress::Compress;
 use crate::ops::experts::Experts;
 use crate::ops::hyper::{HyperMix, HyperSettings};
 use crate::ops::kv::cuda::{KV, layout_values};
@@ -117,6 +118,25 @@ impl Fused for Cuda {
             steps, halves, fours
         ];
         self.record(unit, [rows, 2, 1], 256, args);
+    }
+
+    fn keep_raw(
+        &mut self,
+        mut query: Normed,
+        mut row: Normed,
+        angles: &Buffer<f32>,
+        fresh: &mut RowBlock,
+        fed: &[Fed],
+        step: &Step,
+        kv: &mut KvPools,
+    ) {
+        if self.keep(&mut query, &mut row, angles, fresh, fed, step, kv) {
+            return;
+        }
+        self.latents_raw(query, row, angles, fresh, step.rows);
+        for Fed { compressor, values, gates } in fed {
+            self.compress_raw(compressor, values, gates, step, kv);
+        }
     }
 
     fn rotate_round_raw(
