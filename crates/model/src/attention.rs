@@ -31,23 +31,28 @@ pub(crate) fn attention(
     keep(b, w, kv, a, angles, pass); // and everything that waits for nothing but those
     b.mark(layer, "kv", &a.kv, t);
 
-    // Queries, through the latent that the indexer shares.
-    b.linear(&w.q_b, &a.q_latent, &mut a.q, t); // [T, q] -> [T, H·hd]
-    b.rotate_unit(&mut a.q, shape.head_dim, eps, angles, t);
-
+    // Queries, through the latent that the indexer shares; then the rows beyond the window.
     let beyond = match (kind, places.compressor, places.indexer) {
         (LayerKind::Indexed, Some(place), Some(index_place)) => {
             let (w_index, i) = (w.indexer.as_ref(), a.indexer.as_mut());
             let (w_index, i) = w_index.zip(i).expect("indexed layers have an indexer");
-            b.linear(&w_index.q_b, &a.q_latent, &mut i.q, t); // [T, q] -> [T, Hi·dim]
+            // [T, q] -> [T, H·hd] and [T, Hi·dim]
+            let queries = &mut [(&w.q_b, &mut a.q), (&w_index.q_b, &mut i.q)];
+            b.linear_each(&a.q_latent, queries, t);
             b.rotate_round(index_place.rows.layout, &mut i.q, angles, t);
             b.index_pick(index_place.rows, &i.q, &i.weights, step, kv, &mut i.picks);
             b.mark(layer, "picks", &i.picks, t);
             Beyond::Picked(place.rows, &i.picks)
         }
-        (LayerKind::Compressed, Some(place), _) => Beyond::All(place.rows),
-        _ => Beyond::Nothing,
+        (kind, place, _) => {
+            b.linear(&w.q_b, &a.q_latent, &mut a.q, t); // [T, q] -> [T, H·hd]
+            match (kind, place) {
+                (LayerKind::Compressed, Some(place)) => Beyond::All(place.rows),
+                _ => Beyond::Nothing,
+            }
+        }
     };
+    b.rotate_unit(&mut a.q, shape.head_dim, eps, angles, t);
 
     let visible = Visible { fresh: &a.fresh, ring: places.ring, beyond };
     b.attend_keep(&a.q, &w.sinks, &visible, angles, step, kv, &mut a.heads); // [T, H·hd]
