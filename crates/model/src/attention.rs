@@ -52,10 +52,10 @@ pub(crate) fn attention(
             }
         }
     };
-    b.rotate_unit(&mut a.q, shape.head_dim, eps, angles, t);
 
     let visible = Visible { fresh: &a.fresh, ring: places.ring, beyond };
-    b.attend_keep(&a.q, &w.sinks, &visible, angles, step, kv, &mut a.heads); // [T, H·hd]
+    // [T, H·hd]
+    b.attend_keep(&mut a.q, eps, &w.sinks, &visible, angles, step, kv, &mut a.heads);
     b.mark(layer, "heads", &a.heads, t);
     b.linear_grouped(&w.output_a, shape.output_groups, &a.heads, &mut a.output_low, t); // [T, G·R]
     b.linear(&w.output_b, &a.output_low, &mut s.y, t); // [T, G·R] -> [T, D]

@@ -86,6 +86,10 @@ fn of_layouts() -> Vec<(&'static Unit, Values)> {
                 let values = values(&[kind, packed, rounded, plain, rotary, heads]);
                 all.push((&ops::attend::cuda::ATTEND_TILE, values));
             }
+            for heads in [8, 16] {
+                let values = values(&[kind, packed, rounded, plain, rotary, heads]);
+                all.push((&ops::attend::cuda::ATTEND_CLUSTER, values));
+            }
         }
     }
     // The last has no indexer.

@@ -152,10 +152,12 @@ impl Fused for Cuda {
         self.round_heads(layout, q, Some(angles), rows);
     }
 
-    /// For as few tokens as have their keys in parts.
+    /// For few tokens one launch, or, where there are no clusters, three: as long as keys are in
+    /// parts, what joins them does what is after attention.
     fn attend_keep_raw(
         &mut self,
-        q: &Buffer<f32>,
+        q: &mut Buffer<f32>,
+        eps: f32,
         sinks: &Buffer<f32>,
         visible: &Visible,
         angles: &Buffer<f32>,
@@ -164,12 +166,16 @@ impl Fused for Cuda {
         heads: &mut Buffer<f32>,
     ) {
         assert!(angles.width.is_multiple_of(4), "{} rotated channels", angles.width);
+        if self.attend_by_cluster((q, eps), sinks, visible, angles, step, kv, heads) {
+            return;
+        }
+        let width = visible.fresh.layout.width();
+        self.rotate_unit_raw(q, width, eps, angles, step.rows);
         let after = self.after(angles, kv);
         if self.attend_then(q, sinks, visible, step, kv, heads, Some(after)) {
             return;
         }
         self.keep_window_raw(visible.fresh, visible.ring, step, kv);
-        let width = visible.fresh.layout.width();
         self.rotate_raw(heads, width, angles, Direction::Inverse, step.rows);
     }
 

@@ -141,14 +141,17 @@ impl dyn Backend + '_ {
         self.rotate_round_raw(layout, q, angles, rows);
     }
 
+    /// [`rotate_unit`](trait.Backend.html#method.rotate_unit) of the queries `q`, which are what a
+    /// backend may compute in and not said afterwards;
     /// [`attend`](trait.Backend.html#method.attend) to `heads`, then
     /// [`keep_window`](trait.Backend.html#method.keep_window) of the rows of the step, and
     /// [`rotate`](trait.Backend.html#method.rotate) back. `q` and `heads` `[T, H·hd]`, `sinks`
-    /// `[1, H]`, `angles` `[T, 2·pairs]`.
+    /// `[1, H]`, `angles` `[T, 2·pairs]`, for both ways.
     #[allow(clippy::too_many_arguments)]
     pub fn attend_keep(
         &mut self,
-        q: &Buffer<f32>,
+        q: &mut Buffer<f32>,
+        eps: f32,
         sinks: &Buffer<f32>,
         visible: &Visible,
         angles: &Buffer<f32>,
@@ -167,7 +170,7 @@ impl dyn Backend + '_ {
         if let Beyond::Picked(_, picks) = beyond {
             picks.expect("picks", step.rows, picks.width);
         }
-        self.attend_keep_raw(q, sinks, visible, angles, step, kv, heads);
+        self.attend_keep_raw(q, eps, sinks, visible, angles, step, kv, heads);
     }
 
     /// [`route`](trait.Backend.html#method.route), and

@@ -156,11 +156,13 @@ pub trait Fused:
         self.round_queries_raw(layout, q, rows);
     }
 
-    /// Attention, the rows of the step kept, and the heads rotated back.
+    /// Norm and rotation of queries, attention, the rows of the step kept, and the heads rotated
+    /// back.
     #[allow(clippy::too_many_arguments)]
     fn attend_keep_raw(
         &mut self,
-        q: &Buffer<f32>,
+        q: &mut Buffer<f32>,
+        eps: f32,
         sinks: &Buffer<f32>,
         visible: &Visible,
         angles: &Buffer<f32>,
@@ -168,9 +170,10 @@ pub trait Fused:
         kv: &mut KvPools,
         heads: &mut Buffer<f32>,
     ) {
+        let width = visible.fresh.layout.width();
+        self.rotate_unit_raw(q, width, eps, angles, step.rows);
         self.attend_raw(q, sinks, visible, step, kv, heads);
         self.keep_window_raw(visible.fresh, visible.ring, step, kv);
-        let width = visible.fresh.layout.width();
         self.rotate_raw(heads, width, angles, Direction::Inverse, step.rows);
     }
 
