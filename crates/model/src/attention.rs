@@ -5,7 +5,7 @@
 
 use backend::ops::attend::{Beyond, Visible};
 use backend::ops::compress::{Compressor, CompressorPlace};
-use backend::ops::fused::{NormWeight, Normed};
+use backend::ops::fused::{Fed, NormWeight, Normed};
 use backend::{Backend, Buffer, KvPools};
 use spec::LayerKind;
 
@@ -22,48 +22,40 @@ pub(crate) fn attention(
     pass: Pass,
 ) {
     let Pass { shape, step, layer, places, .. } = pass;
-    let (eps, t, hd) = (shape.rms_eps, step.rows, shape.head_dim);
+    let (eps, t) = (shape.rms_eps, step.rows);
     let kind = shape.kinds[layer];
     let angles = &s.angles[(kind != LayerKind::Window) as usize]; // [T, rotary]
     let (x, a) = (&s.normed, &mut s.attention);
 
     project(b, w, x, a, t); // everything that waits for nothing but x
-
-    // The latent of queries [T, q], and one row [T, hd] per token, key and value at once.
-    let norm = |weight| NormWeight { weight, eps };
-    let query = Normed { x: &a.q_low, norm: norm(&w.q_norm), out: &mut a.q_latent };
-    let row = Normed { x: &a.kv_low, norm: norm(&w.kv_norm), out: &mut a.kv };
-    b.latents(query, row, angles, &mut a.fresh, t);
+    keep(b, w, kv, a, angles, pass); // and everything that waits for nothing but those
     b.mark(layer, "kv", &a.kv, t);
 
-    // Queries, through the latent that the indexer shares.
-    b.linear(&w.q_b, &a.q_latent, &mut a.q, t); // [T, q] -> [T, H·hd]
-    b.rotate_unit(&mut a.q, hd, eps, angles, t);
-
-    // Rows beyond the window. A row that closes in this step is stored before anyone attends.
+    // Queries, through the latent that the indexer shares; then the rows beyond the window.
     let beyond = match (kind, places.compressor, places.indexer) {
         (LayerKind::Indexed, Some(place), Some(index_place)) => {
             let (w_index, i) = (w.indexer.as_ref(), a.indexer.as_mut());
             let (w_index, i) = w_index.zip(i).expect("indexed layers have an indexer");
-            compress(b, w.compressor.as_ref(), place, a.indexed.as_ref(), kv, pass);
-            let index = (Some(&w_index.compressor), Some(&i.compressor));
-            compress(b, index.0, index_place, index.1, kv, pass);
-            let row = index_place.rows.layout;
-            b.linear(&w_index.q_b, &a.q_latent, &mut i.q, t); // [T, q] -> [T, Hi·dim]
-            b.rotate_round(row, &mut i.q, angles, t);
+            // [T, q] -> [T, H·hd] and [T, Hi·dim]
+            let queries = &mut [(&w.q_b, &mut a.q), (&w_index.q_b, &mut i.q)];
+            b.linear_each(&a.q_latent, queries, t);
+            b.rotate_round(index_place.rows.layout, &mut i.q, angles, t);
             b.index_pick(index_place.rows, &i.q, &i.weights, step, kv, &mut i.picks);
             b.mark(layer, "picks", &i.picks, t);
             Beyond::Picked(place.rows, &i.picks)
         }
-        (LayerKind::Compressed, Some(place), _) => {
-            compress(b, w.compressor.as_ref(), place, a.compressed.as_ref(), kv, pass);
-            Beyond::All(place.rows)
+        (kind, place, _) => {
+            b.linear(&w.q_b, &a.q_latent, &mut a.q, t); // [T, q] -> [T, H·hd]
+            match (kind, place) {
+                (LayerKind::Compressed, Some(place)) => Beyond::All(place.rows),
+                _ => Beyond::Nothing,
+            }
         }
-        _ => Beyond::Nothing,
     };
 
     let visible = Visible { fresh: &a.fresh, ring: places.ring, beyond };
-    b.attend_keep(&a.q, &w.sinks, &visible, angles, step, kv, &mut a.heads); // [T, H·hd]
+    // [T, H·hd]
+    b.attend_keep(&mut a.q, eps, &w.sinks, &visible, angles, step, kv, &mut a.heads);
     b.mark(layer, "heads", &a.heads, t);
     b.linear_grouped(&w.output_a, shape.output_groups, &a.heads, &mut a.output_low, t); // [T, G·R]
     b.linear(&w.output_b, &a.output_low, &mut s.y, t); // [T, G·R] -> [T, D]
@@ -101,19 +93,49 @@ fn project(
     }
 }
 
-/// Feeds the values and gates of the step's tokens to one compressor.
-fn compress(
+/// From those products: the latent of queries `[T, q]`, one row `[T, hd]` per token, which is key
+/// and value at once, and the rows beyond the window that close in this step: they are stored
+/// before anyone attends.
+fn keep(
     b: &mut dyn Backend,
-    w: Option<&CompressorWeights>,
-    place: CompressorPlace,
-    s: Option<&CompressorScratch>,
+    w: &AttentionWeights,
     kv: &mut KvPools,
+    a: &mut AttentionScratch,
+    angles: &Buffer<f32>,
     pass: Pass,
 ) {
+    let Pass { shape, step, layer, places, .. } = pass;
+    let AttentionScratch { q_low, q_latent, kv_low, kv: rows, fresh, .. } = a;
+    let norm = |weight| NormWeight { weight, eps: shape.rms_eps };
+    let query = Normed { x: q_low, norm: norm(&w.q_norm), out: q_latent };
+    let row = Normed { x: kv_low, norm: norm(&w.kv_norm), out: rows };
+    let fed = |place, weights, s| fed(place, weights, s, pass);
+    match (shape.kinds[layer], places.compressor, places.indexer) {
+        (LayerKind::Indexed, Some(place), Some(index_place)) => {
+            let (w_index, i) = (w.indexer.as_ref(), a.indexer.as_ref());
+            let (w_index, i) = w_index.zip(i).expect("indexed layers have an indexer");
+            let own = fed(place, w.compressor.as_ref(), a.indexed.as_ref());
+            let index = fed(index_place, Some(&w_index.compressor), Some(&i.compressor));
+            b.keep(query, row, angles, fresh, &[own, index], step, kv);
+        }
+        (LayerKind::Compressed, Some(place), _) => {
+            let own = fed(place, w.compressor.as_ref(), a.compressed.as_ref());
+            b.keep(query, row, angles, fresh, &[own], step, kv);
+        }
+        _ => b.keep(query, row, angles, fresh, &[], step, kv),
+    }
+}
+
+/// A compressor of this layer, with the values and gates of the step's tokens.
+fn fed<'a>(
+    place: CompressorPlace,
+    w: Option<&'a CompressorWeights>,
+    s: Option<&'a CompressorScratch>,
+    pass: Pass<'a>,
+) -> Fed<'a> {
     let (w, s) = w.zip(s).expect("a layer with a compressor has its weights and scratch");
-    let Pass { shape, step, frequencies, .. } = pass;
+    let Pass { shape, frequencies, .. } = pass;
     let CompressorWeights { ape, norm, .. } = w;
-    let rms_eps = shape.rms_eps;
-    let compressor = Compressor { ape, norm, frequencies, rms_eps, place };
-    b.compress(&compressor, &s.values, &s.gates, step, kv);
+    let compressor = Compressor { ape, norm, frequencies, rms_eps: shape.rms_eps, place };
+    Fed { compressor, values: &s.values, gates: &s.gates }
 }

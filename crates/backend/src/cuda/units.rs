@@ -1,5 +1,6 @@
 //! Every unit with the parameters that the known models need: what a test compiles for every
-//! architecture.
+//! architecture. Those of formats and of row layouts are listed apart. Which of them a device
+//! compiles, when, is the business of `kernels.rs`.
 
 use super::kernels::{Unit, Values};
 use super::values;
@@ -72,6 +73,13 @@ pub fn units() -> Vec<(&'static Unit, Values)> {
         let values = values(&[super::weights::IQ2_XXS, held, wide, inner]);
         all.push((&ops::experts::cuda::LATTICE, values));
     }
+    all.extend(of_layouts());
+    all
+}
+
+/// Those that read or write rows.
+fn of_layouts() -> Vec<(&'static Unit, Values)> {
+    let mut all = Vec::new();
     for layout in LAYOUTS {
         all.push((&ops::attend::cuda::ATTEND, values(&layout)));
         let [kind, packed, rounded, plain, rotary] = layout;
@@ -80,7 +88,17 @@ pub fn units() -> Vec<(&'static Unit, Values)> {
                 let values = values(&[kind, packed, rounded, plain, rotary, heads]);
                 all.push((&ops::attend::cuda::ATTEND_TILE, values));
             }
+            for heads in [8, 16] {
+                let values = values(&[kind, packed, rounded, plain, rotary, heads]);
+                all.push((&ops::attend::cuda::ATTEND_CLUSTER, values));
+            }
         }
+    }
+    // The last has no indexer.
+    for [packed, rounded, plain, dim] in
+        [[1, 2, 448, 128], [0, 2, 448, 128], [0, 0, 448, 128], [1, 2, 128, 192]]
+    {
+        all.push((&ops::compress::cuda::KEEP, values(&[packed, rounded, plain, 64, dim])));
     }
     for layout in INDEXERS {
         all.push((&ops::index::cuda::SCORE, values(&layout)));

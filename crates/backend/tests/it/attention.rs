@@ -5,7 +5,7 @@ use backend::conformance::Kit;
 use backend::cuda::{Cuda, CudaOptions};
 use backend::ops::index::{DAMAGED, NO_PICK};
 use backend::ops::{attend, index};
-use backend::{Backend, CpuSimd, Level, RowFormat, Threads, open_reference};
+use backend::{Backend, Buffer, CpuSimd, Level, RowFormat, Threads, open_reference};
 
 /// The middle one of three tokens has queries that are no numbers: it has the one pick that says
 /// so, and what it attends to is NaN. Its neighbours do not notice.
@@ -82,6 +82,14 @@ fn measure(kit: &mut Kit, name: &str, times: usize, mut work: impl FnMut(&mut Ki
     }
 }
 
+/// Angles of tokens, as they may be.
+fn angles(kit: &mut Kit, tokens: usize) -> Buffer<f32> {
+    let turns: Vec<f32> = (0..tokens * 64).map(|i| (i / 2) as f32 * 0.1).collect();
+    let angles: Vec<f32> =
+        turns.iter().enumerate().map(|(i, t)| if i % 2 == 0 { t.cos() } else { t.sin() }).collect();
+    kit.filled(tokens, 64, &angles)
+}
+
 #[test]
 #[ignore = "a measurement"]
 fn attention_times() {
@@ -101,5 +109,33 @@ fn attention_times() {
         let sizes = index::Sizes { format, heads: 64, context, top_k: 512, segments };
         let mut scene = index::Scene::new(kit, sizes);
         measure(kit, name, times, |kit| scene.pick(kit));
+    }
+}
+
+/// Attention of decoding steps, by itself and with all that comes before and after it.
+#[test]
+#[ignore = "a measurement"]
+fn kept_attention_times() {
+    const LOADS: [Load; 7] = [
+        ("1 token at 2k of 4k", 4_096, &[(2_047, 1)]),
+        ("1 token at 64k of 64k", 65_536, &[(65_000, 1)]),
+        ("1 token at 200k of 256k", 262_144, &[(200_000, 1)]),
+        ("2 sessions at 2k of 4k", 4_096, &[(2_047, 1); 2]),
+        ("4 sessions at 2k of 4k", 4_096, &[(2_047, 1); 4]),
+        ("8 sessions at 2k of 4k", 4_096, &[(2_047, 1); 8]),
+        ("16 sessions at 2k of 4k", 4_096, &[(2_047, 1); 16]),
+    ];
+    for (name, context, segments) in LOADS {
+        for reach in [attend::Reach::Window, attend::Reach::Picked, attend::Reach::All] {
+            let Some(mut cuda) = open() else { return println!("skipped: no device") };
+            let kit = &mut Kit::new(&mut cuda);
+            let format = RowFormat::Packed;
+            let sizes = attend::Sizes { format, reach, heads: 64, context, top_k: 512, segments };
+            let mut scene = attend::Scene::new(kit, sizes);
+            let angles = angles(kit, segments.len());
+            let name = format!("{name}, {reach:?}");
+            measure(kit, &name, 50, |kit| scene.attend(kit));
+            measure(kit, &format!("{name}, kept"), 50, |kit| scene.attend_keep(kit, &angles));
+        }
     }
 }

@@ -55,6 +55,8 @@ pub struct Scene {
     /// `[T, top_k]`.
     pub picks: Buffer<u32>,
     q: Buffer<f32>,
+    /// What the queries are, however often they are turned.
+    queries: Vec<f32>,
     sinks: Buffer<f32>,
     reach: Reach,
     /// `[T, H·512]`.
@@ -86,9 +88,15 @@ impl Scene {
         let x = kit.buffer(rows, 512);
         kit.b.store_rows(&x, &mut fresh, rows);
         let picks = picks(kit, sizes);
-        let (q, sinks) = (kit.buffer(rows, heads * 512), kit.buffer(1, heads));
+        let queries = kit.numbers(rows * heads * 512);
+        let (q, sinks) = (kit.filled(rows, heads * 512, &queries), kit.buffer(1, heads));
         let out = kit.empty(rows, heads * 512);
-        Scene { session, step, fresh, picks, q, sinks, reach, out }
+        Scene { session, step, fresh, picks, q, queries, sinks, reach, out }
+    }
+
+    /// Makes a channel of a token's queries no number.
+    pub fn damage_query(&mut self, token: usize, channel: usize) {
+        self.queries[token * self.q.width + channel] = f32::NAN;
     }
 
     /// Attends.
@@ -101,12 +109,17 @@ impl Scene {
 }
 
 impl Scene {
-    /// Attends, keeps the rows of the step, and rotates heads back.
+    /// Queries as they were.
+    pub fn renew(&mut self, kit: &mut Kit) {
+        kit.device().upload(&mut self.q, 0, &self.queries);
+    }
+
+    /// Norms and rotates queries, attends, keeps the rows of the step, and rotates heads back.
     pub fn attend_keep(&mut self, kit: &mut Kit, angles: &Buffer<f32>) {
         let beyond = self.reach.beyond(self.session.rows.rows, &self.picks);
         let visible = Visible { fresh: &self.fresh, ring: self.session.ring, beyond };
-        let (q, kv, out) = (&self.q, &mut self.session.kv, &mut self.out);
-        kit.b.attend_keep(q, &self.sinks, &visible, angles, &self.step, kv, out);
+        let (q, kv, out) = (&mut self.q, &mut self.session.kv, &mut self.out);
+        kit.b.attend_keep(q, 1e-6, &self.sinks, &visible, angles, &self.step, kv, out);
     }
 
     /// The bytes of the rings of all sessions, as numbers.

@@ -1,16 +1,19 @@
 //! Attention on CUDA: parts of what a token sees, then their union.
 //!
 //! Packed rows are multiplied on tensor cores (`tile.cu`), rows of floats by plain sums
-//! (`attend.cu`). How many parts there are is decided from reserved sizes and the number of tokens,
-//! never from positions, so that a decoding step is the same list of launches every time; the
-//! device makes them as long as what the token sees demands (`seen.cuh`).
+//! (`attend.cu`). For as few tokens as leave processors free, where blocks can be in clusters, both
+//! are one launch, which begins with the queries as their product left them (`cluster.cu`).
+//!
+//! How many parts there are is decided from reserved sizes and the number of tokens, never from
+//! positions, so that a decoding step is the same list of launches every time; the device makes
+//! them as long as what the token sees demands (`seen.cuh`).
 
 use super::{Attend, Beyond, Visible};
 use crate::cuda::driver::Address;
 use crate::cuda::kernels::{Unit, Values};
 use crate::cuda::{COMMON, Cuda, ROWS, units, words};
 use crate::ops::kv::cuda::{LAYOUT, layout_values};
-use crate::ops::kv::{RowFormat, RowLayout};
+use crate::ops::kv::{Kv, RowFormat, RowKind, RowLayout};
 use crate::ops::linear::cuda::Activations;
 use crate::{Buffer, KvPools, PAGE_TOKENS, Step};
 
@@ -29,12 +32,24 @@ pub static ATTEND: Unit = Unit {
 pub static ATTEND_TILE: Unit = Unit {
     family: "attend",
     name: "attend_tile",
-    source: &[COMMON, ROWS, units::SHARED, units::MMA, SEEN, include_str!("tile.cu")],
-    parameters: &["KIND", "PACKED", "ROUNDED", "PLAIN", "ROTARY", "HEADS"],
+    source: &[COMMON, ROWS, units::SHARED, units::MMA, SEEN, PACKED, include_str!("tile.cu")],
+    parameters: TILED,
     kernels: &["attend_tile"],
 };
 
-/// Values of the parameters of [`ATTEND_TILE`].
+/// The same by clusters of blocks, for 8 or 16 heads at a time.
+pub static ATTEND_CLUSTER: Unit = Unit {
+    family: "attend",
+    name: "attend_cluster",
+    source: &[COMMON, ROWS, units::SHARED, units::MMA, SEEN, PACKED, include_str!("cluster.cu")],
+    parameters: TILED,
+    kernels: &["attend_cluster"],
+};
+
+const PACKED: &str = include_str!("packed.cuh");
+const TILED: &[&str] = &["KIND", "PACKED", "ROUNDED", "PLAIN", "ROTARY", "HEADS"];
+
+/// Values of the parameters of [`ATTEND_TILE`] and [`ATTEND_CLUSTER`].
 fn tile_values(layout: RowLayout, heads: usize) -> Values {
     let mut values = layout_values(layout);
     values[LAYOUT.len()] = heads as u32;
@@ -49,6 +64,13 @@ const KEYS_MIN: usize = 32;
 const PARTS_MAX: usize = 256;
 /// Blocks that each multiprocessor should have.
 const BLOCKS: usize = 2;
+
+/// Blocks of a cluster, their threads, and keys that each takes in a turn; see cluster.cu.
+const RANKS: usize = 8;
+const CLUSTER_KEYS: usize = 96;
+const CLUSTER_THREADS: u32 = 768;
+/// Turns of a cluster beyond which parts of their own are faster, since there are more of them.
+const TURNS_MAX: usize = 5;
 
 /// How a call is cut into blocks.
 #[derive(Clone, Copy)]
@@ -81,6 +103,15 @@ pub(crate) struct After {
 /// number per head and key.
 fn tile_bytes(heads: usize, width: usize) -> usize {
     2 * heads * width * 2 + KEYS_MIN * width * 2 + (16 << 10) + 4 * (heads + KEYS_MIN)
+}
+
+/// The same of a block of a cluster: see `Pool` in cluster.cu.
+fn cluster_bytes(heads: usize, width: usize) -> usize {
+    let (joined, padded) = (RANKS * heads / 8, CLUSTER_KEYS + 8);
+    let bf16 = (2 * heads + CLUSTER_KEYS) * width + 2 * heads * padded;
+    let floats = joined * (width + 2) + RANKS * heads * padded + heads + CLUSTER_KEYS;
+    let coming = 16;
+    2 * bf16 + 4 * floats + coming
 }
 
 impl Cuda {
@@ -233,6 +264,49 @@ impl Cuda {
             self.merge((layout, cut, at), sinks, visible, step, out, after);
         }
         !whole
+    }
+
+    /// Everything that `attend_keep` stands for in one launch, if blocks can be in clusters, rows
+    /// are packed, and there are so few tokens and keys that every block has a processor to itself
+    /// and is soon done: `true` if that was done. Rows of segments of several tokens are kept by a
+    /// launch of their own, since a row may take the place of one that a token before it sees.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn attend_by_cluster(
+        &mut self,
+        (q, eps): (&Buffer<f32>, f32),
+        sinks: &Buffer<f32>,
+        visible: &Visible,
+        angles: &Buffer<f32>,
+        step: &Step,
+        kv: &mut KvPools,
+        out: &mut Buffer<f32>,
+    ) -> bool {
+        let layout = visible.fresh.layout;
+        let RowKind::Attention { rotary, .. } = layout.kind else { return false };
+        let (heads, width, rows) = (sinks.width, layout.width(), step.rows);
+        let blocks = |of: &usize| RANKS * heads.div_ceil(*of) * rows;
+        // A cluster lies within a group of processors, so some of them stay without a block.
+        let most = self.processors() * 3 / 4;
+        let fits = |of: &usize| blocks(of) <= most && self.has_shared(1, cluster_bytes(*of, width));
+        let turns = keys_max(visible, step).div_ceil(RANKS * CLUSTER_KEYS);
+        let taken =
+            layout.format == RowFormat::Packed && angles.width == rotary && turns <= TURNS_MAX;
+        let of = [8, 16].into_iter().find(fits);
+        let Some(of) = of.filter(|_| taken && self.has_clusters()) else { return false };
+        let alone = rows == step.segments;
+        let mut args = vec![self.at(q)];
+        args.extend(self.call_arguments(visible, step, kv));
+        let (sinks, angles) = (self.at(sinks), self.at(angles));
+        let Activations { codes, steps, halves, floats } = self.edit_rounded(out, rows);
+        let keeping = u32::from(alone);
+        args.extend(words![heads, sinks, floats, eps, angles, codes, steps, halves, keeping]);
+        let unit = (&ATTEND_CLUSTER, tile_values(layout, of), "attend_cluster");
+        let block = (CLUSTER_THREADS, cluster_bytes(of, width));
+        self.record_shared(unit, [RANKS, heads.div_ceil(of), rows], block, &args);
+        if !alone {
+            self.keep_window_raw(visible.fresh, visible.ring, step, kv);
+        }
+        true
     }
 
     /// What is after attention: the rows of the step are kept, and heads rotated back.

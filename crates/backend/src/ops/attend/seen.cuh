@@ -1,4 +1,4 @@
-// What a query sees, how it is cut into parts, and how parts are joined; for both kernels.
+// What a query sees, how it is cut into parts, and how parts are joined; for all kernels.
 //
 // Keys are numbered: first those of the window, then compressed rows. The keys of a token are divided
 // among `parts` blocks. How many parts there are is the host's choice; how long they are follows from
@@ -57,16 +57,27 @@ DEVICE u32 compressed_of(u32 position, const u32 *picks, u32 top_k, u32 beyond, 
     return closed && picks[0] == DAMAGED ? 1 : min(closed, top_k);
 }
 
-DEVICE Seen seen(const Call &call, u32 t) {
+// What the tables of the step say, which no kernel writes: it may be asked before the kernels in front
+// have ended. Loads go past the first-level cache, which may not know of the last step's end.
+DEVICE Seen told(const Call &call, u32 t) {
     Seen s;
-    u32 owner = call.owners[t], position = call.positions[t];
-    s.segment = call.segments[owner];
+    u32 owner = __ldcg(call.owners + t), position = __ldcg(call.positions + t);
+    uint4 segment = __ldcg((const uint4 *)call.segments + owner);
+    s.segment = {segment.x, segment.y, segment.z, segment.w};
     s.table = call.page_table + (u64)owner * call.table_width;
     s.window_first = position + 1 > call.ring ? position + 1 - call.ring : 0;
     s.window = position + 1 - s.window_first;
     s.page_shift = __ffs(128 / call.ratio) - 1;
     s.picks = call.picks + (u64)t * call.top_k;
-    s.total = s.window + compressed_of(position, s.picks, call.top_k, call.beyond, call.ratio);
+    u32 closed = call.beyond ? (position + 1) / call.ratio : 0;
+    s.total = s.window + (call.beyond == 2 ? min(closed, call.top_k) : closed);
+    return s;
+}
+
+DEVICE Seen seen(const Call &call, u32 t) {
+    Seen s = told(call, t);
+    s.total = s.window
+            + compressed_of(call.positions[t], s.picks, call.top_k, call.beyond, call.ratio);
     return s;
 }
 

@@ -1,4 +1,4 @@
-// Attention on tensor cores, for packed rows; see mod.rs and seen.cuh.
+// Attention on tensor cores, for packed rows; see mod.rs, seen.cuh and packed.cuh.
 //
 // A block takes HEADS heads of one token (16 or 32) and one part of its keys, 32 keys at a time. There
 // is one row for all heads, so heads are the rows of a matrix and keys its columns. Packed rows are
@@ -17,11 +17,6 @@
 // Threads of a head's weights, and keys of each.
 #define SHARERS (THREADS / HEADS)
 #define OWN (KEYS / SHARERS)
-// Threads that fetch one row.
-#define FETCHERS (THREADS / KEYS)
-#define GROUPS (PLAIN / 64)
-#define ROTARIES (ROTARY / 64)
-#define CHUNKS (WIDTH / CHUNK)
 // Matrices of eight channels of a warp's sums.
 #define EIGHTS (CHUNKS / WARPS)
 // Values of a row of weights; padded so that eight rows are in different banks.
@@ -51,66 +46,6 @@ DEVICE Pool pool_at(u8 *bytes) {
     pool.low = shared_address(pool.low_words);
     pool.rows = shared_address(pool.row_chunks);
     return pool;
-}
-
-DEVICE uint4 all_of(u32 word) { return make_uint4(word, word, word, word); }
-
-// A thread's part of a packed row: of every group of channels eight codes, and rotary channels.
-struct Fetched {
-    uint2 codes[GROUPS];
-    uint4 rotary[ROTARIES];
-    u32 scale;  // twice; lane i of a row's eight has that of group i
-    bool there;
-};
-
-// A row that is not there is zero: its weight is, too. A damaged one is NaN.
-DEVICE Fetched fetch(const Call &call, const Seen &s, u32 key, u32 row) {
-    Fetched f = {};
-    f.there = row != NO_PICK;
-    if (row >= DAMAGED) {
-        bool damaged = row == DAMAGED;
-        f.scale = scale_pair(damaged ? 255 : 127);
-        for (u32 g = 0; g < ROTARIES; g++) f.rotary[g] = all_of(damaged ? 0x7fc07fc0 : 0);
-        return f;
-    }
-    u32 part = threadIdx.x % FETCHERS;
-    RowPlace place = place_of(call, s, key, row);
-#pragma unroll
-    for (u32 g = 0; g < GROUPS; g++)
-        f.codes[g] = ((const uint2 *)place.first)[g * FETCHERS + part];
-#pragma unroll
-    for (u32 g = 0; g < ROTARIES; g++)
-        f.rotary[g] = ((const uint4 *)place.second)[g * FETCHERS + part];
-    if (part < GROUPS) f.scale = scale_pair(place.third[part]);
-    return f;
-}
-
-// Two E4M3 codes in the high bytes of the halves of `codes`, as BF16: the exponent moved to its place
-// is 120 too small. Rows hold no codes of NaN; see round_row.
-DEVICE u32 e4m3_pair(u32 codes, u32 scale) {
-    u32 bits = codes & 0x80008000 | codes >> 4 & 0x07f007f0;
-    return pair_product(pair_product(bits, 0x7b807b80), scale);
-}
-
-DEVICE uint4 expanded(uint2 codes, u32 scale) {
-    return make_uint4(e4m3_pair(__byte_perm(codes.x, 0, 0x1404), scale),
-                      e4m3_pair(__byte_perm(codes.x, 0, 0x3424), scale),
-                      e4m3_pair(__byte_perm(codes.y, 0, 0x1404), scale),
-                      e4m3_pair(__byte_perm(codes.y, 0, 0x3424), scale));
-}
-
-// What was fetched, as BF16, to row threadIdx.x / FETCHERS.
-DEVICE void place_row(const Pool &pool, const Fetched &f) {
-    u32 r = threadIdx.x / FETCHERS, part = threadIdx.x % FETCHERS, lane = threadIdx.x % WARP;
-#pragma unroll
-    for (u32 g = 0; g < GROUPS; g++) {
-        u32 scale = __shfl_sync(0xffffffff, f.scale, lane / FETCHERS * FETCHERS + g);
-        pool.row_chunks[swizzled(r, g * FETCHERS + part, CHUNKS)] = expanded(f.codes[g], scale);
-    }
-#pragma unroll
-    for (u32 g = 0; g < ROTARIES; g++)
-        pool.row_chunks[swizzled(r, (GROUPS + g) * FETCHERS + part, CHUNKS)] = f.rotary[g];
-    if (part == 0) pool.hidden[r] = f.there ? 0.0f : -INFINITE;
 }
 
 // Queries [HEADS, WIDTH], those beyond `count` zero, as two BF16 each.
@@ -285,7 +220,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
     Running running = {LOWEST, 0};
     Sums sums = {};
     for (u32 base = first; base < last; base += KEYS) {
-        place_row(pool, fetched);
+        place_row(pool.row_chunks, pool.hidden, fetched);
         key += KEYS;
         u32 next = row_of(call, s, key);
         __syncthreads();

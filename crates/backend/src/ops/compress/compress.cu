@@ -1,92 +1,4 @@
-// The compressors; see mod.rs. Rows are all computed before the frontier is overwritten: by two
-// kernels, or one block per segment.
-
-// Value and gate of the token at `position`, for a column: from the step's tokens, or the frontier.
-struct Entries {
-    const float *values, *gates, *ape, *frontier;
-    u32 start, first_row, width, ratio, ring;
-};
-
-DEVICE void entry(const Entries &e, u32 position, u32 column, float &v, float &z) {
-    if (position >= e.start) {
-        u64 at = (u64)(e.first_row + position - e.start) * e.width + column;
-        v = e.values[at];
-        z = e.gates[at] + e.ape[position % e.ratio * e.width + column];
-    } else {
-        const float *token = e.frontier + (u64)(position % e.ring) * 2 * e.width;
-        v = token[column];
-        z = token[e.width + column];
-    }
-}
-
-// Where a compressor reads and writes; see cuda.rs.
-struct Places {
-    const float *values, *gates, *ape, *norm, *frequencies;
-    const u32 *page_table;
-    u8 *slots, *pages;
-    u64 slot_bytes, page_bytes, frontier, rows;
-    u32 table_width, ratio, overlap, pairs;
-    float rms_eps;
-};
-
-DEVICE u8 *frontier_of(const Places &p, const Segment &s) {
-    return p.slots + s.slot * p.slot_bytes + p.frontier;
-}
-
-// Computes and stores the row of a window of segment blockIdx.y. The whole block takes part.
-DEVICE void compress_window(const Places &p, const Segment &s, u32 window, float *row) {
-    u32 ratio = p.ratio;
-    Entries e = {p.values, p.gates, p.ape, (const float *)frontier_of(p, s),
-                 s.start, s.first_row, WIDTH * p.overlap, ratio, ratio * p.overlap};
-    // Entries of the window before, if windows overlap, then of this one.
-    u32 before = p.overlap == 2 && window > 0 ? ratio : 0, first = window * ratio - before;
-    u32 own = (p.overlap - 1) * WIDTH;
-    float squares = 0;
-    for (u32 j = threadIdx.x; j < WIDTH; j += blockDim.x) {
-        float max = -INFINITE, total = 0, weighted = 0, v, z;
-        for (u32 i = 0; i < before + ratio; i++) {
-            entry(e, first + i, j + (i < before ? 0 : own), v, z);
-            if (z > max) {
-                float less = expf(max - z);
-                total *= less;
-                weighted *= less;
-                max = z;
-            }
-            float weight = expf(z - max);
-            total += weight;
-            weighted += weight * v;
-        }
-        row[j] = weighted / total;
-        squares += row[j] * row[j];
-    }
-    float scale = 1.0f / sqrtf(block_sum(squares) / WIDTH + p.rms_eps);
-    for (u32 j = threadIdx.x; j < WIDTH; j += blockDim.x) row[j] *= scale * p.norm[j];
-    __syncthreads();
-    for (u32 i = threadIdx.x; i < p.pairs; i += blockDim.x) {
-        float2 *pair = (float2 *)(row + WIDTH - 2 * p.pairs) + i;
-        *pair = turned(*pair, angle_of(window * ratio, p.frequencies[i]));
-    }
-    __syncthreads();
-    u32 per_page = 128 / ratio, page = p.page_table[blockIdx.y * p.table_width + window / per_page];
-    round_row(row, p.pages + page * p.page_bytes + p.rows, per_page, window % per_page);
-}
-
-// Keeps token `i` of a segment in its session's frontier.
-DEVICE void keep_token(const Places &p, const Segment &s, u32 i) {
-    u32 ring = p.ratio * p.overlap, width = WIDTH * p.overlap, position = s.start + i;
-    float *token = (float *)frontier_of(p, s) + (u64)(position % ring) * 2 * width;
-    u64 at = (u64)(s.first_row + i) * width;
-    for (u32 j = threadIdx.x; j < width; j += blockDim.x) {
-        token[j] = p.values[at + j];
-        token[width + j] = p.gates[at + j] + p.ape[position % p.ratio * width + j];
-    }
-}
-
-// The first token of a segment that its session keeps: the last min(len, ring) are.
-DEVICE u32 first_kept(const Places &p, const Segment &s) {
-    u32 ring = p.ratio * p.overlap;
-    return s.len > ring ? s.len - ring : 0;
-}
+// The compressors; see mod.rs and compress.cuh.
 
 // One block per window that closes: blockIdx.x counts them within segment blockIdx.y.
 extern "C" __global__ void compress(Places p, const Segment *segments) {
@@ -94,7 +6,7 @@ extern "C" __global__ void compress(Places p, const Segment *segments) {
     begin();
     Segment s = segments[blockIdx.y];
     u32 window = s.start / p.ratio + blockIdx.x;
-    if (window < (s.start + s.len) / p.ratio) compress_window(p, s, window, row);
+    if (window < (s.start + s.len) / p.ratio) compress_window(p, s, blockIdx.y, window, row);
 }
 
 // One block per token that is kept, of segment blockIdx.y.
@@ -109,10 +21,5 @@ extern "C" __global__ void keep_frontier(Places p, const Segment *segments) {
 extern "C" __global__ void compress_few(Places p, const Segment *segments) {
     __shared__ __align__(8) float row[WIDTH];
     begin();
-    Segment s = segments[blockIdx.y];
-    for (u32 w = s.start / p.ratio; w < (s.start + s.len) / p.ratio; w++) {
-        compress_window(p, s, w, row);
-        __syncthreads();
-    }
-    for (u32 i = first_kept(p, s); i < s.len; i++) keep_token(p, s, i);
+    compress_segment(p, segments[blockIdx.y], blockIdx.y, row);
 }

@@ -33,7 +33,7 @@ use super::kv::PagedRows;
 use crate::{Backend, Buffer, KvPools, Step};
 
 /// The learned parts and the places of one compressor.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Compressor<'a> {
     /// Position table, `[r, width]`.
     pub ape: &'a Buffer<f32>,
@@ -45,6 +45,25 @@ pub struct Compressor<'a> {
     pub rms_eps: f32,
     /// Where the frontier and the rows are.
     pub place: CompressorPlace,
+}
+
+impl Compressor<'_> {
+    pub(crate) fn check(
+        &self,
+        values: &Buffer<f32>,
+        gates: &Buffer<f32>,
+        step: &Step,
+        kv: &KvPools,
+    ) {
+        let place = &self.place;
+        let width = place.width();
+        values.expect("values", step.rows, width);
+        gates.expect("gates", step.rows, width);
+        self.ape.expect("ape", place.rows.ratio, width);
+        self.norm.expect("norm", 1, place.rows.layout.width());
+        assert!(place.frontier + place.frontier_bytes() <= kv.slots.page_bytes);
+        assert!(place.rows.offset + place.rows.block_bytes() <= kv.pages.page_bytes);
+    }
 }
 
 /// Where a compressor keeps its state.
@@ -109,14 +128,7 @@ impl dyn Backend + '_ {
         step: &Step,
         kv: &mut KvPools,
     ) {
-        let place = &compressor.place;
-        let width = place.width();
-        values.expect("values", step.rows, width);
-        gates.expect("gates", step.rows, width);
-        compressor.ape.expect("ape", place.rows.ratio, width);
-        compressor.norm.expect("norm", 1, place.rows.layout.width());
-        assert!(place.frontier + place.frontier_bytes() <= kv.slots.page_bytes);
-        assert!(place.rows.offset + place.rows.block_bytes() <= kv.pages.page_bytes);
+        compressor.check(values, gates, step, kv);
         self.compress_raw(compressor, values, gates, step, kv);
     }
 }

@@ -10,6 +10,7 @@ use crate::conformance::{Case, Kit};
 use crate::ops::attend::{Reach, Scene, Sizes};
 use crate::ops::fused::{Gated, NormWeight, Normed};
 use crate::ops::hyper::{HyperMix, HyperSettings};
+use crate::ops::index::{DAMAGED, NO_PICK};
 use crate::ops::kv::RowKind;
 use crate::ops::route::Choice;
 use crate::{Buffer, RowLayout};
@@ -47,6 +48,19 @@ pub fn cases() -> Vec<Case> {
         kept(Reach::Window, 4, &[(128, 5)]),
         kept(Reach::All, 33, &[(300, 140), (900, 1), (1, 2)]),
     ]);
+    // Alone in their segments: as many heads as fill processors, groups of heads that are not full,
+    // fewer keys than blocks, more than one turn of keys.
+    all.extend([
+        kept(Reach::Picked, 64, &[(1000, 1)]),
+        kept(Reach::Picked, 64, &[(1, 1), (1000, 1)]),
+        kept(Reach::Picked, 24, &[(700, 1), (10, 1), (255, 1)]),
+        kept(Reach::Window, 5, &[(2, 1)]),
+        kept(Reach::All, 64, &[(1022, 1), (127, 1), (1023, 1), (500, 1)]),
+        kept(Reach::All, 9, &[(131_000, 1)]),
+        kept(Reach::All, 16, &[(131_069, 2)]),
+    ]);
+    all.extend([damaged(&[(600, 1)]), damaged(&[(600, 1), (601, 1), (9, 1)])]);
+    all.extend(super::kept_cases::cases());
     all
 }
 
@@ -175,13 +189,16 @@ fn kept(reach: Reach, heads: usize, segments: &'static [(usize, usize)]) -> Case
     let name = format!("fused: attend_keep, {reach:?}, {heads} heads, {segments:?}");
     let case = Case::new(name, 1e-5, move |kit| {
         let format = RowFormat::Packed;
-        let sizes = Sizes { format, reach, heads, context: 1024, top_k: 32, segments };
+        let ends = segments.iter().map(|&(start, len)| start + len);
+        let context = ends.max().unwrap_or(0).max(1024);
+        let sizes = Sizes { format, reach, heads, context, top_k: 512, segments };
         let mut scene = Scene::new(kit, sizes);
         let tokens: usize = segments.iter().map(|segment| segment.1).sum();
         let angles = angles(kit, tokens);
         let matrix = kit.weight(Format::Q8_0, 1, 8, heads * 512);
         let (mut out, mut all) = (kit.empty(tokens, 8), Vec::new());
         for _ in 0..2 {
+            scene.renew(kit);
             scene.attend_keep(kit, &angles);
             kit.b.linear(&matrix, &scene.out, &mut out, tokens);
             all.extend(kit.read(&scene.out, tokens));
@@ -191,6 +208,32 @@ fn kept(reach: Reach, heads: usize, segments: &'static [(usize, usize)]) -> Case
         all
     });
     case.rounded(1e-2)
+}
+
+/// `attend_keep` where scores of a token are no numbers, and then where one of its queries is none:
+/// what is NaN, and nothing else.
+fn damaged(segments: &'static [(usize, usize)]) -> Case {
+    let name = format!("fused: attend_keep, damaged, {segments:?}");
+    Case::new(name, 1e-5, move |kit| {
+        let (format, reach, heads) = (RowFormat::Packed, Reach::Picked, 16);
+        let mut all = Vec::new();
+        for damaged_picks in [true, false] {
+            let sizes = Sizes { format, reach, heads, context: 1024, top_k: 32, segments };
+            let mut scene = Scene::new(kit, sizes);
+            let angles = angles(kit, segments.len());
+            if damaged_picks {
+                let picks: Vec<u32> = [DAMAGED].into_iter().chain([NO_PICK; 31]).collect();
+                kit.device().upload(&mut scene.picks, 0, &picks);
+            } else {
+                scene.damage_query(0, 700);
+            }
+            scene.renew(kit);
+            scene.attend_keep(kit, &angles);
+            let seen = |v: f32| if v.is_nan() { -9.0 } else { v };
+            all.extend(kit.read(&scene.out, segments.len()).into_iter().map(seen));
+        }
+        all
+    })
 }
 
 /// `route_swiglu` with a product behind it, twice.

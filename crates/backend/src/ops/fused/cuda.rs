@@ -5,10 +5,11 @@
 
 use gguf::Format;
 
-use super::{Fused, Gated, NormWeight, Normed};
+use super::{Fed, Fused, Gated, NormWeight, Normed};
 use crate::cuda::driver::Address;
 use crate::cuda::{Cuda, values, words};
 use crate::ops::attend::Visible;
+use crate::ops::compress::Compress;
 use crate::ops::experts::Experts;
 use crate::ops::hyper::{HyperMix, HyperSettings};
 use crate::ops::kv::cuda::{KV, layout_values};
@@ -119,6 +120,25 @@ impl Fused for Cuda {
         self.record(unit, [rows, 2, 1], 256, args);
     }
 
+    fn keep_raw(
+        &mut self,
+        mut query: Normed,
+        mut row: Normed,
+        angles: &Buffer<f32>,
+        fresh: &mut RowBlock,
+        fed: &[Fed],
+        step: &Step,
+        kv: &mut KvPools,
+    ) {
+        if self.keep(&mut query, &mut row, angles, fresh, fed, step, kv) {
+            return;
+        }
+        self.latents_raw(query, row, angles, fresh, step.rows);
+        for Fed { compressor, values, gates } in fed {
+            self.compress_raw(compressor, values, gates, step, kv);
+        }
+    }
+
     fn rotate_round_raw(
         &mut self,
         layout: RowLayout,
@@ -132,10 +152,12 @@ impl Fused for Cuda {
         self.round_heads(layout, q, Some(angles), rows);
     }
 
-    /// For as few tokens as have their keys in parts.
+    /// For few tokens one launch, or, where there are no clusters, three: as long as keys are in
+    /// parts, what joins them does what is after attention.
     fn attend_keep_raw(
         &mut self,
-        q: &Buffer<f32>,
+        q: &mut Buffer<f32>,
+        eps: f32,
         sinks: &Buffer<f32>,
         visible: &Visible,
         angles: &Buffer<f32>,
@@ -144,12 +166,16 @@ impl Fused for Cuda {
         heads: &mut Buffer<f32>,
     ) {
         assert!(angles.width.is_multiple_of(4), "{} rotated channels", angles.width);
+        if self.attend_by_cluster((q, eps), sinks, visible, angles, step, kv, heads) {
+            return;
+        }
+        let width = visible.fresh.layout.width();
+        self.rotate_unit_raw(q, width, eps, angles, step.rows);
         let after = self.after(angles, kv);
         if self.attend_then(q, sinks, visible, step, kv, heads, Some(after)) {
             return;
         }
         self.keep_window_raw(visible.fresh, visible.ring, step, kv);
-        let width = visible.fresh.layout.width();
         self.rotate_raw(heads, width, angles, Direction::Inverse, step.rows);
     }
 

@@ -4,7 +4,7 @@
 //! They check what the plain operations would check, since a backend that overrides a fusion never
 //! comes to them. What a fusion means is its body in `mod.rs`.
 
-use super::{Gated, NormWeight, Normed};
+use super::{Fed, Gated, NormWeight, Normed};
 use crate::ops::attend::{Beyond, Visible};
 use crate::ops::hyper::{HyperMix, HyperSettings};
 use crate::ops::kv::{RowBlock, RowLayout};
@@ -17,6 +17,21 @@ impl Normed<'_> {
         self.x.expect("x", rows, self.x.width);
         self.out.expect("out", rows, self.x.width);
     }
+}
+
+fn check_latents(
+    query: &Normed,
+    row: &Normed,
+    angles: &Buffer<f32>,
+    fresh: &RowBlock,
+    rows: usize,
+) {
+    query.check(rows);
+    row.check(rows);
+    let width = fresh.layout.width();
+    assert_eq!(row.x.width, width, "channels of a row");
+    angles.expect("angles", rows, angles.width);
+    assert!(fresh.rows >= rows && width >= angles.width);
 }
 
 impl dyn Backend + '_ {
@@ -69,13 +84,29 @@ impl dyn Backend + '_ {
         fresh: &mut RowBlock,
         rows: usize,
     ) {
-        query.check(rows);
-        row.check(rows);
-        let width = fresh.layout.width();
-        assert_eq!(row.x.width, width, "channels of a row");
-        angles.expect("angles", rows, angles.width);
-        assert!(fresh.rows >= rows && width >= angles.width);
+        check_latents(&query, &row, angles, fresh, rows);
         self.latents_raw(query, row, angles, fresh, rows);
+    }
+
+    /// [`latents`](trait.Backend.html#method.latents), and
+    /// [`compress`](trait.Backend.html#method.compress) for each of the compressors that are `fed`,
+    /// whose rows and frontiers do not overlap: all wait for products of the same activations only.
+    #[allow(clippy::too_many_arguments)]
+    pub fn keep(
+        &mut self,
+        query: Normed,
+        row: Normed,
+        angles: &Buffer<f32>,
+        fresh: &mut RowBlock,
+        fed: &[Fed],
+        step: &Step,
+        kv: &mut KvPools,
+    ) {
+        check_latents(&query, &row, angles, fresh, step.rows);
+        for Fed { compressor, values, gates } in fed {
+            compressor.check(values, gates, step, kv);
+        }
+        self.keep_raw(query, row, angles, fresh, fed, step, kv);
     }
 
     /// [`unit_norm`](trait.Backend.html#method.unit_norm), then
@@ -110,14 +141,17 @@ impl dyn Backend + '_ {
         self.rotate_round_raw(layout, q, angles, rows);
     }
 
+    /// [`rotate_unit`](trait.Backend.html#method.rotate_unit) of the queries `q`, which are what a
+    /// backend may compute in and not said afterwards;
     /// [`attend`](trait.Backend.html#method.attend) to `heads`, then
     /// [`keep_window`](trait.Backend.html#method.keep_window) of the rows of the step, and
     /// [`rotate`](trait.Backend.html#method.rotate) back. `q` and `heads` `[T, H·hd]`, `sinks`
-    /// `[1, H]`, `angles` `[T, 2·pairs]`.
+    /// `[1, H]`, `angles` `[T, 2·pairs]`, for both ways.
     #[allow(clippy::too_many_arguments)]
     pub fn attend_keep(
         &mut self,
-        q: &Buffer<f32>,
+        q: &mut Buffer<f32>,
+        eps: f32,
         sinks: &Buffer<f32>,
         visible: &Visible,
         angles: &Buffer<f32>,
@@ -136,7 +170,7 @@ impl dyn Backend + '_ {
         if let Beyond::Picked(_, picks) = beyond {
             picks.expect("picks", step.rows, picks.width);
         }
-        self.attend_keep_raw(q, sinks, visible, angles, step, kv, heads);
+        self.attend_keep_raw(q, eps, sinks, visible, angles, step, kv, heads);
     }
 
     /// [`route`](trait.Backend.html#method.route), and

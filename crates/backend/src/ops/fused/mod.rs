@@ -2,16 +2,19 @@
 //! may do them in fewer passes.
 //!
 //! Each has a body made of the plain operations, which is its meaning; a backend overrides those
-//! that pay. A fusion leaves every buffer as its plain operations would. The front functions, which
+//! that pay. A fusion leaves every buffer as its plain operations would, unless its front function
+//! says that a buffer is what a backend may compute in. The front functions, which
 //! state shapes, are in `front.rs`.
 
 mod cases;
 pub(crate) mod cuda;
 mod front;
+mod kept_cases;
 
 pub use cases::cases;
 
 use crate::ops::attend::{Attend, Visible};
+use crate::ops::compress::{Compress, Compressor};
 use crate::ops::experts::Experts;
 use crate::ops::hyper::{Hyper, HyperMix, HyperSettings};
 use crate::ops::index::Index;
@@ -42,6 +45,17 @@ pub struct Normed<'a> {
     pub out: &'a mut Buffer<f32>,
 }
 
+/// A compressor, and what the step's tokens bring it.
+#[derive(Clone, Copy, Debug)]
+pub struct Fed<'a> {
+    /// The compressor.
+    pub compressor: Compressor<'a>,
+    /// `[T, width]`.
+    pub values: &'a Buffer<f32>,
+    /// `[T, width]`, without `ape`.
+    pub gates: &'a Buffer<f32>,
+}
+
 /// The shared expert's products, and where its activation is wanted, all `[T, F]`.
 #[derive(Debug)]
 pub struct Gated<'a> {
@@ -56,7 +70,9 @@ pub struct Gated<'a> {
 }
 
 /// What a backend may override.
-pub trait Fused: Attend + Experts + Hyper + Index + Kv + Linear + Norm + Rope + Route {
+pub trait Fused:
+    Attend + Compress + Experts + Hyper + Index + Kv + Linear + Norm + Rope + Route
+{
     /// Several products of the same activations.
     fn linear_each_raw(
         &mut self,
@@ -97,6 +113,24 @@ pub trait Fused: Attend + Experts + Hyper + Index + Kv + Linear + Norm + Rope + 
         self.store_rows_raw(row.out, fresh, rows);
     }
 
+    /// The latents, and the step's tokens fed to compressors, which have places of their own.
+    #[allow(clippy::too_many_arguments)]
+    fn keep_raw(
+        &mut self,
+        query: Normed,
+        row: Normed,
+        angles: &Buffer<f32>,
+        fresh: &mut RowBlock,
+        fed: &[Fed],
+        step: &Step,
+        kv: &mut KvPools,
+    ) {
+        self.latents_raw(query, row, angles, fresh, step.rows);
+        for Fed { compressor, values, gates } in fed {
+            self.compress_raw(compressor, values, gates, step, kv);
+        }
+    }
+
     /// Norm and rotation of heads.
     fn rotate_unit_raw(
         &mut self,
@@ -122,11 +156,13 @@ pub trait Fused: Attend + Experts + Hyper + Index + Kv + Linear + Norm + Rope + 
         self.round_queries_raw(layout, q, rows);
     }
 
-    /// Attention, the rows of the step kept, and the heads rotated back.
+    /// Norm and rotation of queries, attention, the rows of the step kept, and the heads rotated
+    /// back.
     #[allow(clippy::too_many_arguments)]
     fn attend_keep_raw(
         &mut self,
-        q: &Buffer<f32>,
+        q: &mut Buffer<f32>,
+        eps: f32,
         sinks: &Buffer<f32>,
         visible: &Visible,
         angles: &Buffer<f32>,
@@ -134,9 +170,10 @@ pub trait Fused: Attend + Experts + Hyper + Index + Kv + Linear + Norm + Rope + 
         kv: &mut KvPools,
         heads: &mut Buffer<f32>,
     ) {
+        let width = visible.fresh.layout.width();
+        self.rotate_unit_raw(q, width, eps, angles, step.rows);
         self.attend_raw(q, sinks, visible, step, kv, heads);
         self.keep_window_raw(visible.fresh, visible.ring, step, kv);
-        let width = visible.fresh.layout.width();
         self.rotate_raw(heads, width, angles, Direction::Inverse, step.rows);
     }
 

@@ -9,10 +9,13 @@ use crate::{Buffer, KvPools, Step};
 pub static KV: Unit = Unit {
     family: "kv",
     name: "kv",
-    source: &[COMMON, ROWS, include_str!("kv.cu")],
+    source: &[COMMON, ROWS, NORMED, include_str!("kv.cu")],
     parameters: LAYOUT,
     kernels: &["store_rows", "latents", "keep_window", "round_heads"],
 };
+
+/// The key-value row of a token.
+pub(crate) const NORMED: &str = include_str!("normed.cuh");
 
 /// The parameters of units that know rows of one layout.
 pub const LAYOUT: &[&str] = &["KIND", "PACKED", "ROUNDED", "PLAIN", "ROTARY"];

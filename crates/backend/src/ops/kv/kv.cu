@@ -1,4 +1,4 @@
-// Storing and keeping rows; see mod.rs. One block of threads per row.
+// Storing and keeping rows; see mod.rs and normed.cuh. One block of threads per row.
 
 // fresh[t] = x[t], rounded as the layout says. x [rows, WIDTH].
 extern "C" __global__ void store_rows(const float *x, u8 *fresh, u32 capacity) {
@@ -9,31 +9,6 @@ extern "C" __global__ void store_rows(const float *x, u8 *fresh, u32 capacity) {
     round_row(row, fresh, capacity, blockIdx.x);
 }
 
-// What a product left for one row per token: x [rows, width], to be normed to out with weight [width].
-struct Normed {
-    const float *x, *weight;
-    float *out;
-    float eps;
-};
-
-// out[t] = rms(x[t]) * weight, rotated; stored as above. angles [rows, pairs].
-DEVICE void store_normed(const Normed &n, const float2 *angles, u8 *fresh, u32 capacity, u32 pairs) {
-    __shared__ __align__(16) float row[WIDTH];
-    u64 first = (u64)blockIdx.x * WIDTH;
-    float scale = rms_scale((const float4 *)(n.x + first), WIDTH / 4, n.eps);
-    for (u32 i = threadIdx.x; i < WIDTH / 4; i += blockDim.x)
-        ((float4 *)row)[i] =
-            scaled(((const float4 *)(n.x + first))[i], scale, fixed((const float4 *)n.weight + i));
-    __syncthreads();
-    for (u32 i = threadIdx.x; i < pairs; i += blockDim.x) {
-        float2 *pair = (float2 *)(row + WIDTH - 2 * pairs) + i;
-        *pair = turned(*pair, angles[(u64)blockIdx.x * pairs + i]);
-    }
-    __syncthreads();
-    for (u32 i = threadIdx.x; i < WIDTH; i += blockDim.x) n.out[first + i] = row[i];
-    round_row(row, fresh, capacity, blockIdx.x);
-}
-
 // Blocks: tokens (x); key-value rows, then the latents of queries (y), `fours` groups of four values
 // wide. `codes` and so on are the latents' rounded copy, if it has one.
 extern "C" __global__ void latents(const float *row, const float *row_weight, float *row_out,
@@ -41,9 +16,11 @@ extern "C" __global__ void latents(const float *row, const float *row_weight, fl
                                    u32 pairs, const float4 *query, const float4 *query_weight,
                                    float4 *query_out, float query_eps, i8 *codes, float *steps,
                                    float2 *halves, u32 fours) {
+    __shared__ __align__(16) float stored[WIDTH];
     begin();
     if (blockIdx.y == 0)
-        return store_normed({row, row_weight, row_out, row_eps}, angles, fresh, capacity, pairs);
+        return store_normed({row, row_weight, row_out, row_eps}, angles, fresh, capacity, pairs,
+                            blockIdx.x, stored);
     norm_row(query, query_weight, query_out, {codes, steps, halves}, fours, blockIdx.x, query_eps);
 }
 
