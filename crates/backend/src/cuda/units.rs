@@ -103,7 +103,12 @@ fn of_layouts() -> Vec<(&'static Unit, Values)> {
     for layout in INDEXERS {
         all.push((&ops::index::cuda::SCORE, values(&layout)));
         if layout[1] == 1 {
-            all.push((&ops::index::cuda::SCORE_TILE, values(&layout)));
+            let [kind, packed, rounded, plain, rotary] = layout;
+            for heads in [64, 128] {
+                let values = values(&[kind, packed, rounded, plain, rotary, heads]);
+                all.push((&ops::index::cuda::PARTS, values));
+                all.push((&ops::index::cuda::WALK, values));
+            }
         }
     }
     for layout in LAYOUTS.iter().chain(&INDEXERS) {

@@ -1,15 +1,15 @@
-// Scores of the indexer: for each token and each row that it sees,
+// Scores of the indexer by plain sums, as keys: for each token and each row that it sees,
 // sum over heads of weight * scale * max(0, q . row). NaN stays NaN.
 
 #define ROWS 32
 #define QUERIES 32
 
-// Blocks: 32 rows (x) of one token (y). q [T, heads * WIDTH], weights [T, heads] -> scores
+// Blocks: 32 rows (x) of one token (y). q [T, heads * WIDTH], weights [T, heads] -> keys
 // [T, stride], for tokens from `first` on. 256 threads.
 extern "C" __global__ void __launch_bounds__(256)
     score(const float *q, const float *weights, const u32 *positions, const u32 *owners,
           const u32 *page_table, u32 table_width, const u8 *pages, u64 page_bytes, u64 offset,
-          u32 ratio, u32 heads, u32 top_k, float scale, float *scores, u32 stride, u32 first) {
+          u32 ratio, u32 heads, u32 top_k, float scale, u32 *keys, u32 stride, u32 first) {
     begin();
     __shared__ float rows[ROWS][WIDTH + 4];
     __shared__ float queries[QUERIES][WIDTH + 4];
@@ -57,6 +57,6 @@ extern "C" __global__ void __launch_bounds__(256)
     if (threadIdx.x < count) {
         float total = 0;
         for (u32 k = 0; k < 8; k++) total += queries[k][threadIdx.x];
-        scores[(u64)blockIdx.y * stride + row + threadIdx.x] = total;
+        keys[(u64)blockIdx.y * stride + row + threadIdx.x] = key_of(total);
     }
 }
