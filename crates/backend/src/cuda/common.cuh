@@ -59,6 +59,13 @@ DEVICE void begin() {
 template <typename T>
 DEVICE T fixed(const T *at) { return __ldg(at); }
 
+// Asks for bytes that no kernel changes and that are needed soon after inputs are there: since the last
+// token they have left the caches, and memory takes its time. By all threads of a block.
+DEVICE void bring_near(const void *first, u32 bytes) {
+    for (u32 at = threadIdx.x * 128; at < bytes; at += blockDim.x * 128)
+        asm volatile("prefetch.global.L2 [%0];" :: "l"((const u8 *)first + at));
+}
+
 // Bytes of `a` (0 to 3) and `b` (4 to 7), as four selectors of four bits say, the lowest first. Unlike
 // `__byte_perm`, it does not clear the fourth bit of a selector, which must be 0.
 DEVICE u32 picked_bytes(u32 a, u32 b, u32 selectors) {

@@ -20,8 +20,11 @@ extern "C" __global__ void keep(Compressors places, const Segment *segments, u32
                                 const float4 *query, const float4 *query_weight, float4 *query_out,
                                 float query_eps, i8 *codes, float *steps, float2 *halves, u32 fours) {
     __shared__ __align__(16) float held[WIDEST];
-    begin();
+    let_next_begin();
     u32 block = blockIdx.x, of_segments = compressors * segment_count;
+    if (block >= of_segments + tokens) bring_near(query_weight, fours * 16);
+    else if (block >= of_segments) bring_near(row_weight, own::WIDTH * 4);
+    wait_for_inputs();
     if (block < of_segments) {
         u32 owner = block % segment_count;
         Segment s = segments[owner];
