@@ -23,7 +23,7 @@ extern "C" __global__ void keep(Compressors places, const Segment *segments, u32
     let_next_begin();
     u32 block = blockIdx.x, of_segments = compressors * segment_count;
     if (block >= of_segments + tokens) bring_near(query_weight, fours * 16);
-    else if (block >= of_segments) bring_near(row_weight, own::WIDTH * 4);
+    else if (block >= of_segments) own::bring_norm_near(row_weight);
     wait_for_inputs();
     if (block < of_segments) {
         u32 owner = block % segment_count;

@@ -8,6 +8,8 @@ struct Normed {
     float eps;
 };
 
+DEVICE void bring_norm_near(const float *weight) { bring_near(weight, WIDTH * 4); }
+
 // out[t] = rms(x[t]) * weight, rotated; stored as row t of `fresh`, which has room for `capacity`, as the
 // layout says. angles [rows, pairs]; `row` is in shared memory, aligned to 16 bytes.
 DEVICE void store_normed(const Normed &n, const float2 *angles, u8 *fresh, u32 capacity, u32 pairs,
