@@ -72,6 +72,7 @@ pub fn units() -> Vec<(&'static Unit, Values)> {
             let values = values(&[super::weights::IQ2_XXS, held, wide, inner]);
             all.push((&ops::experts::cuda::LATTICE, values));
         }
+        all.push((&ops::route::cuda::ALWAYS, values(&[inner])));
     }
     for layout in LAYOUTS {
         all.push((&ops::attend::cuda::ATTEND, values(&layout)));

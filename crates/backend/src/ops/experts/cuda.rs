@@ -205,6 +205,22 @@ impl Cuda {
         }
     }
 
+    /// The experts of few tokens, added to `y`.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn experts_onto(
+        &mut self,
+        weights: &ExpertWeights,
+        clamp: f32,
+        x: &Buffer<f32>,
+        picks: &Buffer<u32>,
+        shares: &Buffer<f32>,
+        y: &mut Buffer<f32>,
+        rows: usize,
+    ) {
+        let tokens = self.tokens(weights, x, picks, shares, y, rows);
+        self.experts_by_pair(weights, clamp, &Tokens { onto: true, ..tokens });
+    }
+
     fn tokens(
         &mut self,
         weights: &ExpertWeights,
