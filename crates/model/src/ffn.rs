@@ -1,7 +1,7 @@
 //! The experts of one layer: route, apply the chosen ones, add the shared one.
 
 use backend::Backend;
-use backend::ops::fused::Gated;
+use backend::ops::fused::{Chosen, Gated, Mixture};
 use backend::ops::route::Choice;
 
 use crate::importance::Seen;
@@ -23,16 +23,16 @@ pub(crate) fn ffn(b: &mut dyn Backend, w: &FfnWeights, s: &mut Scratch, pass: Pa
     let (gate, up) = ((&w.shared_gate, &mut f.gate), (&w.shared_up, &mut f.up));
     b.linear_each(x, &mut [(&w.router, &mut f.logits), gate, up], t);
     let shared = Gated { gate: &f.gate, up: &f.up, clamp, out: &mut f.inner };
+    let (logits, scale) = (&f.logits, shape.route_scale);
     let (picks, shares) = (&mut f.picks, &mut f.shares); // [T, K]
-    b.route_swiglu(&f.logits, &choice, shape.route_scale, step, picks, shares, shared);
+    let chosen = Chosen { logits, choice: &choice, scale, picks, shares };
+    let mixture = Mixture { experts: &w.experts, down: &w.shared_down };
+    // What the streams were mixed to is not needed any more: its place serves to compute in.
+    b.mixture(mixture, x, chosen, shared, &mut s.x, y, step); // [T, D]
     b.mark(layer, "experts", &f.picks, t);
     b.mark(layer, "expert_weights", &f.shares, t);
-    b.experts(&w.experts, clamp, x, &f.picks, &f.shares, y, t); // [T, D]
     if let Some(sums) = &mut s.importance {
         let (weights, picks, shares) = (&w.experts, &f.picks, &f.shares);
         sums.note(b, layer, &Seen { weights, clamp, x, picks, shares }, t);
     }
-
-    // What the streams were mixed to is not needed any more: its place serves to compute in.
-    b.linear_add(&w.shared_down, &f.inner, &mut s.x, y, t); // [T, F] -> [T, D]
 }

@@ -5,6 +5,7 @@
 
 use gguf::Format;
 
+use crate::Buffer;
 use crate::conformance::{Case, Kit};
 use crate::ops::experts::ExpertWeights;
 
@@ -52,6 +53,65 @@ fn one(kit: &mut Kit) -> Vec<f32> {
     kit.read(&y, 1)
 }
 
+/// Formats and sizes of a layer of eleven experts: of the first two matrices and of the last.
+#[derive(Clone, Copy)]
+struct Sizes {
+    formats: [Format; 2],
+    d: usize,
+    inner: usize,
+    tokens: usize,
+}
+
+/// So many tokens choose three of eleven experts, not all of them different ones.
+fn chosen(kit: &mut Kit, sizes: Sizes, x: &Buffer<f32>) -> Vec<f32> {
+    let Sizes { formats, d, inner, tokens } = sizes;
+    let weights = ExpertWeights {
+        gate: kit.weight(formats[0], 11, inner, d),
+        up: kit.weight(formats[0], 11, inner, d),
+        down: kit.weight(formats[1], 11, d, inner),
+    };
+    let picks: Vec<u32> =
+        (0..tokens as u32).flat_map(|t| [t % 11, 10 - t % 5, 3 + t % 2]).collect();
+    let (picks, shares) = (kit.filled(tokens, 3, &picks), kit.buffer(tokens, 3));
+    let mut y = kit.empty(tokens, d);
+    kit.b.experts(&weights, 0.5, x, &picks, &shares, &mut y, tokens);
+    kit.read(&y, tokens)
+}
+
+/// Layers of IQ2_XXS for few tokens: one has an odd number of chunks, and one inner rows that end
+/// between the stretches that blocks take.
+fn few() -> Vec<Case> {
+    let lattice =
+        |last, d, inner, tokens| Sizes { formats: [Format::Iq2Xxs, last], d, inner, tokens };
+    let sizes = [
+        lattice(Format::Q2K, 4096, 256, 1),
+        lattice(Format::Q2K, 3072, 512, 2),
+        lattice(Format::Q2K, 2048, 256, 16),
+        lattice(Format::Q8_0, 1024, 288, 5),
+        lattice(Format::F16, 1024, 272, 3),
+    ];
+    let case = |sizes: Sizes| {
+        let Sizes { formats: [_, last], d, inner, tokens } = sizes;
+        let name = format!("experts IQ2_XXS {}, {d} to {inner} x{tokens}", last.name());
+        let run = move |kit: &mut Kit| {
+            let x = kit.whole(tokens, d);
+            chosen(kit, sizes, &x)
+        };
+        Case::new(name, 1e-5, run).rounded(1e-2)
+    };
+    sizes.into_iter().map(case).collect()
+}
+
+/// What is not a number makes a token's results that, and no other token's.
+fn spoilt(kit: &mut Kit) -> Vec<f32> {
+    let formats = [Format::Iq2Xxs, Format::Q2K];
+    let mut x = kit.numbers(3 * 1024);
+    x[1024 + 700] = f32::NAN;
+    let x = kit.filled(3, 1024, &x);
+    let y = chosen(kit, Sizes { formats, d: 1024, inner: 256, tokens: 3 }, &x);
+    y.iter().map(|v| f32::from(u8::from(v.is_nan()))).collect()
+}
+
 /// Many tokens, enough for more than one tile of an expert that most choose; others are chosen by a
 /// few, one by nobody.
 fn many(kit: &mut Kit, gate: Format, down: Format) -> Vec<f32> {
@@ -93,6 +153,8 @@ pub fn cases() -> Vec<Case> {
     let wide = |kit: &mut Kit| experts(kit, Format::Iq2Xxs, Format::Q2K, 2048);
     cases.push(Case::new("experts IQ2_XXS Q2_K, 2,048 wide", 1e-5, wide).rounded(1e-2));
     cases.push(Case::new("eight experts of one token", 1e-5, one).rounded(1e-2));
+    cases.extend(few());
+    cases.push(Case::new("experts of what is not a number", 0.0, spoilt));
     cases.extend(recipes.into_iter().map(many));
     for (format, d) in [(Format::Iq2Xxs, 1024), (Format::Mxfp4, 256), (Format::F16, 256)] {
         let name = format!("inner rows of experts {}", format.name());

@@ -5,7 +5,6 @@
 //! rows are rounded to 8 bits between the two products, as the fast CPU path does.
 
 use super::{ExpertWeights, Experts};
-use crate::Buffer;
 use crate::cuda::driver::Address;
 use crate::cuda::kernels::Unit;
 use crate::cuda::weights::IQ2_XXS;
@@ -14,6 +13,7 @@ use crate::ops::linear::cuda::{
     Activations, FEW_TOKENS, TILE_ROWS, is_float, rounded_bytes, tile_bytes,
 };
 use crate::ops::norm::cuda::fours;
+use crate::{Buffer, Weight};
 
 /// What several units share.
 pub(crate) const EXPERTS: &str = include_str!("experts.cuh");
@@ -44,10 +44,17 @@ pub static LATTICE: Unit = Unit {
     parameters: &["FORMAT", "HELD", "WIDE", "INNER"],
     kernels: &["lattice_inner"],
 };
-/// Bytes of one of its two tables, narrow and wide; they begin at a multiple of that. And the most
-/// chunks that a lane may hold.
-const LATTICE_BYTES: [usize; 2] = [256 * 128, 256 * 256];
+/// Bytes of its tables, what they begin at a multiple of, narrow and wide, and the most chunks that
+/// a lane may hold.
+const LATTICE_BYTES: usize = 2 * 256 * 128;
+const LATTICE_ALIGNED: [usize; 2] = [256 * 128, 256 * 256];
 const LATTICE_HELD_MAX: usize = 8;
+/// Chunks that a lane of a full block holds; see lattice.cu.
+const LATTICE_HELD: usize = 4;
+/// Most rows of a block, whose sums lie in shared memory, narrow and wide; and what a stretch of
+/// rows is a multiple of.
+const LATTICE_ROWS_MAX: [usize; 2] = [256, 2048];
+const LATTICE_UNIT: usize = 32;
 
 /// Threads of a block of [`DOWN`]; see down.cu.
 const DOWN_THREADS: usize = 512;
@@ -56,8 +63,8 @@ const DOWN_THREADS: usize = 512;
 pub static DOWN: Unit = Unit {
     family: "experts",
     name: "down",
-    source: &[COMMON, units::WEIGHTS, include_str!("down.cu")],
-    parameters: &["FORMAT", "COLS", "USED"],
+    source: &[COMMON, units::WEIGHTS, units::SHARED, include_str!("down.cu")],
+    parameters: &["FORMAT", "COLS", "USED", "ROUNDED"],
     kernels: &["expert_down"],
 };
 
@@ -103,6 +110,8 @@ struct Tokens {
     rows: usize,
     /// Experts of a token.
     used: usize,
+    /// Whether results are added to what is there.
+    onto: bool,
 }
 
 impl Tokens {
@@ -116,7 +125,7 @@ impl Tokens {
             floats: at(self.x.floats, d * 4),
         };
         let (picks, shares) = (at(self.picks, self.used * 4), at(self.shares, self.used * 4));
-        Tokens { x, picks, shares, y: at(self.y, d * 4), rows, used: self.used }
+        Tokens { x, picks, shares, y: at(self.y, d * 4), rows, ..*self }
     }
 }
 
@@ -124,29 +133,46 @@ impl Cuda {
     /// Every (token, expert) pair by itself.
     fn experts_by_pair(&mut self, weights: &ExpertWeights, clamp: f32, tokens: &Tokens) {
         let ExpertWeights { gate, down, .. } = weights;
-        let &Tokens { picks, y, rows, used, .. } = tokens;
+        let &Tokens { picks, y, rows, used, onto, .. } = tokens;
         let (inner, d, pairs) = (gate.rows, gate.cols, rows * used);
-        let inner_at = self.scratch("inner rows", pairs * inner * 4);
-        self.inner_by_pair(weights, clamp, tokens, inner_at);
-
         let stored = self.stored(down);
-        let ([a, b, c], code) = (stored.planes, stored.code());
-        let shared = if is_float(stored.format) { 0 } else { rounded_bytes(used, inner) };
-        let args = words![a, b, c, inner_at, picks, y, d];
-        let unit = (&DOWN, values(&[code, inner, used]), "expert_down");
+        let ([a, b, c], code, float) = (stored.planes, stored.code(), is_float(stored.format));
+        // The lattice rounds what it has computed.
+        let rounded = !float && inner.is_multiple_of(LATTICE_UNIT) && self.has_lattice(gate);
+        let to = if rounded {
+            let at = self.scratch("rounded inner rows", rounded_bytes(pairs, inner));
+            Activations::rounded(at, pairs * inner, 0)
+        } else {
+            let floats = self.scratch("inner rows", pairs * inner * 4);
+            Activations { floats, ..Activations::default() }
+        };
+        self.inner_by_pair(weights, clamp, tokens, to);
+
+        let shared = if float { 0 } else { rounded_bytes(used, inner) };
+        let Activations { codes, steps, halves, floats } = to;
+        let args = words![a, b, c, floats, codes, steps, halves, picks, y, d, u32::from(onto)];
+        let unit = (&DOWN, values(&[code, inner, used, usize::from(rounded)]), "expert_down");
         self.reading(down, pairs);
         let blocks = (self.processors() / rows).clamp(1, d.div_ceil(DOWN_THREADS / 32));
         let grid = [blocks, rows, 1];
         self.record_shared(unit, grid, (DOWN_THREADS as u32, shared), args);
     }
 
-    /// The inner row of every pair, to `inner_at`.
+    /// Whether few tokens look up the points of these weights in tables.
+    fn has_lattice(&self, gate: &Weight) -> bool {
+        let held = gate.cols / 1024;
+        let fits = gate.cols.is_multiple_of(1024) && held <= LATTICE_HELD_MAX;
+        fits && self.stored(gate).code() == IQ2_XXS
+    }
+
+    /// The inner row of every pair, to `to`: in floats, or rounded if it has codes, which the
+    /// lattice alone does.
     fn inner_by_pair(
         &mut self,
         weights: &ExpertWeights,
         clamp: f32,
         tokens: &Tokens,
-        inner_at: Address,
+        to: Activations,
     ) {
         let ExpertWeights { gate, up, .. } = weights;
         let &Tokens { x, picks, shares, rows, used, .. } = tokens;
@@ -154,19 +180,24 @@ impl Cuda {
         let ([ga, gb, gc], [ua, ub, uc]) = (self.stored(gate).planes, self.stored(up).planes);
         let code = self.stored(gate).code();
         let Activations { codes, steps, halves, floats } = x;
-        let held = d / 1024;
         self.reading(gate, pairs);
         self.reading(up, pairs);
-        if code == IQ2_XXS && d.is_multiple_of(1024) && held <= LATTICE_HELD_MAX {
-            let args =
-                words![ga, gb, gc, ua, ub, uc, codes, steps, picks, shares, inner_at, used, clamp];
-            let wide = usize::from(self.has_shared(1, 3 * LATTICE_BYTES[1]));
+        if self.has_lattice(gate) {
+            let (all, held) = (pairs * inner, d / 1024);
+            let args = words![
+                ga, gb, gc, ua, ub, uc, codes, steps, picks, shares, to.floats, to.codes, to.steps,
+                to.halves, all, used, clamp
+            ];
+            let bytes = |wide| LATTICE_ALIGNED[wide] + LATTICE_BYTES + LATTICE_ROWS_MAX[wide] * 8;
+            let wide = usize::from(self.has_shared(1, bytes(1)));
             let unit = (&LATTICE, values(&[code, held, wide, inner]), "lattice_inner");
-            let grid = [(self.processors() / rows).max(1), rows, 1];
-            self.record_shared(unit, grid, (512, 3 * LATTICE_BYTES[wide]), args);
+            let blocks = self.processors().max(all.div_ceil(LATTICE_ROWS_MAX[wide]));
+            let grid = [blocks.min(all.div_ceil(LATTICE_UNIT)), 1, 1];
+            let threads = if held > LATTICE_HELD { 384 } else { 512 };
+            self.record_shared(unit, grid, (threads, bytes(wide)), args);
         } else {
             let args = words![
-                ga, gb, gc, ua, ub, uc, codes, steps, halves, floats, picks, shares, inner_at,
+                ga, gb, gc, ua, ub, uc, codes, steps, halves, floats, picks, shares, to.floats,
                 inner, d, used, clamp
             ];
             let unit = (&INNER, values(&[code]), "expert_inner");
@@ -174,11 +205,45 @@ impl Cuda {
         }
     }
 
+    /// The experts of few tokens, added to `y`.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn experts_onto(
+        &mut self,
+        weights: &ExpertWeights,
+        clamp: f32,
+        x: &Buffer<f32>,
+        picks: &Buffer<u32>,
+        shares: &Buffer<f32>,
+        y: &mut Buffer<f32>,
+        rows: usize,
+    ) {
+        let tokens = self.tokens(weights, x, picks, shares, y, rows);
+        self.experts_by_pair(weights, clamp, &Tokens { onto: true, ..tokens });
+    }
+
+    fn tokens(
+        &mut self,
+        weights: &ExpertWeights,
+        x: &Buffer<f32>,
+        picks: &Buffer<u32>,
+        shares: &Buffer<f32>,
+        y: &mut Buffer<f32>,
+        rows: usize,
+    ) -> Tokens {
+        let ExpertWeights { gate, up, .. } = weights;
+        let format = self.stored(gate).format;
+        assert_eq!(format, self.stored(up).format, "gate and up have one format");
+        let x = self.activations(x, rows, gate.cols, format);
+        let (used, onto) = (picks.width, false);
+        let (picks, shares, y) = (self.at(picks), self.at(shares), self.edit(y));
+        Tokens { x, picks, shares, y, rows, used, onto }
+    }
+
     /// All pairs with one expert together, on tensor cores. Which pairs those are, only the device
     /// knows: there are as many blocks as there can be tiles, and some have nothing to do.
     fn experts_grouped(&mut self, weights: &ExpertWeights, clamp: f32, tokens: &Tokens) {
         let ExpertWeights { gate, up, down } = weights;
-        let &Tokens { x, picks, shares, y, rows, used } = tokens;
+        let &Tokens { x, picks, shares, y, rows, used, .. } = tokens;
         let (inner, d, count, pairs) = (gate.rows, gate.cols, gate.count, rows * used);
         // Every expert has at most one tile that is not full.
         let tiles = pairs / TILE_PAIRS + count.min(pairs);
@@ -234,13 +299,10 @@ impl Experts for Cuda {
         y: &mut Buffer<f32>,
         rows: usize,
     ) {
-        let ExpertWeights { gate, up, down } = weights;
+        let ExpertWeights { gate, down, .. } = weights;
         let (used, d) = (picks.width, gate.cols);
         let (format, last) = (self.stored(gate).format, self.stored(down).format);
-        assert_eq!(format, self.stored(up).format, "gate and up have one format");
-        let x = self.activations(x, rows, d, format);
-        let (picks, shares, y) = (self.at(picks), self.at(shares), self.edit(y));
-        let tokens = Tokens { x, picks, shares, y, rows, used };
+        let tokens = self.tokens(weights, x, picks, shares, y, rows);
         // For a few pairs with each expert, decoding weights costs more than sharing them saves.
         let few = rows <= FEW_TOKENS || rows * used < gate.count * 5 / 2;
         if few || is_float(format) || is_float(last) {
@@ -268,13 +330,14 @@ impl Experts for Cuda {
         assert_eq!(format, self.stored(&weights.up).format, "gate and up have one format");
         let x = self.activations(x, rows, d, format);
         let (picks, shares, inner) = (self.at(picks), self.at(shares), self.edit(inner));
-        let tokens = Tokens { x, picks, shares, y: 0, rows, used };
+        let tokens = Tokens { x, picks, shares, y: 0, rows, used, onto: false };
         // A grid has no more blocks than that in the direction of pairs.
         let step = (PAIRS_MAX / used).max(1);
         for first in (0..rows).step_by(step) {
             let part = tokens.part(first, step.min(rows - first), d);
-            let at = inner + (first * used * f * 4) as Address;
-            self.inner_by_pair(weights, clamp, &part, at);
+            let floats = inner + (first * used * f * 4) as Address;
+            let to = Activations { floats, ..Activations::default() };
+            self.inner_by_pair(weights, clamp, &part, to);
         }
     }
 

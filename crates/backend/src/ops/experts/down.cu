@@ -1,13 +1,13 @@
 // y[t] = sum over the experts k of token t of down[k] . inner[t, k], for few tokens. A warp per value.
 //
 // Blocks: some (x) for each token (y); warps take rows in turn. Quantized formats multiply with inner
-// rows rounded to 8 bits: every block rounds its token's into shared memory, which is less than
-// reading them rounded would cost. Weights are always one turn ahead, the first while that is done.
+// rows rounded to 8 bits, which lie in shared memory: if they are not ROUNDED, every block does that for
+// its token. Weights are always one turn ahead, the first while that is done.
 // FORMAT is the matrices', whose rows have COLS columns; a token has USED experts.
 
 #define THREADS 512
 // Experts whose rows are taken in one turn.
-#define AHEAD 3
+#define AHEAD (FORMAT == 10 ? 2 : 3)
 // Groups of four values that a thread rounds at a time.
 #define FOURS 6
 #define FLOATS (FORMAT == 0 || FORMAT == 1 || FORMAT == 30)
@@ -33,14 +33,16 @@ DEVICE Inner inner_at(u8 *at, u32 count) {
     return {(int4 *)at, steps, steps + count / 128};
 }
 
+DEVICE void keep_block(const Inner &to, float step, float2 halves, u32 block, u32 count) {
+    ((float *)to.steps)[block] = step * __uint_as_float(127 - 2 * (block % 4) << 23);
+    ((float *)to.halves)[block] = halves.x;
+    ((float *)to.halves)[count / 32 + block] = halves.y;
+}
+
 DEVICE void keep_four(const Inner &to, float4 v, u32 four, u32 count) {
     RoundedFour r = rounded(v);
     ((u32 *)to.codes)[unit_at(four / 4) * 4 + four % 4] = r.codes;
-    if (four % 8) return;
-    u32 block = four / 8;
-    ((float *)to.steps)[block] = r.step * __uint_as_float(127 - 2 * (block % 4) << 23);
-    ((float *)to.halves)[block] = r.halves.x;
-    ((float *)to.halves)[count / 32 + block] = r.halves.y;
+    if (four % 8 == 0) keep_block(to, r.step, r.halves, four / 8, count);
 }
 
 // Bytes without a sign, times those with one.
@@ -81,6 +83,13 @@ DEVICE Inner inner_at(u8 *at, u32 count) {
     return {(i8 *)at, (float *)(at + count + count / 4), (float2 *)(at + count), 0};
 }
 
+DEVICE u32 unit_at(u32 unit) { return unit; }
+
+DEVICE void keep_block(const Inner &to, float step, float2 halves, u32 block, u32) {
+    ((float *)to.steps)[block] = step;
+    ((float2 *)to.halves)[block] = halves;
+}
+
 DEVICE void keep_four(const Inner &to, float4 v, u32 four, u32) {
     round_four(v, four, {(i8 *)to.codes, (float *)to.steps, (float2 *)to.halves});
 }
@@ -90,7 +99,8 @@ DEVICE float dot_inner(const Chunk &w, const Inner &x, u32 k, u32 c) {
 }
 #endif
 
-// A token's inner rows, rounded into shared memory if the format wants that.
+// A token's inner rows, rounded in shared memory if the format wants that. Whoever takes them waits for
+// all threads of the block, and for their copies.
 DEVICE Inner staged(const float *x) {
 #if FLOATS
     return {0, 0, 0, x};
@@ -106,9 +116,21 @@ DEVICE Inner staged(const float *x) {
         for (u32 j = 0; j < FOURS; j++)
             if (first + j * THREADS < COUNT / 4) keep_four(to, v[j], first + j * THREADS, COUNT);
     }
-    __syncthreads();
     return to;
 #endif
+}
+
+// The same if they are rounded: token `t`'s of all.
+DEVICE Inner copied(const Rounded &all, u64 t) {
+    const u32 COUNT = USED * COLS;
+    Inner to = inner_at(pool, COUNT);
+    const u8 *codes = (const u8 *)all.codes + t * COUNT;
+    for (u32 u = threadIdx.x; u < COUNT / 16; u += THREADS)
+        copy16((u8 *)to.codes + unit_at(u) * 16, codes + u * 16, true);
+    u64 first = t * (COUNT / 32);
+    for (u32 block = threadIdx.x; block < COUNT / 32; block += THREADS)
+        keep_block(to, all.steps[first + block], all.halves[first + block], block, COUNT);
+    return to;
 }
 
 // A turn is 32 chunks of the rows of AHEAD experts.
@@ -145,19 +167,24 @@ DEVICE float dot_turn(const Turn &now, const Inner &all, u32 turn) {
     return sum;
 }
 
+// `inner` are the rows as they are, or, ROUNDED, `codes`, `steps` and `halves`. With `onto`, values are
+// added to what is there.
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
-    expert_down(const u8 *a, const u8 *b, const u8 *c, const float *inner, const u32 *picks, float *y,
-                u32 rows) {
+    expert_down(const u8 *a, const u8 *b, const u8 *c, const float *inner, i8 *codes, float *steps,
+                float2 *halves, const u32 *picks, float *y, u32 rows, u32 onto) {
     begin();
     u32 lane = threadIdx.x % WARP, t = blockIdx.y, step = gridDim.x * (THREADS / WARP);
     u32 mine = lane < USED ? picks[(u64)t * USED + lane] : 0;
     u32 row = blockIdx.x * (THREADS / WARP) + threadIdx.x / WARP;
+    y += (u64)t * rows;
     // One is multiplied while the other is on its way.
     Turn held[2];
     load_turn(held[0], {a, b, c}, mine, rows, row, 0);
-    Inner all = staged(inner + (u64)t * USED * COLS);
+    Inner all = ROUNDED ? copied({codes, steps, halves}, t) : staged(inner + (u64)t * USED * COLS);
+    copies_done();
+    __syncthreads();
     while (row < rows) {
-        float sum = 0;
+        float sum = onto && lane == 0 ? y[row] : 0.0f;
 #pragma unroll
         for (u32 turn = 0; turn < TURNS; turn++) {
             u32 next = (turn + 1) % TURNS;
@@ -166,7 +193,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
         }
         if (TURNS % 2) held[0] = held[1];
         sum = warp_sum(sum);
-        if (lane == 0) y[(u64)t * rows + row] = sum;
+        if (lane == 0) y[row] = sum;
         row += step;
     }
 }

@@ -8,7 +8,8 @@ use gguf::Format;
 use crate::RowFormat;
 use crate::conformance::{Case, Kit};
 use crate::ops::attend::{Reach, Scene, Sizes};
-use crate::ops::fused::{Gated, NormWeight, Normed};
+use crate::ops::experts::ExpertWeights;
+use crate::ops::fused::{Chosen, Gated, Mixture, NormWeight, Normed};
 use crate::ops::hyper::{HyperMix, HyperSettings};
 use crate::ops::index::{DAMAGED, NO_PICK};
 use crate::ops::kv::RowKind;
@@ -42,6 +43,15 @@ pub fn cases() -> Vec<Case> {
         turns(1, Format::F32, 512),
     ]);
     all.extend([layers(1, 1024), layers(1, 4096), layers(2, 4096), layers(3, 1024)]);
+    // A layer of experts: few tokens of each number that is special, and many; other formats.
+    let lattice = [Format::Iq2Xxs, Format::Q2K, Format::Q8_0];
+    all.extend([1, 2, 3, 4, 5, 16, 40].map(|t| mixtures(t, lattice, [1024, 256, 288])));
+    all.extend([
+        mixtures(2, lattice, [4096, 512, 2048]),
+        mixtures(1, [Format::Q4K, Format::Q4K, Format::Q8_0], [512, 256, 256]),
+        mixtures(3, [Format::F16, Format::F16, Format::Q8_0], [256, 96, 64]),
+        mixtures(2, [Format::Iq2Xxs, Format::Q2K, Format::F16], [1024, 256, 96]),
+    ]);
     // Ends of rings, several tokens of one session, a session's first tokens; many tokens.
     all.extend([
         kept(Reach::Picked, 16, &[(127, 2), (3, 1), (600, 1)]),
@@ -253,6 +263,51 @@ fn choices(tokens: usize) -> Case {
             kit.b.linear(&matrix, &inner, &mut out, tokens);
             all.extend(kit.read_picks(&picks, tokens).iter().map(|pick| pick / 100.0));
             for buffer in [&shares, &inner, &out] {
+                all.extend(kit.read(buffer, tokens));
+            }
+        }
+        all
+    });
+    case.rounded(1e-2)
+}
+
+/// `mixture` by scores and then by a table, with a product behind it: experts of two formats, a
+/// shared one of a third, of sizes `[D, F, shared F]`.
+fn mixtures(tokens: usize, formats: [Format; 3], [d, inner, shared]: [usize; 3]) -> Case {
+    let names = formats.map(|format| format.name());
+    let name = format!("fused: mixture x{tokens}, {names:?}, {d} to {inner} and {shared}");
+    let case = Case::new(name, 1e-5, move |kit| {
+        let experts = ExpertWeights {
+            gate: kit.weight(formats[0], 9, inner, d),
+            up: kit.weight(formats[0], 9, inner, d),
+            down: kit.weight(formats[1], 9, d, inner),
+        };
+        let (down, matrix) =
+            (kit.weight(formats[2], 1, d, shared), kit.weight(Format::Q8_0, 1, 8, d));
+        let table: Vec<u32> = (0..64).flat_map(|id| [id % 9, (id + 4) % 9, (id + 7) % 9]).collect();
+        let (table, bias) = (kit.filled(64, 3, &table), kit.buffer(1, 9));
+        let (x, logits) = (kit.buffer(tokens, d), kit.buffer(tokens, 9));
+        let (gate, up) = (kit.buffer(tokens, shared), kit.buffer(tokens, shared));
+        let (mut activation, mut product) = (kit.empty(tokens, shared), kit.empty(tokens, d));
+        let (mut picks, mut shares) = (kit.empty(tokens, 3), kit.empty(tokens, 3));
+        let (mut y, mut out) = (kit.buffer(tokens, d), kit.empty(tokens, 8));
+        let step = kit.step(&[(0, tokens, 1)]);
+        let mut all = Vec::new();
+        for choice in [Choice::Bias(&bias), Choice::Table(&table)] {
+            let (picked, shares_of) = (&mut picks, &mut shares);
+            let chosen = Chosen {
+                logits: &logits,
+                choice: &choice,
+                scale: 1.5,
+                picks: picked,
+                shares: shares_of,
+            };
+            let gated = Gated { gate: &gate, up: &up, clamp: 0.7, out: &mut activation };
+            let mixture = Mixture { experts: &experts, down: &down };
+            kit.b.mixture(mixture, &x, chosen, gated, &mut product, &mut y, &step);
+            kit.b.linear(&matrix, &y, &mut out, tokens);
+            all.extend(kit.read_picks(&picks, tokens).iter().map(|pick| pick / 9.0));
+            for buffer in [&shares, &y, &out] {
                 all.extend(kit.read(buffer, tokens));
             }
         }

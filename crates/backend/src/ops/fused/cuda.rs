@@ -5,7 +5,7 @@
 
 use gguf::Format;
 
-use super::{Fed, Fused, Gated, NormWeight, Normed};
+use super::{Chosen, Fed, Fused, Gated, Mixture, NormWeight, Normed};
 use crate::cuda::driver::Address;
 use crate::cuda::{Cuda, values, words};
 use crate::ops::attend::Visible;
@@ -190,6 +190,31 @@ impl Fused for Cuda {
         shared: Gated,
     ) {
         self.route_beside(logits, choice, scale, step, picks, shares, Some(shared));
+    }
+
+    /// For a few tokens the shared expert goes with the choice, and the others are added to it.
+    fn mixture_raw(
+        &mut self,
+        mixture: Mixture,
+        x: &Buffer<f32>,
+        mut chosen: Chosen,
+        shared: Gated,
+        product: &mut Buffer<f32>,
+        y: &mut Buffer<f32>,
+        step: &Step,
+    ) {
+        let Mixture { experts, down } = mixture;
+        if self.joins_always(down, step.rows) {
+            self.route_always(&mut chosen, &shared, down, y, step);
+            let (picks, shares) = (&*chosen.picks, &*chosen.shares);
+            return self.experts_onto(experts, shared.clamp, x, picks, shares, y, step.rows);
+        }
+        let Chosen { logits, choice, scale, picks, shares } = chosen;
+        let Gated { gate, up, clamp, out } = shared;
+        let activation = Gated { gate, up, clamp, out: &mut *out };
+        self.route_swiglu_raw(logits, choice, scale, step, picks, shares, activation);
+        self.experts_raw(experts, clamp, x, picks, shares, y, step.rows);
+        self.linear_add_raw(down, out, product, y, step.rows);
     }
 
     fn hyper_mix_norm_raw(

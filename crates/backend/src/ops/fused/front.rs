@@ -4,8 +4,9 @@
 //! They check what the plain operations would check, since a backend that overrides a fusion never
 //! comes to them. What a fusion means is its body in `mod.rs`.
 
-use super::{Fed, Gated, NormWeight, Normed};
+use super::{Chosen, Fed, Gated, Mixture, NormWeight, Normed};
 use crate::ops::attend::{Beyond, Visible};
+use crate::ops::experts::ExpertWeights;
 use crate::ops::hyper::{HyperMix, HyperSettings};
 use crate::ops::kv::{RowBlock, RowLayout};
 use crate::ops::route::Choice;
@@ -193,6 +194,41 @@ impl dyn Backend + '_ {
         shared.up.expect("up", step.rows, width);
         shared.out.expect("out", step.rows, width);
         self.route_swiglu_raw(logits, choice, scale, step, picks, shares, shared);
+    }
+
+    /// [`route_swiglu`](trait.Backend.html#method.route_swiglu), then
+    /// [`experts`](trait.Backend.html#method.experts) of `x` `[T, D]` to `y` `[T, D]`, and
+    /// [`linear_add`](trait.Backend.html#method.linear_add) of the shared expert's activation.
+    /// What is in `shared.out` and in `product`, of the shape of `y`, is not said: a backend may
+    /// compute in them.
+    #[allow(clippy::too_many_arguments)]
+    pub fn mixture(
+        &mut self,
+        mixture: Mixture,
+        x: &Buffer<f32>,
+        chosen: Chosen,
+        shared: Gated,
+        product: &mut Buffer<f32>,
+        y: &mut Buffer<f32>,
+        step: &Step,
+    ) {
+        let Mixture { experts: ExpertWeights { gate, up, down }, down: last } = mixture;
+        let rows = step.rows;
+        assert_eq!((gate.count, gate.rows, gate.cols), (up.count, up.rows, up.cols));
+        assert_eq!((down.count, down.rows, down.cols), (gate.count, gate.cols, gate.rows));
+        assert_eq!((last.count, last.rows), (1, gate.cols), "results of the shared expert");
+        chosen.choice.check(chosen.logits, chosen.picks, chosen.shares, rows);
+        assert_eq!(chosen.logits.width, gate.count, "experts");
+        x.expect("x", rows, gate.cols);
+        for (name, buffer) in [("gate", shared.gate), ("up", shared.up)] {
+            buffer.expect(name, rows, last.cols);
+        }
+        shared.out.expect("out", rows, last.cols);
+        product.expect("product", rows, last.rows);
+        y.expect("y", rows, last.rows);
+        if rows > 0 {
+            self.mixture_raw(mixture, x, chosen, shared, product, y, step);
+        }
     }
 
     /// [`hyper_mix`](trait.Backend.html#method.hyper_mix) to `x`, then

@@ -2,9 +2,8 @@
 //! may do them in fewer passes.
 //!
 //! Each has a body made of the plain operations, which is its meaning; a backend overrides those
-//! that pay. A fusion leaves every buffer as its plain operations would, unless its front function
-//! says that a buffer is what a backend may compute in. The front functions, which
-//! state shapes, are in `front.rs`.
+//! that pay. A fusion leaves every buffer as its plain operations would, but for those that its
+//! front function names. The front functions, which state shapes, are in `front.rs`.
 
 mod cases;
 pub(crate) mod cuda;
@@ -15,7 +14,7 @@ pub use cases::cases;
 
 use crate::ops::attend::{Attend, Visible};
 use crate::ops::compress::{Compress, Compressor};
-use crate::ops::experts::Experts;
+use crate::ops::experts::{ExpertWeights, Experts};
 use crate::ops::hyper::{Hyper, HyperMix, HyperSettings};
 use crate::ops::index::Index;
 use crate::ops::kv::{Kv, RowBlock, RowLayout};
@@ -67,6 +66,31 @@ pub struct Gated<'a> {
     pub clamp: f32,
     /// The result.
     pub out: &'a mut Buffer<f32>,
+}
+
+/// The router's product, how a layer chooses by it, and where the choice is wanted.
+#[derive(Debug)]
+pub struct Chosen<'a> {
+    /// `[T, E]`.
+    pub logits: &'a Buffer<f32>,
+    /// The way of choosing.
+    pub choice: &'a Choice<'a>,
+    /// What the shares of a token add up to.
+    pub scale: f32,
+    /// `[T, K]`.
+    pub picks: &'a mut Buffer<u32>,
+    /// `[T, K]`.
+    pub shares: &'a mut Buffer<f32>,
+}
+
+/// The matrices of a layer's experts that come after the router's, and after the first two of the
+/// shared one.
+#[derive(Clone, Copy, Debug)]
+pub struct Mixture<'a> {
+    /// The chosen experts.
+    pub experts: &'a ExpertWeights,
+    /// The last of the shared expert, `[D, F]`.
+    pub down: &'a Weight,
 }
 
 /// What a backend may override.
@@ -191,6 +215,26 @@ pub trait Fused:
     ) {
         self.route_raw(logits, choice, scale, step, picks, shares);
         self.swiglu_raw(shared.gate, shared.up, shared.clamp, shared.out, step.rows);
+    }
+
+    /// The choice of experts, and the sum of the chosen ones and of the one that is always used.
+    #[allow(clippy::too_many_arguments)]
+    fn mixture_raw(
+        &mut self,
+        mixture: Mixture,
+        x: &Buffer<f32>,
+        chosen: Chosen,
+        shared: Gated,
+        product: &mut Buffer<f32>,
+        y: &mut Buffer<f32>,
+        step: &Step,
+    ) {
+        let Chosen { logits, choice, scale, picks, shares } = chosen;
+        let Gated { gate, up, clamp, out } = shared;
+        let activation = Gated { gate, up, clamp, out: &mut *out };
+        self.route_swiglu_raw(logits, choice, scale, step, picks, shares, activation);
+        self.experts_raw(mixture.experts, clamp, x, picks, shares, y, step.rows);
+        self.linear_add_raw(mixture.down, out, product, y, step.rows);
     }
 
     /// The read of the streams and the norm of what was read.
