@@ -13,6 +13,10 @@ pub const SHARED: &str = include_str!("shared.cuh");
 pub const MMA: &str = include_str!("mma.cuh");
 /// Products of whole numbers on tensor cores.
 pub const WHOLE: &str = include_str!("whole.cuh");
+/// BF16, and the order of columns that tiles take them in.
+pub const BF16: &str = include_str!("bf16.cuh");
+/// Quantized weights decoded to BF16 in registers.
+pub const FRAGMENT: &str = include_str!("fragment.cuh");
 /// Tiles on tensor cores, for a quantized `FORMAT`.
 pub const TILE: &str = include_str!("tile.cuh");
 
@@ -33,6 +37,7 @@ pub fn units() -> Vec<(&'static Unit, Values)> {
         &super::READ,
         &super::trace::STAMP,
         &ops::linear::cuda::ROUND,
+        &ops::linear::tiles::BF16,
         &ops::norm::cuda::NORM,
         &ops::rope::cuda::ROPE,
         &ops::hyper::cuda::HYPER,
@@ -55,8 +60,11 @@ pub fn units() -> Vec<(&'static Unit, Values)> {
             all.push((&ops::hyper::cuda::CLUSTER, values(&[format, 3])));
             all.push((&ops::linear::cuda::SGEMM, values(&[format])));
         } else {
-            all.push((&ops::linear::cuda::GEMM, values(&[format])));
-            all.push((&ops::experts::cuda::GROUPED, values(&[format])));
+            for tokens in [64, 128] {
+                let values = values(&[format, tokens, 4]);
+                all.push((&ops::linear::tiles::GEMM, values));
+                all.push((&ops::experts::cuda::GROUPED, values));
+            }
         }
     }
     for [format, stages] in [[1, 2], [1, 4], [8, 3], [8, 4], [30, 2]] {

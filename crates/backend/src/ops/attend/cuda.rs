@@ -158,7 +158,7 @@ impl Cuda {
         let (fresh, capacity) = (self.at(&visible.fresh.bytes), visible.fresh.rows);
         let keeps = usize::from(after.is_some());
         let After { angles, pairs, slots, slot_bytes } = after.unwrap_or_default();
-        let Activations { codes, steps, halves, floats } = out;
+        let Activations { codes, steps, halves, floats, .. } = out;
         let args = words![
             at,
             sinks,

@@ -10,6 +10,7 @@ pub(crate) mod cpu_simd;
 pub(crate) mod cuda;
 pub(crate) mod packed;
 pub(crate) mod panel;
+pub(crate) mod tiles;
 
 pub use cases::cases;
 

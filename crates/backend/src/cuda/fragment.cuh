@@ -1,0 +1,201 @@
+// Weights decoded straight to registers, as the left operand of BF16 products on tensor cores, with
+// their scales. A unit that includes this comes after weights.cuh and bf16.cuh, which says which columns a lane
+// has, and is compiled for one quantized FORMAT.
+//
+// Codes become BF16 by joining their bytes with those of 128, which has room for seven bits below, and
+// taking 128 away. So every weight is its code, which is exact, times its scale in BF16, rounded once.
+
+DEVICE u32 bf16_twice(float value) { return bf16_pair(value, value); }
+
+// a b + c, by halves.
+DEVICE u32 fused(u32 a, u32 b, u32 c) {
+    u32 sum;
+    asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(sum) : "r"(a), "r"(b), "r"(c));
+    return sum;
+}
+// -0, 1, -128 and 2^126, twice.
+#define MINUS_NOTHING 0x80008000u
+#define ONES 0x3f803f80u
+#define MINUS_128 0xc300c300u
+#define LARGE 0x7e807e80u
+#define FRAGMENTS 8
+DEVICE u32 times(u32 a, u32 b) { return fused(a, b, MINUS_NOTHING); }
+
+// Bytes 0 and 1, and bytes 2 and 3, of `codes`, each below `high`'s.
+DEVICE uint2 joined(u32 codes, u32 high) {
+    return make_uint2(picked_bytes(codes, high, 0x4140), picked_bytes(codes, high, 0x4342));
+}
+
+DEVICE u32 word_of(int4 v, int i) { return (u32)(i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w); }
+
+// For each format: `Block`, what a lane holds of its 32 columns; `hold`, which loads block `at` of the
+// matrix, and those of the lattice also the one at `next`; `renew`, which, when a half of the fragments,
+// `half`, needs no more of this one, loads the next, `at`, or the one after it, `next`; `Scales`, what is the same for all fragments; and `fragment`, the two registers of
+// fragment `s`.
+#if FORMAT == 8
+struct Block { int4 w[2]; u16 scale; };
+struct Scales { u32 scale, negative; };
+DEVICE void hold_codes(Block &k, const Planes &p, u32 at, int half) {
+    k.w[half] = fixed((const int4 *)p.a + 2 * (u64)at + half);
+}
+DEVICE void hold_scales(Block &k, const Planes &p, u32 at) { k.scale = fixed((const u16 *)p.b + at); }
+DEVICE Scales scales_of(const Block &k, u32) {
+    u32 scale = bf16_twice(half_to_float(k.scale));
+    return {scale, scale ^ 0x80008000u};
+}
+// Codes have eight bits: 128 and the low seven, less 128 or, of a negative code, 256.
+DEVICE uint2 fragment(const Block &k, const Scales &of, int s, u32, uint2) {
+    uint2 v = joined(word_of(k.w[s / 4], s % 4), 0x43434343u);
+    return make_uint2(fused(v.x & 0xff7fff7fu, of.scale, times(v.x & 0xff80ff80u, of.negative)),
+                      fused(v.y & 0xff7fff7fu, of.scale, times(v.y & 0xff80ff80u, of.negative)));
+}
+
+#elif FORMAT == 10 || FORMAT == 12
+struct Scales { u32 scale[2], minimum[2], shift; };
+#if FORMAT == 10
+#define FIELD 0x03030303u
+struct Block { int4 w[2]; u16 scales; u32 d; };
+DEVICE void hold_codes(Block &k, const Planes &p, u32 at, int half) {
+    k.w[half] = fixed((const int4 *)p.a + (u64)(at / 4) * 2 + half);
+}
+DEVICE void hold_scales(Block &k, const Planes &p, u32 at) {
+    k.scales = fixed((const u16 *)p.b + at);
+    k.d = fixed((const u32 *)p.c + at / 8);
+}
+DEVICE Scales scales_of(const Block &k, u32) {
+    float d = half_to_float((u16)k.d), dmin = half_to_float((u16)(k.d >> 16));
+    Scales of;
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        of.scale[i] = bf16_twice(d * (float)(k.scales >> (8 * i) & 15));
+        of.minimum[i] = bf16_twice(-dmin * (float)(k.scales >> (8 * i + 4) & 15));
+    }
+    of.shift = threadIdx.x % 4 * 2;
+    return of;
+}
+#else
+#define FIELD 0x0f0f0f0fu
+struct Block { int4 w[2]; uint4 head; };
+DEVICE void hold_codes(Block &k, const Planes &p, u32 at, int half) {
+    k.w[half] = fixed((const int4 *)p.a + (u64)(at / 2) * 2 + half);
+}
+DEVICE void hold_scales(Block &k, const Planes &p, u32 at) {
+    k.head = fixed((const uint4 *)p.b + at / 8);
+}
+DEVICE Scales scales_of(const Block &k, u32 at) {
+    u32 words[3] = {k.head.y, k.head.z, k.head.w}, scale, minimum;
+    scale_of(words, at % 8, scale, minimum);
+    u32 s = bf16_twice(half_to_float((u16)k.head.x) * (float)scale);
+    u32 m = bf16_twice(-half_to_float((u16)(k.head.x >> 16)) * (float)minimum);
+    return {{s, s}, {m, m}, threadIdx.x % 2 * 4};
+}
+#endif
+DEVICE uint2 fragment(const Block &k, const Scales &of, int s, u32, uint2) {
+    uint2 v = joined(word_of(k.w[s / 4], s % 4) >> of.shift & FIELD, 0x43434343u);
+    return make_uint2(fused(fused(v.x, ONES, MINUS_128), of.scale[s / 4], of.minimum[s / 4]),
+                      fused(fused(v.y, ONES, MINUS_128), of.scale[s / 4], of.minimum[s / 4]));
+}
+
+#elif FORMAT == 16
+struct Block { uint2 w; u16 d; uint2 ahead; u16 d_ahead; };
+struct Scales { u32 scale; };
+DEVICE void hold_ahead(Block &k, const Planes &p, u32 at) {
+    k.ahead = fixed((const uint2 *)p.a + at);
+    k.d_ahead = fixed((const u16 *)p.b + at / 8);
+}
+DEVICE void advance(Block &k) {
+    k.w = k.ahead;
+    k.d = k.d_ahead;
+}
+DEVICE Scales scales_of(const Block &k, u32) {
+    Chunk c = {k.w, k.d};
+    return {bf16_twice(lattice_scale(c))};
+}
+// A value is picked by a selector from 8, 25, 43 and their negatives, whose low and high bytes `pools` has;
+// the high ones of negatives are 0xc1 and 0xc2. `tables` in shared memory has rows of LANES words:
+// selectors of a point, and then those of signs, for every lane, or for every other lane where shared
+// memory is scarce.
+#define LANES (TOKENS > 64 ? 32 : 16)
+#define TABLE_BYTES (256 * LANES * 8)
+DEVICE void make_tables(u8 *tables, u8 *magnitudes) {
+    if (threadIdx.x == 0) *(uint2 *)magnitudes = make_uint2(0x002cc800, 0x00424141);
+    for (u32 i = threadIdx.x; i < 256 * LANES; i += blockDim.x) {
+        u32 *row = (u32 *)tables + i / LANES * 2 * LANES + i % LANES;
+        row[0] = LEVELS[i / LANES];
+        row[LANES] = sign_selectors(i / LANES);
+    }
+}
+// Where in the tables the row is that byte `j` of `bytes` says, for this lane.
+DEVICE u32 place_in_table(u32 bytes, int j) {
+    u32 lane = threadIdx.x % LANES * 4 * (32 / LANES);
+    return picked_bytes(bytes, lane, 0x7604 | j << 4) / (32 / LANES);
+}
+// Selectors of the eight columns of fragments 2 j and 2 j + 1, of a lane's eight bytes.
+DEVICE u32 selectors_of(uint2 w, int j, const u8 *tables) {
+    return *(const u32 *)(tables + place_in_table(w.x, j))
+         | *(const u32 *)(tables + LANES * 4 + place_in_table(w.y, j));
+}
+DEVICE u32 look_up(const Block &k, const u8 *tables) { return selectors_of(k.w, 0, tables); }
+DEVICE u32 look_ahead(const Block &k, int j, const u8 *tables) {
+    return j < 3 ? selectors_of(k.w, j + 1, tables) : selectors_of(k.ahead, 0, tables);
+}
+DEVICE uint2 fragment(const Block &k, const Scales &of, int s, u32 looked, uint2 pools) {
+    u32 selectors = looked >> (s % 2 * 16);
+    u32 low = picked_bytes(pools.x, pools.x, selectors);
+    u32 high = picked_bytes(pools.y, 0x00c2c1c1, selectors);
+    return make_uint2(times(picked_bytes(low, high, 0x5140), of.scale),
+                      times(picked_bytes(low, high, 0x7362), of.scale));
+}
+
+#elif FORMAT == 39
+struct Block { int4 w, ahead; u8 exponent, exponent_ahead; };
+struct Scales { u32 scale; };
+DEVICE void hold_ahead(Block &k, const Planes &p, u32 at) {
+    k.ahead = fixed((const int4 *)p.a + at);
+    k.exponent_ahead = fixed(p.b + at);
+}
+DEVICE void advance(Block &k) {
+    k.w = k.ahead;
+    k.exponent = k.exponent_ahead;
+}
+DEVICE Scales scales_of(const Block &k, u32) { return {bf16_twice(exponent_scale(k.exponent))}; }
+// The bits of a code are sign, exponent and mantissa: as BF16 a code is smaller by 2^126.
+DEVICE u32 widened(u32 codes, u32 scale) {
+    u32 v = (codes << 6 & 0x01c001c0u) | (codes << 12 & 0x80008000u);
+    return times(times(v, LARGE), scale);
+}
+DEVICE uint2 fragment(const Block &k, const Scales &of, int s, u32, uint2) {
+    uint2 v = joined(word_of(k.w, s % 4) >> (s / 4 * 4) & 0x0f0f0f0fu, 0);
+    return make_uint2(widened(v.x, of.scale), widened(v.y, of.scale));
+}
+#endif
+
+#if FORMAT == 16 || FORMAT == 39
+DEVICE void hold(Block &k, const Planes &p, u32 at, u32 next) {
+    hold_ahead(k, p, at);
+    advance(k);
+    hold_ahead(k, p, next);
+}
+DEVICE void renew(Block &k, const Planes &p, u32, u32 next, int half) {
+    if (half == 0) return;
+    advance(k);
+    hold_ahead(k, p, next);
+}
+#else
+DEVICE void hold(Block &k, const Planes &p, u32 at, u32) {
+    hold_codes(k, p, at, 0);
+    hold_codes(k, p, at, 1);
+    hold_scales(k, p, at);
+}
+DEVICE void renew(Block &k, const Planes &p, u32 at, u32, int half) {
+    hold_codes(k, p, at, half);
+    if (half == 0) hold_scales(k, p, at);
+}
+#endif
+
+#ifndef TABLE_BYTES
+#define TABLE_BYTES 0
+DEVICE void make_tables(u8 *, u8 *) {}
+DEVICE u32 look_up(const Block &, const u8 *) { return 0; }
+DEVICE u32 look_ahead(const Block &, int, const u8 *) { return 0; }
+#endif
