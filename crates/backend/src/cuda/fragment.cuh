@@ -32,6 +32,9 @@ DEVICE u32 word_of(int4 v, int i) { return (u32)(i == 0 ? v.x : i == 1 ? v.y : i
 // matrix, and those of the lattice also the one at `next`; `renew`, which, when a half of the fragments,
 // `half`, needs no more of this one, loads the next, `at`, or the one after it, `next`; `Scales`, what is the same for all fragments; and `fragment`, the two registers of
 // fragment `s`.
+#if FORMAT != 16
+struct Looked {};
+#endif
 #if FORMAT == 8
 struct Block { int4 w[2]; u16 scale; };
 struct Scales { u32 scale, negative; };
@@ -44,7 +47,7 @@ DEVICE Scales scales_of(const Block &k, u32) {
     return {scale, scale ^ 0x80008000u};
 }
 // Codes have eight bits: 128 and the low seven, less 128 or, of a negative code, 256.
-DEVICE uint2 fragment(const Block &k, const Scales &of, int s, u32, uint2) {
+DEVICE uint2 fragment(const Block &k, const Scales &of, int s, const Looked &) {
     uint2 v = joined(word_of(k.w[s / 4], s % 4), 0x43434343u);
     return make_uint2(fused(v.x & 0xff7fff7fu, of.scale, times(v.x & 0xff80ff80u, of.negative)),
                       fused(v.y & 0xff7fff7fu, of.scale, times(v.y & 0xff80ff80u, of.negative)));
@@ -90,7 +93,7 @@ DEVICE Scales scales_of(const Block &k, u32 at) {
     return {{s, s}, {m, m}, threadIdx.x % 2 * 4};
 }
 #endif
-DEVICE uint2 fragment(const Block &k, const Scales &of, int s, u32, uint2) {
+DEVICE uint2 fragment(const Block &k, const Scales &of, int s, const Looked &) {
     uint2 v = joined(word_of(k.w[s / 4], s % 4) >> of.shift & FIELD, 0x43434343u);
     return make_uint2(fused(fused(v.x, ONES, MINUS_128), of.scale[s / 4], of.minimum[s / 4]),
                       fused(fused(v.y, ONES, MINUS_128), of.scale[s / 4], of.minimum[s / 4]));
@@ -111,40 +114,49 @@ DEVICE Scales scales_of(const Block &k, u32) {
     Chunk c = {k.w, k.d};
     return {bf16_twice(lattice_scale(c))};
 }
-// A value is picked by a selector from 8, 25, 43 and their negatives, whose low and high bytes `pools` has;
-// the high ones of negatives are 0xc1 and 0xc2. `tables` in shared memory has rows of LANES words:
-// selectors of a point, and then those of signs, for every lane, or for every other lane where shared
-// memory is scarce.
+// `tables` in shared memory has a row for every byte: the eight magnitudes of a point in BF16, LANES / 4
+// times, and then eight signs, LANES times: for every lane that reads at the same time, or for every
+// other where shared memory is scarce. Signs of columns 2 j and 2 j + 1 are bits 15 - j and 31 - j.
 #define LANES (TOKENS > 64 ? 32 : 16)
-#define TABLE_BYTES (256 * LANES * 8)
-DEVICE void make_tables(u8 *tables, u8 *magnitudes) {
-    if (threadIdx.x == 0) *(uint2 *)magnitudes = make_uint2(0x002cc800, 0x00424141);
+#define TABLE_ROW (LANES * 8)
+#define TABLE_BYTES (256 * TABLE_ROW)
+DEVICE u32 magnitudes_of(u32 levels) {
+    u32 low = levels & 15, high = levels >> 4 & 15;
+    return bf16_pair(low == 0 ? 8 : low == 1 ? 25 : 43, high == 0 ? 8 : high == 1 ? 25 : 43);
+}
+DEVICE void make_tables(u8 *tables) {
     for (u32 i = threadIdx.x; i < 256 * LANES; i += blockDim.x) {
-        u32 *row = (u32 *)tables + i / LANES * 2 * LANES + i % LANES;
-        row[0] = LEVELS[i / LANES];
-        row[LANES] = sign_selectors(i / LANES);
+        u32 byte = i / LANES, levels = LEVELS[byte], negative = sign_selectors(byte) >> 2, signs = 0;
+#pragma unroll
+        for (u32 t = 0; t < 8; t++) signs |= (negative >> (4 * t) & 1) << (15 + t % 2 * 16 - t / 2);
+        u32 *row = (u32 *)(tables + byte * TABLE_ROW) + i % LANES;
+        row[0] = magnitudes_of(levels >> (i % 4 * 8));
+        row[LANES] = signs;
     }
 }
-// Where in the tables the row is that byte `j` of `bytes` says, for this lane.
-DEVICE u32 place_in_table(u32 bytes, int j) {
-    u32 lane = threadIdx.x % LANES * 4 * (32 / LANES);
-    return picked_bytes(bytes, lane, 0x7604 | j << 4) / (32 / LANES);
+struct Looked { uint4 point; u32 signs; };
+// What a lane adds to a row's place: for points in the lowest byte, for signs in the second. It comes
+// from a shuffle, since the compiler would find out a lane's number anew for every use.
+DEVICE u32 lane_places() {
+    u32 lane = threadIdx.x % WARP, places = lane % (LANES / 4) * 16 | lane % LANES * 4 << 8;
+    return __shfl_sync(0xffffffff, places * (32 / LANES), lane);
 }
-// Selectors of the eight columns of fragments 2 j and 2 j + 1, of a lane's eight bytes.
-DEVICE u32 selectors_of(uint2 w, int j, const u8 *tables) {
-    return *(const u32 *)(tables + place_in_table(w.x, j))
-         | *(const u32 *)(tables + LANES * 4 + place_in_table(w.y, j));
+// What the tables say of columns 8 j.. of a lane's eight bytes.
+DEVICE Looked looked_up(uint2 w, int j, const u8 *tables, u32 places) {
+    u32 point = picked_bytes(w.x, places, 0x7604 | j << 4) / (32 / LANES);
+    u32 signs = picked_bytes(w.y, places, 0x7605 | j << 4) / (32 / LANES);
+    return {*(const uint4 *)(tables + point), *(const u32 *)(tables + LANES * 4 + signs)};
 }
-DEVICE u32 look_up(const Block &k, const u8 *tables) { return selectors_of(k.w, 0, tables); }
-DEVICE u32 look_ahead(const Block &k, int j, const u8 *tables) {
-    return j < 3 ? selectors_of(k.w, j + 1, tables) : selectors_of(k.ahead, 0, tables);
+DEVICE Looked look_up(const Block &k, const u8 *tables, u32 places) {
+    return looked_up(k.w, 0, tables, places);
 }
-DEVICE uint2 fragment(const Block &k, const Scales &of, int s, u32 looked, uint2 pools) {
-    u32 selectors = looked >> (s % 2 * 16);
-    u32 low = picked_bytes(pools.x, pools.x, selectors);
-    u32 high = picked_bytes(pools.y, 0x00c2c1c1, selectors);
-    return make_uint2(times(picked_bytes(low, high, 0x5140), of.scale),
-                      times(picked_bytes(low, high, 0x7362), of.scale));
+DEVICE Looked look_ahead(const Block &k, int j, const u8 *tables, u32 places) {
+    return j < 3 ? looked_up(k.w, j + 1, tables, places) : looked_up(k.ahead, 0, tables, places);
+}
+DEVICE uint2 fragment(const Block &k, const Scales &of, int s, const Looked &looked) {
+    u32 first = looked.signs << (s % 2 * 2) & 0x80008000u, other = looked.signs << (s % 2 * 2 + 1) & 0x80008000u;
+    return make_uint2(times(s % 2 ? looked.point.z : looked.point.x, of.scale ^ first),
+                      times(s % 2 ? looked.point.w : looked.point.y, of.scale ^ other));
 }
 
 #elif FORMAT == 39
@@ -164,7 +176,7 @@ DEVICE u32 widened(u32 codes, u32 scale) {
     u32 v = (codes << 6 & 0x01c001c0u) | (codes << 12 & 0x80008000u);
     return times(times(v, LARGE), scale);
 }
-DEVICE uint2 fragment(const Block &k, const Scales &of, int s, u32, uint2) {
+DEVICE uint2 fragment(const Block &k, const Scales &of, int s, const Looked &) {
     uint2 v = joined(word_of(k.w, s % 4) >> (s / 4 * 4) & 0x0f0f0f0fu, 0);
     return make_uint2(widened(v.x, of.scale), widened(v.y, of.scale));
 }
@@ -195,7 +207,8 @@ DEVICE void renew(Block &k, const Planes &p, u32 at, u32, int half) {
 
 #ifndef TABLE_BYTES
 #define TABLE_BYTES 0
-DEVICE void make_tables(u8 *, u8 *) {}
-DEVICE u32 look_up(const Block &, const u8 *) { return 0; }
-DEVICE u32 look_ahead(const Block &, int, const u8 *) { return 0; }
+DEVICE void make_tables(u8 *) {}
+DEVICE u32 lane_places() { return 0; }
+DEVICE Looked look_up(const Block &, const u8 *, u32) { return {}; }
+DEVICE Looked look_ahead(const Block &, int, const u8 *, u32) { return {}; }
 #endif

@@ -33,7 +33,6 @@ struct Room {
     u8 *slots;          // [SLOTS][TOKENS][STAGE_LINE]
     u64 *full, *empty;  // [SLOTS]
     u32 *notes;         // [NOTES][TOKENS]
-    u8 *magnitudes;     // [16]
     u8 *rest;           // aligned to 16
 
     __device__ __forceinline__ Room(u8 *pool) {
@@ -42,9 +41,8 @@ struct Room {
         full = (u64 *)(slots + SLOTS * SLOT_BYTES);
         empty = full + SLOTS;
         notes = (u32 *)(empty + SLOTS);
-        magnitudes = (u8 *)(notes + NOTES * TOKENS);
-        rest = magnitudes + 16;
-        make_tables(tables, magnitudes);
+        rest = (u8 *)(notes + NOTES * TOKENS);
+        make_tables(tables);
         if (threadIdx.x < 2 * SLOTS) {
             u32 warps = threadIdx.x < SLOTS ? GROUP / WARP : workers() / WARP;
             asm volatile("mbarrier.init.shared.b64 [%0], %1;"
@@ -226,10 +224,8 @@ template <int COUNT>
 DEVICE void multiply_tile(Sums<COUNT> &sums, const Room &room, Turn &turn, Block (&held)[2],
                           const Planes (&planes)[2], const Part &part, u32 cols) {
     u32 units = cols / UNIT_COLS, slots = shared_address(room.slots);
-    u32 looked[2] = {look_up(held[0], room.tables), look_up(held[1], room.tables)};
-    // Read, and so not known to the compiler, which would move them to registers for every use.
-    const volatile u32 *magnitudes = (const volatile u32 *)room.magnitudes;
-    uint2 pools = make_uint2(magnitudes[0], magnitudes[1]);
+    u32 places = lane_places();
+    Looked looked[2] = {look_up(held[0], room.tables, places), look_up(held[1], room.tables, places)};
     sums = {};
     for (u32 unit = 0; unit < units; unit++) {
         Scales scales[2];
@@ -246,8 +242,8 @@ DEVICE void multiply_tile(Sums<COUNT> &sums, const Room &room, Turn &turn, Block
             u32 slot = slots + turn.slot * SLOT_BYTES, a[2][4];
 #pragma unroll
             for (int k = 0; k < 2; k++) {
-                uint2 first = fragment(held[0], scales[0], s + k, looked[0], pools);
-                uint2 other = fragment(held[1], scales[1], s + k, looked[1], pools);
+                uint2 first = fragment(held[0], scales[0], s + k, looked[0]);
+                uint2 other = fragment(held[1], scales[1], s + k, looked[1]);
                 a[k][0] = first.x, a[k][1] = other.x, a[k][2] = first.y, a[k][3] = other.y;
             }
             if (s % 4 == 0) wait(room.full + turn.slot, turn.parity);
@@ -256,7 +252,7 @@ DEVICE void multiply_tile(Sums<COUNT> &sums, const Room &room, Turn &turn, Block
             multiply(sums, a[1], slot, s % 4 + 1);
             products_end();
 #pragma unroll
-            for (int r = 0; r < 2; r++) looked[r] = look_ahead(held[r], s / 2, room.tables);
+            for (int r = 0; r < 2; r++) looked[r] = look_ahead(held[r], s / 2, room.tables, places);
             products_done();
             if (s % 4 == 0) continue;
             arrive(room.empty + turn.slot);

@@ -58,12 +58,12 @@ pub(crate) struct TileLimits {
 
 impl TileLimits {
     /// Dynamic shared memory, up to what only some kernels need: tables of the lattice, slots with
-    /// two barriers each, notes, and magnitudes; see `Room` in tile.cuh.
+    /// two barriers each, and notes; see `Room` in tile.cuh.
     pub(crate) fn bytes(self, format: Format) -> usize {
         let TileLimits { tokens, slots } = self;
         let lanes = if tokens > TOKENS_MIN { 32 } else { 16 };
         let tables = if format == Format::Iq2Xxs { 256 * lanes * 8 } else { 0 };
-        tables + slots * (tokens * 128 + 16) + (slots / 2 + 2) * tokens * 4 + 16
+        tables + slots * (tokens * 128 + 16) + (slots / 2 + 2) * tokens * 4
     }
 }
 
