@@ -1,9 +1,10 @@
-// Weights decoded straight to registers, as the left operand of BF16 products on tensor cores, with
-// their scales. A unit that includes this comes after weights.cuh and bf16.cuh, which says which columns a lane
-// has, and is compiled for one quantized FORMAT.
+// Quantized weights decoded straight to registers, with their scales: the left operand of
+// products in BF16 on tensor cores. A unit that includes this comes after weights.cuh and
+// bf16.cuh, which says which columns a lane has, and is compiled for one quantized FORMAT.
 //
-// Codes become BF16 by joining their bytes with those of 128, which has room for seven bits below, and
-// taking 128 away. So every weight is its code, which is exact, times its scale in BF16, rounded once.
+// Codes become BF16 by joining their bytes with those of 128, which has room for seven bits below,
+// and taking 128 away. So a weight is its code, which is exact, times its scale in BF16, rounded
+// once.
 
 DEVICE u32 bf16_twice(float value) { return bf16_pair(value, value); }
 
@@ -26,12 +27,17 @@ DEVICE uint2 joined(u32 codes, u32 high) {
     return make_uint2(picked_bytes(codes, high, 0x4140), picked_bytes(codes, high, 0x4342));
 }
 
-DEVICE u32 word_of(int4 v, int i) { return (u32)(i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w); }
+DEVICE u32 word_of(int4 v, int i) {
+    return (u32)(i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w);
+}
 
-// For each format: `Block`, what a lane holds of its 32 columns; `hold`, which loads block `at` of the
-// matrix, and those of the lattice also the one at `next`; `renew`, which, when a half of the fragments,
-// `half`, needs no more of this one, loads the next, `at`, or the one after it, `next`; `Scales`, what is the same for all fragments; and `fragment`, the two registers of
-// fragment `s`.
+// For each format:
+// - `Block` is what a lane holds of its 32 columns;
+// - `hold` loads block `at` of the matrix, and where a block is needed to its end also the `next`;
+// - `renew` loads what comes, when half `half` of the fragments needs no more of a block: the one
+//   after it is `at`, and then comes `next`;
+// - `Scales` are the same for all fragments, and `Looked` for two of them, found a turn earlier;
+// - `fragment` gives the two registers of fragment `s`.
 #if FORMAT != 16
 struct Looked {};
 #endif
@@ -41,7 +47,9 @@ struct Scales { u32 scale, negative; };
 DEVICE void hold_codes(Block &k, const Planes &p, u32 at, int half) {
     k.w[half] = fixed((const int4 *)p.a + 2 * (u64)at + half);
 }
-DEVICE void hold_scales(Block &k, const Planes &p, u32 at) { k.scale = fixed((const u16 *)p.b + at); }
+DEVICE void hold_scales(Block &k, const Planes &p, u32 at) {
+    k.scale = fixed((const u16 *)p.b + at);
+}
 DEVICE Scales scales_of(const Block &k, u32) {
     u32 scale = bf16_twice(half_to_float(k.scale));
     return {scale, scale ^ 0x80008000u};
@@ -114,9 +122,10 @@ DEVICE Scales scales_of(const Block &k, u32) {
     Chunk c = {k.w, k.d};
     return {bf16_twice(lattice_scale(c))};
 }
-// `tables` in shared memory has a row for every byte: the eight magnitudes of a point in BF16, LANES / 4
-// times, and then eight signs, LANES times: for every lane that reads at the same time, or for every
-// other where shared memory is scarce. Signs of columns 2 j and 2 j + 1 are bits 15 - j and 31 - j.
+// `tables` in shared memory has a row for every byte: the eight magnitudes of a point in BF16,
+// LANES / 4 times, and then eight signs, LANES times: for every lane that reads at the same time,
+// or for every other where shared memory is scarce. Signs of columns 2 j and 2 j + 1 are bits 15
+// - j and 31 - j.
 #define LANES (TOKENS > 64 ? 32 : 16)
 #define TABLE_ROW (LANES * 8)
 #define TABLE_BYTES (256 * TABLE_ROW)
@@ -126,17 +135,18 @@ DEVICE u32 magnitudes_of(u32 levels) {
 }
 DEVICE void make_tables(u8 *tables) {
     for (u32 i = threadIdx.x; i < 256 * LANES; i += blockDim.x) {
-        u32 byte = i / LANES, levels = LEVELS[byte], negative = sign_selectors(byte) >> 2, signs = 0;
+        u32 byte = i / LANES, negative = sign_selectors(byte) >> 2, signs = 0;
 #pragma unroll
-        for (u32 t = 0; t < 8; t++) signs |= (negative >> (4 * t) & 1) << (15 + t % 2 * 16 - t / 2);
+        for (u32 t = 0; t < 8; t++)
+            signs |= (negative >> (4 * t) & 1) << (15 + t % 2 * 16 - t / 2);
         u32 *row = (u32 *)(tables + byte * TABLE_ROW) + i % LANES;
-        row[0] = magnitudes_of(levels >> (i % 4 * 8));
+        row[0] = magnitudes_of(LEVELS[byte] >> (i % 4 * 8));
         row[LANES] = signs;
     }
 }
 struct Looked { uint4 point; u32 signs; };
-// What a lane adds to a row's place: for points in the lowest byte, for signs in the second. It comes
-// from a shuffle, since the compiler would find out a lane's number anew for every use.
+// What a lane adds to a row's place: for points in the lowest byte, for signs in the second. It
+// comes from a shuffle, since the compiler would ask for a lane's number anew at every use.
 DEVICE u32 lane_places() {
     u32 lane = threadIdx.x % WARP, places = lane % (LANES / 4) * 16 | lane % LANES * 4 << 8;
     return __shfl_sync(0xffffffff, places * (32 / LANES), lane);
@@ -154,7 +164,8 @@ DEVICE Looked look_ahead(const Block &k, int j, const u8 *tables, u32 places) {
     return j < 3 ? looked_up(k.w, j + 1, tables, places) : looked_up(k.ahead, 0, tables, places);
 }
 DEVICE uint2 fragment(const Block &k, const Scales &of, int s, const Looked &looked) {
-    u32 first = looked.signs << (s % 2 * 2) & 0x80008000u, other = looked.signs << (s % 2 * 2 + 1) & 0x80008000u;
+    u32 first = looked.signs << (s % 2 * 2) & 0x80008000u;
+    u32 other = looked.signs << (s % 2 * 2 + 1) & 0x80008000u;
     return make_uint2(times(s % 2 ? looked.point.z : looked.point.x, of.scale ^ first),
                       times(s % 2 ? looked.point.w : looked.point.y, of.scale ^ other));
 }

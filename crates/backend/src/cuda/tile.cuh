@@ -1,17 +1,18 @@
-// Products of tiles of weight rows with tiles of tokens, on tensor cores in BF16. A unit that includes
-// this comes after weights.cuh, shared.cuh and fragment.cuh, and is compiled for one quantized FORMAT,
-// for tiles of at most TOKENS tokens, 64 or 128, and a number of SLOTS.
+// Products of tiles of weight rows with tiles of tokens, on tensor cores in BF16. A unit that
+// includes this comes after weights.cuh, shared.cuh and fragment.cuh, and is compiled for one
+// quantized FORMAT, for tiles of at most TOKENS tokens, 64 or 128, and a number of SLOTS.
 //
 // A block stays on its processor and takes one tile after the other. Its last 128 threads copy
-// activations, which are in BF16 and in the order of columns that bf16.cuh says, to slots of 64 columns
-// in shared memory, as far ahead as there are slots, also into the next tile. Every other 128 threads are
-// a group that takes 64 weight rows: weights go from memory to registers, are decoded there, and are the
-// left operand of products, once for all tokens. Sums stay in registers, as floats, and are final, since
-// scales are in the weights.
+// activations, which are in BF16 and in the order of columns that bf16.cuh says, to slots of 64
+// columns in shared memory, as far ahead as there are slots, also into the next tile. Every other
+// 128 threads are a group that takes 64 weight rows: weights go from memory to registers, are
+// decoded there, and are the left operand of products, once for all tokens. Sums stay in registers,
+// as floats, and are final, since scales are in the weights.
 //
-// Nothing but two barriers per slot, that it is full and that it is empty, keeps warps together: while some
-// decode, others multiply. Hopper multiplies 64 rows by all tokens with one instruction of a group,
-// asynchronously; other architectures 16 rows by 8 tokens with one of a warp, from the same registers.
+// Nothing but two barriers per slot, that it is full and that it is empty, keeps warps together:
+// while some decode, others multiply. Hopper multiplies 64 rows by all tokens with one
+// instruction of a group, asynchronously; other architectures 16 rows by 8 tokens with one of a
+// warp, from the same registers. Rows have 256 columns or more, and a multiple of 128.
 
 #define STAGE_COLS 64
 #define STAGE_LINE (STAGE_COLS * 2)
@@ -20,8 +21,8 @@
 #define GROUP_ROWS 64
 // Stages that are on their way at once.
 #define LAG (SLOTS - 2)
-// Tiles, of two stages or more, that may be in a block at once: those in slots, and two that begin and end.
-#define NOTES (SLOTS / 2 + 2)
+// Tiles, of four stages or more, that may be in a block at once.
+#define NOTES (SLOTS / 4 + 2)
 
 // Threads that multiply, and the rows that they take.
 DEVICE u32 workers() { return blockDim.x - GROUP; }
@@ -69,15 +70,16 @@ DEVICE void arrive(u64 *barrier) {
         asm volatile("{ .reg .b64 state; mbarrier.arrive.shared.b64 state, [%0]; }"
                      :: "r"(shared_address(barrier)) : "memory");
 }
+#if __CUDA_ARCH__ >= 900
+#define WAITING "try_wait"
+#else
+#define WAITING "test_wait"
+#endif
 // Waits until all warps have, after `parity`; what was never passed was passed with an odd one.
 DEVICE void wait(u64 *barrier, u32 parity) {
     u32 done;
     do {
-#if __CUDA_ARCH__ >= 900
-        asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.shared.b64 p, [%1], %2;"
-#else
-        asm volatile("{ .reg .pred p; mbarrier.test_wait.parity.shared.b64 p, [%1], %2;"
-#endif
+        asm volatile("{ .reg .pred p; mbarrier." WAITING ".parity.shared.b64 p, [%1], %2;"
                      " selp.u32 %0, 1, 0, p; }"
                      : "=r"(done) : "r"(shared_address(barrier)), "r"(parity) : "memory");
     } while (!done);
@@ -97,7 +99,7 @@ DEVICE u32 row_of() { return threadIdx.x % GROUP / WARP * 16 + threadIdx.x % WAR
 DEVICE u32 token_of() { return threadIdx.x % 4 * 2; }
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-// Sums may be added to by the products that follow, and all that was written to shared memory is seen.
+// Registers are as the products that follow find them.
 DEVICE void products_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 DEVICE void products_end() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 DEVICE void products_done() { asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory"); }
@@ -114,7 +116,7 @@ DEVICE void more_registers() { asm volatile("setmaxnreg.inc.sync.aligned.u32 112
 #define SUMS_96 SUMS_80, TWO_FOURS(10)
 #define SUMS_112 SUMS_96, TWO_FOURS(12)
 #define SUMS_128 SUMS_112, TWO_FOURS(14)
-#define NAMES_64 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "             \
+#define NAMES_64 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "          \
                  "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
 #define NAMES_80 NAMES_64 ", %32, %33, %34, %35, %36, %37, %38, %39"
 #define NAMES_96 NAMES_80 ", %40, %41, %42, %43, %44, %45, %46, %47"
@@ -132,8 +134,8 @@ PRODUCT(96, "%48, %49, %50, %51", "%52")
 PRODUCT(112, "%56, %57, %58, %59", "%60")
 PRODUCT(128, "%64, %65, %66, %67", "%68")
 
-// sums += a x, for sixteen columns: the `step`th of a slot, which is described as lines of 128 bytes,
-// swizzled, eight of them together.
+// sums += a x, for sixteen columns: the `step`th of a slot, which is described as lines of 128
+// bytes, swizzled, eight of them together.
 template <int COUNT>
 DEVICE void multiply(Sums<COUNT> &sums, const u32 (&a)[4], u32 slot, int step) {
     u64 lines = (u64)1 << 62 | (u64)(8 * STAGE_LINE / 16) << 32;
@@ -149,8 +151,8 @@ DEVICE void more_registers() {}
 
 template <int COUNT>
 DEVICE void multiply(Sums<COUNT> &sums, const u32 (&a)[4], u32 slot, int step) {
-    u32 lane = threadIdx.x % WARP, line = lane / 16 * 8 + lane % 8, chunk = step * 2 + lane / 8 % 2;
-    u32 from = slot + swizzled(line, chunk, 8) * 16;
+    u32 lane = threadIdx.x % WARP, line = lane / 16 * 8 + lane % 8;
+    u32 chunk = step * 2 + lane / 8 % 2, from = slot + swizzled(line, chunk, 8) * 16;
 #pragma unroll
     for (int j = 0; j < COUNT / 8; j += 2) {
         u32 b[4];
@@ -167,8 +169,8 @@ DEVICE void multiply(Sums<COUNT> &sums, const u32 (&a)[4], u32 slot, int step) {
 }
 #endif
 
-// The two rows of weights that a thread decodes: blocks of 32 columns, of which it takes every fourth,
-// of this tile, and of the one after it, which has as many.
+// The two rows of weights that a thread decodes: blocks of 32 columns, of which it takes every
+// fourth, of this tile, and of the one after it, which has as many.
 struct Part {
     u32 at[2], after[2];
 };
@@ -176,11 +178,20 @@ struct Part {
 // The first block that this thread takes of a row.
 DEVICE u32 block_of(u64 row, u32 cols) { return (u32)(row * (cols / 32)) + threadIdx.x % 4; }
 
-// Copies the tiles of a block, all stages of each. `work` says which tiles there are, and which lines of
-// its activations each has; lines beyond the last are zeros.
+// Begins to copy a thread's chunks of 64 lines; they are 16 lines apart.
+template <int FIRST>
+DEVICE void copy_lines(u32 slot, const u16 *(&from)[TOKENS / 16]) {
+#pragma unroll
+    for (int k = FIRST; k < FIRST + 4; k++) copy16_to(slot + k * 16 * STAGE_LINE, from[k], true);
+}
+
+// Copies the tiles of a block, all stages of each. `work` says which tiles there are, and which
+// lines of its activations each has. Beyond the last line a tile has anything: nobody stores what
+// becomes of it.
 template <typename Work>
 DEVICE void copy_tiles(const Work &work, const Room &room) {
-    u32 thread = threadIdx.x % GROUP, chunk = thread % 8, first = thread / 8, under_way = 0, tile = 0;
+    u32 thread = threadIdx.x % GROUP, chunk = thread % 8, first = thread / 8;
+    u32 under_way = 0, tile = 0;
     u32 to = shared_address(room.slots) + swizzled(first, chunk, 8) * 16;
     Turn turn = {0, 1}, shown = {0, 0};
     for (u32 i = blockIdx.x; i < work.tiles; i += gridDim.x) {
@@ -190,19 +201,19 @@ DEVICE void copy_tiles(const Work &work, const Room &room) {
         wait(room.empty + turn.slot, turn.parity);
         if (thread < job.count) room.notes[tile * TOKENS + thread] = work.note(job, thread);
         tile = tile + 1 == NOTES ? 0 : tile + 1;
-        u32 from[TOKENS / 16], there = 0;
+        const u16 *from[TOKENS / 16];
 #pragma unroll
         for (int k = 0; k < TOKENS / 16; k++) {
-            u32 line = first + k * 16;
-            from[k] = (line < job.count ? work.line(job, line) : 0) * work.cols + chunk * 8;
-            there |= (line < job.count) << k;
+            u32 line = work.line(job, min(first + k * 16, job.count - 1));
+            from[k] = work.x + (u64)line * work.cols + chunk * 8;
         }
-        for (u32 column = 0; column < work.cols; column += STAGE_COLS) {
+        for (u32 stage = 0; stage < work.cols / STAGE_COLS; stage++) {
             wait(room.empty + turn.slot, turn.parity);
             u32 slot = to + turn.slot * SLOT_BYTES;
+            copy_lines<0>(slot, from);
+            if (TOKENS > 64 && job.count > 64) copy_lines<TOKENS / 32>(slot, from);
 #pragma unroll
-            for (int k = 0; k < TOKENS / 16; k++)
-                copy16_to(slot + k * 16 * STAGE_LINE, work.x + from[k] + column, there >> k & 1);
+            for (int k = 0; k < TOKENS / 16; k++) from[k] += STAGE_COLS;
             copies_end();
             turn.next();
             if (++under_way > LAG) {
@@ -219,13 +230,16 @@ DEVICE void copy_tiles(const Work &work, const Room &room) {
     for (; under_way; under_way--, shown.next()) arrive(room.full + shown.slot);
 }
 
-// All columns of a tile. `held` are the first blocks of its rows, and then those of the next tile's.
+// All columns of a tile. `held` are the first blocks of its rows, and then those of the next
+// tile's.
 template <int COUNT>
 DEVICE void multiply_tile(Sums<COUNT> &sums, const Room &room, Turn &turn, Block (&held)[2],
                           const Planes (&planes)[2], const Part &part, u32 cols) {
     u32 units = cols / UNIT_COLS, slots = shared_address(room.slots);
     u32 places = lane_places();
-    Looked looked[2] = {look_up(held[0], room.tables, places), look_up(held[1], room.tables, places)};
+    Looked looked[2];
+#pragma unroll
+    for (int r = 0; r < 2; r++) looked[r] = look_up(held[r], room.tables, places);
     sums = {};
     for (u32 unit = 0; unit < units; unit++) {
         Scales scales[2];
@@ -252,7 +266,8 @@ DEVICE void multiply_tile(Sums<COUNT> &sums, const Room &room, Turn &turn, Block
             multiply(sums, a[1], slot, s % 4 + 1);
             products_end();
 #pragma unroll
-            for (int r = 0; r < 2; r++) looked[r] = look_ahead(held[r], s / 2, room.tables, places);
+            for (int r = 0; r < 2; r++)
+                looked[r] = look_ahead(held[r], s / 2, room.tables, places);
             products_done();
             if (s % 4 == 0) continue;
             arrive(room.empty + turn.slot);
@@ -271,8 +286,8 @@ DEVICE void compute_tile(const Work &work, const Job &job, const Room &room, u32
     work.finish(job, sums, room, room.notes + tile * TOKENS);
 }
 
-// All of this block's tiles: `work` has their number, and says what each is, which rows of its `planes`
-// a thread takes of it, and what becomes of its sums.
+// All of this block's tiles: `work` has their number, and says what each is, which rows of its
+// `planes` a thread takes of it, and what becomes of its sums.
 template <typename Work>
 DEVICE void compute_tiles(const Work &work, const Room &room) {
     u32 i = blockIdx.x;
@@ -285,14 +300,15 @@ DEVICE void compute_tiles(const Work &work, const Room &room) {
     work.rows_of(job, part.at);
 #pragma unroll
     for (int r = 0; r < 2; r++)
-        hold(held[r], work.planes[r], part.at[r], part.at[r] + (work.cols > UNIT_COLS) * 4);
+        hold(held[r], work.planes[r], part.at[r], part.at[r] + 4);
     while (job.count) {
         i += gridDim.x;
         auto next = i < work.tiles ? work.job(i) : job;
         bool last = i >= work.tiles || next.count == 0;
         work.rows_of(last ? job : next, part.after);
-        // A loop for every sixteen tokens, from 64 on: decoding takes as long as multiplying so many.
-        if (TOKENS == 64 || job.count <= 64) compute_tile<64>(work, job, room, tile, turn, held, part);
+        // A loop for every sixteen tokens, from 64 on: decoding takes as long as so many.
+        if (TOKENS == 64 || job.count <= 64)
+            compute_tile<64>(work, job, room, tile, turn, held, part);
         else if (job.count <= 80) compute_tile<80>(work, job, room, tile, turn, held, part);
         else if (job.count <= 96) compute_tile<96>(work, job, room, tile, turn, held, part);
         else if (job.count <= 112) compute_tile<112>(work, job, room, tile, turn, held, part);

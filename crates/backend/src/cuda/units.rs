@@ -1,5 +1,7 @@
 //! Every unit with the parameters that the known models need: what a test compiles for every
-//! architecture.
+//! architecture. Beside them stand the texts that several units include.
+//!
+//! A unit that is missing here is compiled first where it is first used.
 
 use super::kernels::{Unit, Values};
 use super::values;

@@ -73,8 +73,8 @@ fn many(kit: &mut Kit, gate: Format, down: Format) -> Vec<f32> {
     kit.read(&y, ROWS)
 }
 
-/// More tiles of pairs and rows than there are processors: forty experts, of which each token chooses
-/// three. A number that is none stays with its token.
+/// More tiles of pairs and rows than there are processors: forty experts, of which each token
+/// chooses three. A number that is none stays with its token.
 fn forty(kit: &mut Kit, gate: Format, down: Format) -> Vec<f32> {
     const ROWS: usize = 61;
     let weights = ExpertWeights {

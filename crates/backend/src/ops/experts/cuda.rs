@@ -11,7 +11,7 @@ use crate::cuda::kernels::Unit;
 use crate::cuda::weights::IQ2_XXS;
 use crate::cuda::{COMMON, Cuda, units, values, words};
 use crate::ops::linear::cuda::{Activations, FEW_TOKENS, is_float, rounded_bytes};
-use crate::ops::linear::tiles::{THREADS_MAX, UNIT_COLS};
+use crate::ops::linear::tiles::{THREADS_MAX, whole_units};
 use crate::ops::norm::cuda::fours;
 
 /// What several units share.
@@ -240,7 +240,7 @@ impl Experts for Cuda {
         assert_eq!(format, self.stored(up).format, "gate and up have one format");
         // For a few pairs with each expert, decoding weights costs more than sharing them saves.
         let few = rows <= FEW_TOKENS || rows * used < gate.count * 5 / 2;
-        let fits = d.is_multiple_of(UNIT_COLS) && gate.rows.is_multiple_of(UNIT_COLS);
+        let fits = whole_units(d) && whole_units(gate.rows);
         let grouped = !few && fits && !is_float(format) && !is_float(last);
         let x = if grouped {
             self.bf16_activations(x, rows * d)

@@ -1,5 +1,5 @@
-// Products of experts with many tokens: pairs of one expert are computed together; see tile.cuh, and
-// arrange.cu for the order of pairs and the tiles. FORMAT is that of the matrices.
+// Products of experts with many tokens: pairs of one expert are computed together; see tile.cuh,
+// and arrange.cu for the order of pairs and the tiles. FORMAT is that of the matrices.
 //
 // Tiles are taken rows first, so that blocks that run together share activations.
 
@@ -18,8 +18,8 @@ DEVICE Job job_at(const Tile *tiles, u32 strips, u32 i) {
     return {tile.expert, tile.first, tile.count, i % strips};
 }
 
-// Inner rows of the pairs. A group has 32 rows of both matrices, eight of one above eight of the other,
-// so that a thread holds both values of an activation.
+// Inner rows of the pairs. A group has 32 rows of both matrices, eight of one above eight of the
+// other, so that a thread holds both values of an activation.
 struct Inner {
     Planes planes[2];
     const u16 *x;
@@ -37,7 +37,8 @@ struct Inner {
     __device__ __forceinline__ u32 note(const Job &job, u32 t) const {
         return __float_as_uint(shares[order[job.first + t]]);
     }
-    // Where in the strip the thread's row is: so that those of a group stand together, see place_of.
+    // Where in the strip the thread's row is: so that those of a group stand together, see
+    // place_of.
     __device__ __forceinline__ u32 row() const {
         return threadIdx.x % GROUP / WARP * 32 + threadIdx.x / GROUP * 8 + threadIdx.x % WARP / 4;
     }
@@ -45,8 +46,8 @@ struct Inner {
         at[0] = at[1] = block_of((u64)job.expert * inner + job.strip * UNIT_COLS + row(), cols);
     }
     template <int COUNT>
-    __device__ __forceinline__ void finish(const Job &job, const Sums<COUNT> &sums, const Room &room,
-                                           const u32 *notes) const {
+    __device__ __forceinline__ void finish(const Job &job, const Sums<COUNT> &sums,
+                                           const Room &room, const u32 *notes) const {
         // What a group has of a pair is stored together, and so gathered first.
         u32 group = threadIdx.x / GROUP;
         u8 *lines = room.rest + group * INNER_BYTES, *place = lines + place_of(row()) % 32 * 2;
@@ -78,7 +79,9 @@ struct Down {
 
     __device__ __forceinline__ Job job(u32 i) const { return job_at(of, strips, i); }
     __device__ __forceinline__ u32 line(const Job &job, u32 t) const { return job.first + t; }
-    __device__ __forceinline__ u32 note(const Job &job, u32 t) const { return order[job.first + t]; }
+    __device__ __forceinline__ u32 note(const Job &job, u32 t) const {
+        return order[job.first + t];
+    }
     __device__ __forceinline__ u32 row(const Job &job) const {
         return job.strip * rows_at_once() + threadIdx.x / GROUP * GROUP_ROWS + row_of();
     }
@@ -104,13 +107,13 @@ struct Down {
 
 // Row i of `to` = the inner row of pair order[i], in BF16. Blocks of 640 threads.
 extern "C" __global__ void __launch_bounds__(640, 1)
-    grouped_inner(const u8 *ga, const u8 *gb, const u8 *gc, const u8 *ua, const u8 *ub, const u8 *uc,
-                  const u16 *x, const float *shares, const u32 *order, const Tile *tiles, u16 *to,
-                  u32 inner, u32 cols, u32 used, u32 all_tiles, float clamp) {
+    grouped_inner(const u8 *ga, const u8 *gb, const u8 *gc, const u8 *ua, const u8 *ub,
+                  const u8 *uc, const u16 *x, const float *shares, const u32 *order,
+                  const Tile *tiles, u16 *to, u32 inner, u32 cols, u32 used, u32 all_tiles, float clamp) {
     let_next_begin();
     u32 strips = inner / UNIT_COLS;
-    Inner work = {{{ga, gb, gc}, {ua, ub, uc}}, x, shares, order, tiles, to, inner, cols, used, strips,
-                  all_tiles * strips, clamp};
+    Inner work = {{{ga, gb, gc}, {ua, ub, uc}}, x, shares, order, tiles, to, inner, cols, used,
+                  strips, all_tiles * strips, clamp};
     Room room(pool);
     wait_for_inputs();
     each_tile(work, room);

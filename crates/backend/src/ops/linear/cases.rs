@@ -1,4 +1,7 @@
-//! Cases of the matrix products.
+//! Cases of the matrix products: every format, one token and many, whole and by groups.
+//!
+//! Where a backend rounds activations and the numbers are such that rounding changes nothing, it is
+//! held as strictly as one that does not. In tiles there are no such numbers: scales are rounded.
 
 use gguf::Format;
 
@@ -87,9 +90,9 @@ fn product(format: Format, (tokens, rows, groups, cols): (usize, usize, usize, u
 }
 
 /// As many results as tiles are made for: more tokens and rows than a tile has, and last tiles that
-/// are full in neither; columns that fill no stage, or only one; groups of whole tiles, and of parts;
-/// more tiles than there are processors. Quantized weights are multiplied in BF16 there, by backends
-/// that round: weights, their scales and activations by 1/512 each at most.
+/// are full in neither; columns that fill no stage; groups of whole tiles, and of parts; more tiles
+/// than there are processors. Backends that round may multiply quantized weights in BF16 there:
+/// weights, their scales and activations change by 1/512 at most.
 fn many() -> Vec<Case> {
     let formats =
         [Format::Bf16, Format::Q8_0, Format::Q2K, Format::Q4K, Format::Iq2Xxs, Format::Mxfp4];

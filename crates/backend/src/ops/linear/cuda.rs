@@ -1,9 +1,7 @@
-//! Matrix products on CUDA: for a few tokens activations are rounded to 8 bits once per buffer, then
-//! multiplied.
+//! Matrix products on CUDA: activations are rounded to 8 bits once per buffer, then multiplied.
 //!
 //! The arithmetic is that of `panel.rs`, so the two fast backends differ by the order of sums only.
-//! Few tokens read the weights once per eight of them; many go through tensor cores, in BF16: see
-//! `tiles.rs`.
+//! Many tokens with quantized weights go through tensor cores in BF16 instead: see `tiles.rs`.
 
 use gguf::Format;
 use rustc_hash::FxHashMap;
@@ -132,9 +130,9 @@ fn floor_power(n: usize) -> usize {
 
 /// Rounded copies of buffers.
 ///
-/// A copy is made by the first product that takes it; from then on whatever writes a few rows of the
-/// buffer may fill its copy as well ([`Cuda::edit_rounded`]). Many rows go through tiles, which take
-/// them in BF16; so a copy has as many rows as are a few, unless a product needs more.
+/// A copy is made by the first product that takes it; from then on whatever writes a few rows of
+/// the buffer may fill its copy as well ([`Cuda::edit_rounded`]). Many rows are taken in BF16; so a
+/// copy has room for a few, unless a product needs more.
 #[derive(Default)]
 pub struct Rounded {
     /// By the buffer's id, and whether the copy has all of its rows.
@@ -250,8 +248,8 @@ impl Cuda {
         self.rounded.copies.get_mut(&(x.id, whole))
     }
 
-    /// Where a buffer is, to be written, and where the rounded copy of a few rows of it is, which the
-    /// same kernel fills if it is not at 0.
+    /// Where a buffer is, to be written, and where the rounded copy of a few rows of it is, which
+    /// the same kernel fills if it is not at 0.
     pub(crate) fn edit_rounded(&mut self, x: &mut Buffer<f32>, rows: usize) -> Activations {
         let floats = self.edit(x);
         match self.rounded.copies.get_mut(&(x.id, false)) {

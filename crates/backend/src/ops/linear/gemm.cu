@@ -1,7 +1,7 @@
 // out[t][row] = W[row] . x[t] for many tokens; see tile.cuh. FORMAT is the weight's.
 //
-// Tiles are taken tokens first, so that blocks that run together share weights. A tile of rows is in one
-// group: the caller sees to it.
+// Tiles are taken tokens first, so that blocks that run together share weights. A tile of rows is
+// in one group: the caller sees to it.
 
 extern __shared__ __align__(1024) u8 pool[];
 

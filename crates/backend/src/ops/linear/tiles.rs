@@ -1,8 +1,8 @@
 //! Products of many tokens with quantized weights on CUDA: tiles on tensor cores, in BF16.
 //!
-//! What the kernels need from the host: activations in BF16, in the order of columns that bf16.cuh says,
-//! and how large tiles and shared memory are; see tile.cuh. Which products go this way is decided here
-//! alone, from the weight and the number of tokens.
+//! What the kernels need from the host: activations in BF16, in the order of columns that bf16.cuh
+//! says, and how large tiles and shared memory are; see tile.cuh. Which products go this way is
+//! decided here alone, from the weight and the number of tokens.
 
 use gguf::Format;
 
@@ -39,7 +39,7 @@ pub static GEMM: Unit = Unit {
 };
 
 /// Columns that are in an order of their own, and weight rows of a group of threads; see tile.cuh.
-pub(crate) const UNIT_COLS: usize = 128;
+const UNIT_COLS: usize = 128;
 const GROUP_ROWS: usize = 64;
 /// Threads of a group, and the most groups that multiply in a block.
 const GROUP: usize = 128;
@@ -48,6 +48,11 @@ const GROUPS_MAX: usize = 4;
 pub(crate) const THREADS_MAX: u32 = ((GROUPS_MAX + 1) * GROUP) as u32;
 /// Fewest tokens that a kernel has a loop for.
 const TOKENS_MIN: usize = 64;
+
+/// Whether tiles can be of rows with so many columns; see tile.cuh.
+pub(crate) fn whole_units(cols: usize) -> bool {
+    cols.is_multiple_of(UNIT_COLS) && cols >= 2 * UNIT_COLS
+}
 
 /// What kernels of tiles are compiled for: the most tokens of a tile, and slots of shared memory.
 #[derive(Clone, Copy)]
@@ -63,7 +68,7 @@ impl TileLimits {
         let TileLimits { tokens, slots } = self;
         let lanes = if tokens > TOKENS_MIN { 32 } else { 16 };
         let tables = if format == Format::Iq2Xxs { 256 * lanes * 8 } else { 0 };
-        tables + slots * (tokens * 128 + 16) + (slots / 2 + 2) * tokens * 4
+        tables + slots * (tokens * 128 + 16) + (slots / 4 + 2) * tokens * 4
     }
 }
 
@@ -84,19 +89,19 @@ impl Cuda {
     }
 
     /// Whether a product goes through tiles. They take their time for all columns, however few
-    /// results there are; no unit of columns may be incomplete, nor a tile reach into another group.
+    /// results there are; and a tile must not reach into another group.
     pub(crate) fn in_tiles(&self, weight: &Weight, groups: usize, tokens: usize) -> bool {
         let few = tokens * weight.rows < FEW_RESULTS * self.processors();
         let whole = groups == 1 || (weight.rows / groups).is_multiple_of(GROUP_ROWS);
         tokens > FEW_TOKENS
             && !few
             && whole
-            && weight.cols.is_multiple_of(UNIT_COLS)
+            && whole_units(weight.cols)
             && !is_float(self.stored(weight).format)
     }
 
-    /// The first `count` activations of a buffer in BF16. One buffer has them at a time: products of
-    /// the same activations follow each other.
+    /// The first `count` activations of a buffer in BF16. One buffer has them at a time: products
+    /// of the same activations follow each other.
     pub(crate) fn bf16_activations(&mut self, x: &Buffer<f32>, count: usize) -> Activations {
         let floats = self.at(x);
         let at = self.scratch("activations in BF16", count * 2);
