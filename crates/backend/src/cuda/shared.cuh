@@ -13,9 +13,12 @@ DEVICE void load4(u32 (&to)[4], u32 address) {
 }
 
 // Asynchronous copies; zeros if the source is not `there`.
-DEVICE void copy16(void *to, const void *from, bool there) {
+DEVICE void copy16_to(u32 address, const void *from, bool there) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
-                 :: "r"(shared_address(to)), "l"(from), "r"(there ? 16 : 0) : "memory");
+                 :: "r"(address), "l"(from), "r"(there ? 16 : 0) : "memory");
+}
+DEVICE void copy16(void *to, const void *from, bool there) {
+    copy16_to(shared_address(to), from, there);
 }
 DEVICE void copy8(void *to, const void *from, bool there) {
     asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;"

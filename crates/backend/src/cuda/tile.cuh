@@ -1,290 +1,334 @@
-// Products of a tile of weight rows with a tile of tokens, on tensor cores. A unit that includes this
-// comes after weights.cuh, shared.cuh and whole.cuh, and is compiled for one quantized FORMAT.
+// Products of tiles of weight rows with tiles of tokens, on tensor cores in BF16. A unit that
+// includes this comes after weights.cuh, shared.cuh and fragment.cuh, and is compiled for one
+// quantized FORMAT, for tiles of at most TOKENS tokens, 64 or 128, and a number of SLOTS.
 //
-// A block of 256 threads takes 128 weight rows and TOKENS tokens, through the columns in stages of 128.
-// Every stage has its weights decoded to whole numbers of 8 bits in shared memory, once for all tokens,
-// beside the tokens' rounded activations. Blocks of 32 columns are summed exactly by
-// mma.m16n8k32 and accumulated as floats with their scales: the arithmetic of `dot`, see panel.rs.
+// A block stays on its processor and takes one tile after the other. Its last 128 threads copy
+// activations, which are in BF16 and in the order of columns that bf16.cuh says, to slots of 64
+// columns in shared memory, as far ahead as there are slots, also into the next tile. Every other
+// 128 threads are a group that takes 64 weight rows: weights go from memory to registers, are
+// decoded there, and are the left operand of products, once for all tokens. Sums stay in registers,
+// as floats, and are final, since scales are in the weights.
 //
-// Memory is hidden twice: weights of the next stage wait in registers while this one is multiplied,
-// and activations are copied asynchronously into the other half of shared memory. So one barrier per
-// stage is enough.
+// Nothing but two barriers per slot, that it is full and that it is empty, keeps warps together:
+// while some decode, others multiply. Hopper multiplies 64 rows by all tokens with one
+// instruction of a group, asynchronously; other architectures 16 rows by 8 tokens with one of a
+// warp, from the same registers. Rows have 256 columns or more, and a multiple of 128.
 
-#define TILE_ROWS 128
-#define TILE_THREADS 256
-#define STAGE 128
-// Rows are padded so that eight of them, 16 bytes of each, are in different banks.
-#define STRIDE (STAGE + 16)
-#define BLOCKS (STAGE / 32)
-// Chunks of a row, rows between those of one thread, and how many it has.
-#define ACROSS (STAGE / CHUNK)
-#define ROWS_APART (TILE_THREADS / ACROSS)
-#define HELD (TILE_ROWS / ROWS_APART)
-#define HAS_MINIMA (FORMAT == 10 || FORMAT == 12)
+#define STAGE_COLS 64
+#define STAGE_LINE (STAGE_COLS * 2)
+#define SLOT_BYTES (TOKENS * STAGE_LINE)
+#define GROUP 128
+#define GROUP_ROWS 64
+// Stages that are on their way at once.
+#define LAG (SLOTS - 2)
+// Tiles, of four stages or more, that may be in a block at once.
+#define NOTES (SLOTS / 4 + 2)
 
-// What a stage has in shared memory.
-template <int TOKENS>
-struct Stage {
-    i8 *weights;     // [TILE_ROWS][STRIDE]
-    i8 *codes;       // [TOKENS][STRIDE]
-    float *scales;   // [BLOCKS][TILE_ROWS]
-    float *steps;    // [BLOCKS][TOKENS]
-    float *minima;   // [2 BLOCKS][TILE_ROWS], negative
-    float2 *halves;  // [BLOCKS][TOKENS]
+// Threads that multiply, and the rows that they take.
+DEVICE u32 workers() { return blockDim.x - GROUP; }
+DEVICE u32 rows_at_once() { return workers() / GROUP * GROUP_ROWS; }
 
-    static const u32 BYTES = (TILE_ROWS + TOKENS) * (STRIDE + BLOCKS * 4)
-                           + HAS_MINIMA * (TILE_ROWS + TOKENS) * BLOCKS * 8;
+// What a block has in shared memory: the lattice's tables, slots, which are swizzled, and barriers.
+struct Room {
+    u8 *tables;         // [TABLE_BYTES]
+    u8 *slots;          // [SLOTS][TOKENS][STAGE_LINE]
+    u64 *full, *empty;  // [SLOTS]
+    u32 *notes;         // [NOTES][TOKENS]
+    u8 *rest;           // aligned to 16
 
-    __device__ __forceinline__ Stage(u8 *pool, u32 which) {
-        weights = (i8 *)pool + which * BYTES;
-        codes = weights + TILE_ROWS * STRIDE;
-        scales = (float *)(codes + TOKENS * STRIDE);
-        steps = scales + BLOCKS * TILE_ROWS;
-        minima = steps + BLOCKS * TOKENS;
-        halves = (float2 *)(minima + 2 * BLOCKS * TILE_ROWS);
-    }
-};
-
-// `expand` writes chunk `c` of a row's stage, the block's `in_block`: codes, scales of blocks of 32
-// columns, minima. `scales` and `minima` are the row's, TILE_ROWS apart. Zeros if it is not `there`.
-#if FORMAT == 8
-DEVICE void expand(const Chunk &k, u32 c, u32, bool there, i8 *row, float *scales, float *,
-                   const uint2 *) {
-    *(int4 *)(row + c * 16) = k.w;
-    if (c % 2 == 0) scales[c / 2 * TILE_ROWS] = there ? half_to_float(k.scale) : 0.0f;
-}
-#elif FORMAT == 10
-DEVICE void expand(const Chunk &k, u32 c, u32, bool there, i8 *row, float *scales, float *minima,
-                   const uint2 *) {
-    float d = half_to_float((u16)k.d), dmin = half_to_float((u16)(k.d >> 16));
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-        int scale = k.scales >> (8 * i) & 15;
-        // At most 45 in every byte: no carries.
-        int4 v = field16(k.w, 2 * i, 0x03030303);
-        *(int4 *)(row + 32 * i + 16 * c) =
-            make_int4(v.x * scale, v.y * scale, v.z * scale, v.w * scale);
-        if (c == 0) scales[i * TILE_ROWS] = there ? d : 0.0f;
-        float minimum = dmin * (float)(k.scales >> (8 * i + 4) & 15);
-        minima[(2 * i + c) * TILE_ROWS] = there ? -minimum : 0.0f;
-    }
-}
-#elif FORMAT == 12
-DEVICE void expand(const Chunk &k, u32 c, u32 in_block, bool there, i8 *row, float *scales,
-                   float *minima, const uint2 *) {
-    u32 words[3] = {k.head.y, k.head.z, k.head.w};
-    float d = half_to_float((u16)k.head.x), dmin = half_to_float((u16)(k.head.x >> 16));
-#pragma unroll
-    for (int i = 0; i < 2; i++) {
-        *(int4 *)(row + c / 2 * 64 + 32 * i + c % 2 * 16) = field16(k.w, 4 * i, 0x0f0f0f0f);
-        if (c % 2 == 0) {
-            u32 scale, minimum;
-            scale_of(words, in_block / 2 * 2 + i, scale, minimum);
-            scales[(c / 2 * 2 + i) * TILE_ROWS] = there ? d * (float)scale : 0.0f;
-            minima[(c / 2 * 2 + i) * TILE_ROWS] = there ? -dmin * (float)minimum : 0.0f;
+    __device__ __forceinline__ Room(u8 *pool) {
+        tables = pool;
+        slots = pool + TABLE_BYTES;
+        full = (u64 *)(slots + SLOTS * SLOT_BYTES);
+        empty = full + SLOTS;
+        notes = (u32 *)(empty + SLOTS);
+        rest = (u8 *)(notes + NOTES * TOKENS);
+        make_tables(tables);
+        if (threadIdx.x < 2 * SLOTS) {
+            u32 warps = threadIdx.x < SLOTS ? GROUP / WARP : workers() / WARP;
+            asm volatile("mbarrier.init.shared.b64 [%0], %1;"
+                         :: "r"(shared_address(full + threadIdx.x)), "r"(warps) : "memory");
         }
-    }
-}
-#elif FORMAT == 16
-DEVICE void expand(const Chunk &k, u32 c, u32, bool there, i8 *row, float *scales, float *,
-                   const uint2 *selectors) {
-#pragma unroll
-    for (int i = 0; i < 4; i += 2) {
-        u32 a = selectors[k.w.x >> (8 * i) & 0xff].x | selectors[k.w.y >> (8 * i) & 0xff].y;
-        u32 b = selectors[k.w.x >> (8 * i + 8) & 0xff].x | selectors[k.w.y >> (8 * i + 8) & 0xff].y;
-        *(int4 *)(row + c * 32 + 8 * i) = make_int4(four_values(a), four_values(a >> 16),
-                                                    four_values(b), four_values(b >> 16));
-    }
-    scales[c * TILE_ROWS] = there ? lattice_scale(k) : 0.0f;
-}
-#elif FORMAT == 39
-DEVICE void expand(const Chunk &k, u32 c, u32, bool there, i8 *row, float *scales, float *,
-                   const uint2 *) {
-    int4 l, h;
-    twice(k.w.x, l.x, h.x);
-    twice(k.w.y, l.y, h.y);
-    twice(k.w.z, l.z, h.z);
-    twice(k.w.w, l.w, h.w);
-    *(int4 *)(row + c * 32) = l;
-    *(int4 *)(row + c * 32 + 16) = h;
-    scales[c * TILE_ROWS] = there ? half_factor(k.exponent) : 0.0f;
-}
-#endif
-
-// What one thread decodes of a stage: chunk threadIdx.x % ACROSS of HELD rows, so that neighbours read
-// what lies side by side. Rows ROWS_APART in the tile are `step` apart in the weight; those beyond the
-// last repeat it, and nobody stores their results.
-struct Part {
-    Planes planes;
-    u64 base;
-    u32 row, step, rows, cols;
-    Chunk held[HELD];
-
-    __device__ __forceinline__ void fetch(u32 stage) {
-        u32 c = stage * ACROSS + threadIdx.x % ACROSS;
-        if (c >= cols / CHUNK) c = 0;
-#pragma unroll
-        for (int i = 0; i < HELD; i++)
-            load(held[i], planes, base + min(row + i * step, rows - 1), cols, c);
-    }
-
-    template <int TOKENS>
-    __device__ __forceinline__ void put(const Stage<TOKENS> &to, u32 stage, const uint2 *selectors) const {
-        u32 c = threadIdx.x % ACROSS, whole = stage * ACROSS + c, at = threadIdx.x / ACROSS;
-#pragma unroll
-        for (int i = 0; i < HELD; i++, at += ROWS_APART)
-            expand(held[i], c, whole % 8, whole < cols / CHUNK, to.weights + at * STRIDE,
-                   to.scales + at, to.minima + at, selectors);
-    }
-};
-
-// A part of 128 rows from `first` on of a matrix that begins at row `base`.
-DEVICE Part part_of(Planes planes, u64 base, u32 first, u32 rows, u32 cols) {
-    return {planes, base, first + threadIdx.x / ACROSS, ROWS_APART, rows, cols};
-}
-
-// The same for 64 rows of two matrices, sixteen of one beside sixteen of the other.
-DEVICE Part part_of(Planes one, Planes other, u64 base, u32 first, u32 rows, u32 cols) {
-    u32 at = threadIdx.x / ACROSS;
-    Planes planes = at / 16 % 2 ? other : one;
-    return {planes, base, first + at / 32 * 16 + at % 16, ROWS_APART / 2, rows, cols};
-}
-
-// Begins to copy a stage's activations of `count` tokens, whose rows of `x` are `lines`.
-template <int TOKENS>
-DEVICE void fetch_tokens(const Stage<TOKENS> &to, const Token &x, const u32 *lines, u32 count,
-                         u32 cols, u32 stage) {
-    for (u32 i = threadIdx.x; i < TOKENS * (STAGE / 16); i += TILE_THREADS) {
-        u32 t = i / (STAGE / 16), piece = i % (STAGE / 16) * 16, column = stage * STAGE + piece;
-        bool there = t < count && column < cols;
-        copy16(to.codes + t * STRIDE + piece, x.codes + (there ? (u64)lines[t] * cols + column : 0),
-               there);
-    }
-    for (u32 i = threadIdx.x; i < TOKENS * BLOCKS; i += TILE_THREADS) {
-        u32 t = i / BLOCKS, k = i % BLOCKS, block = stage * BLOCKS + k;
-        bool there = t < count && block < cols / 32;
-        u64 at = there ? (u64)lines[t] * (cols / 32) + block : 0;
-        copy4(to.steps + k * TOKENS + t, x.steps + at, there);
-        if (HAS_MINIMA) copy8(to.halves + k * TOKENS + t, x.halves + at, there);
-    }
-}
-
-// A warp's sums: 32 rows, as two times sixteen, and PAIRS times two times eight tokens. Where a sum
-// belongs is said by `row_of` and `token_of`.
-template <int PAIRS>
-struct Sums {
-    float of[2][PAIRS][2][4];
-};
-
-// Row in the tile of sum `e` of rows `m`; warps 0 to 3, and 4 to 7, share the rows.
-DEVICE u32 row_of(u32 m, u32 e) {
-    return threadIdx.x / WARP % 4 * 32 + m * 16 + threadIdx.x % WARP / 4 + e / 2 * 8;
-}
-// The first token of pair `j`: pairs go to the two halves of the warps in turn, so that both have
-// work when tokens are few.
-DEVICE u32 pair_of(u32 j) { return (2 * j + threadIdx.x / WARP / 4) * 16; }
-DEVICE u32 token_of(u32 j, u32 n, u32 e) { return pair_of(j) + n * 8 + threadIdx.x % 4 * 2 + e % 2; }
-
-// FULL: the tile has all its tokens, so that nothing stands between one product and the next. The four
-// products of a pair are begun before the first is used: each takes longer than it takes to begin one.
-template <int PAIRS, bool FULL>
-DEVICE void multiply_stage(Sums<PAIRS> &sums, const Stage<PAIRS * 32> &s, u32 count) {
-    const u32 tokens = PAIRS * 32;
-    u32 lane = threadIdx.x % WARP, row = row_of(0, 0), token = token_of(0, 0, 0);
-    const i8 *weights = s.weights + (row - lane / 4 + lane % 16) * STRIDE + lane / 16 * 16;
-    const i8 *codes = s.codes + (pair_of(0) + lane / 16 * 8 + lane % 8) * STRIDE + lane / 8 % 2 * 16;
-    const float *steps = s.steps + token;
-#pragma unroll
-    for (u32 k = 0; k < BLOCKS; k++) {
-        u32 a[2][4];
-        float scales[2][2];
-#pragma unroll
-        for (int m = 0; m < 2; m++) {
-            load4(a[m], shared_address(weights + m * 16 * STRIDE + k * 32));
-            scales[m][0] = s.scales[k * TILE_ROWS + row + m * 16];
-            scales[m][1] = s.scales[k * TILE_ROWS + row + m * 16 + 8];
-        }
-#pragma unroll
-        for (int j = 0; j < PAIRS; j++) {
-            if (!FULL && pair_of(j) >= count) break;
-            u32 b[4], d[2][2][4];
-            load4(b, shared_address(codes + j * 32 * STRIDE + k * 32));
-#pragma unroll
-            for (int i = 0; i < 4; i++) multiply(d[i / 2][i % 2], a[i % 2], b[i / 2 * 2], b[i / 2 * 2 + 1]);
-#pragma unroll
-            for (int i = 0; i < 4; i++) {
-                int n = i / 2, m = i % 2;
-                float2 step = *(const float2 *)(steps + k * tokens + j * 32 + n * 8);
-                float *to = sums.of[m][j][n];
-#pragma unroll
-                for (int e = 0; e < 4; e++)
-                    to[e] += unshifted(d[n][m][e]) * (scales[m][e / 2] * (e % 2 ? step.y : step.x));
-            }
-#if HAS_MINIMA
-#pragma unroll
-            for (int i = 0; i < 8; i++) {
-                int n = i / 4, m = i / 2 % 2, h = i % 2;
-                float4 halves = *(const float4 *)(s.halves + k * tokens + token + j * 32 + n * 8);
-                float *to = sums.of[m][j][n] + 2 * h;
-                const float *minima = s.minima + row + m * 16 + h * 8;
-#if FORMAT == 10
-                float first = minima[2 * k * TILE_ROWS], other = minima[(2 * k + 1) * TILE_ROWS];
-                to[0] += first * halves.x;
-                to[0] += other * halves.y;
-                to[1] += first * halves.z;
-                to[1] += other * halves.w;
-#else
-                float minimum = minima[k * TILE_ROWS];
-                to[0] += minimum * (halves.x + halves.y);
-                to[1] += minimum * (halves.z + halves.w);
-#endif
-            }
-#endif
-        }
-    }
-}
-
-// All stages. `part` is what this thread decodes; `lines` are in shared memory.
-template <int PAIRS>
-DEVICE void multiply_tile(Sums<PAIRS> &sums, Part &part, const Token &x, const u32 *lines, u32 count,
-                          u8 *pool) {
-    typedef Stage<PAIRS * 32> Here;
-    uint2 *selectors = (uint2 *)(pool + 2 * Here::BYTES);
-#if FORMAT == 16
-    selectors[threadIdx.x] = make_uint2(LEVELS[threadIdx.x], sign_selectors(threadIdx.x));
-#endif
-    sums = {};
-    // The selectors and the lines are there.
-    __syncthreads();
-    u32 cols = part.cols, stages = (cols + STAGE - 1) / STAGE;
-    part.fetch(0);
-    fetch_tokens(Here(pool, 0), x, lines, count, cols, 0);
-    for (u32 stage = 0; stage < stages; stage++) {
-        Here here(pool, stage % 2);
-        part.put(here, stage, selectors);
-        copies_done();
         __syncthreads();
-        if (stage + 1 < stages) {
-            part.fetch(stage + 1);
-            fetch_tokens(Here(pool, (stage + 1) % 2), x, lines, count, cols, stage + 1);
+    }
+};
+
+// A slot, and whether its barriers were passed an even or an odd number of times.
+struct Turn {
+    u32 slot, parity;
+
+    __device__ __forceinline__ void next() {
+        slot++;
+        if (slot == SLOTS) slot = 0, parity ^= 1;
+    }
+};
+
+// A warp has arrived at a barrier: by one lane, for all that the others did before.
+DEVICE void arrive(u64 *barrier) {
+    __syncwarp();
+    if (threadIdx.x % WARP == 0)
+        asm volatile("{ .reg .b64 state; mbarrier.arrive.shared.b64 state, [%0]; }"
+                     :: "r"(shared_address(barrier)) : "memory");
+}
+#if __CUDA_ARCH__ >= 900
+#define WAITING "try_wait"
+#else
+#define WAITING "test_wait"
+#endif
+// Waits until all warps have, after `parity`; what was never passed was passed with an odd one.
+DEVICE void wait(u64 *barrier, u32 parity) {
+    u32 done;
+    do {
+        asm volatile("{ .reg .pred p; mbarrier." WAITING ".parity.shared.b64 p, [%1], %2;"
+                     " selp.u32 %0, 1, 0, p; }"
+                     : "=r"(done) : "r"(shared_address(barrier)), "r"(parity) : "memory");
+    } while (!done);
+}
+// All threads of a group have come here.
+DEVICE void group_meets() {
+    asm volatile("bar.sync %0, %1;" :: "r"(threadIdx.x / GROUP + 1), "n"(GROUP) : "memory");
+}
+
+// A thread's sums of eight tokens each: two tokens of one row, and of the row eight below.
+template <int COUNT>
+struct Sums {
+    float of[COUNT / 8][4];
+};
+// Where in a group's 64 rows a thread's first row is, and in eight tokens the first of its two.
+DEVICE u32 row_of() { return threadIdx.x % GROUP / WARP * 16 + threadIdx.x % WARP / 4; }
+DEVICE u32 token_of() { return threadIdx.x % 4 * 2; }
+
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+// Registers are as the products that follow find them.
+DEVICE void products_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+DEVICE void products_end() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+DEVICE void products_done() { asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory"); }
+DEVICE void show_copies() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+// Warps that only copy leave registers to those that multiply.
+DEVICE void fewer_registers() { asm volatile("setmaxnreg.dec.sync.aligned.u32 32;"); }
+DEVICE void more_registers() { asm volatile("setmaxnreg.inc.sync.aligned.u32 112;"); }
+
+#define FOUR(j) "+f"(d[j][0]), "+f"(d[j][1]), "+f"(d[j][2]), "+f"(d[j][3])
+#define TWO_FOURS(j) FOUR(j), FOUR(j + 1)
+#define SUMS_64 TWO_FOURS(0), TWO_FOURS(2), TWO_FOURS(4), TWO_FOURS(6)
+#define SUMS_80 SUMS_64, TWO_FOURS(8)
+#define SUMS_96 SUMS_80, TWO_FOURS(10)
+#define SUMS_112 SUMS_96, TWO_FOURS(12)
+#define SUMS_128 SUMS_112, TWO_FOURS(14)
+#define NAMES_64 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "          \
+                 "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define NAMES_80 NAMES_64 ", %32, %33, %34, %35, %36, %37, %38, %39"
+#define NAMES_96 NAMES_80 ", %40, %41, %42, %43, %44, %45, %46, %47"
+#define NAMES_112 NAMES_96 ", %48, %49, %50, %51, %52, %53, %54, %55"
+#define NAMES_128 NAMES_112 ", %56, %57, %58, %59, %60, %61, %62, %63"
+#define PRODUCT(COUNT, A, B)                                                                       \
+    DEVICE void multiply(float (&d)[COUNT / 8][4], const u32 (&a)[4], u64 b) {                     \
+        asm volatile("wgmma.mma_async.sync.aligned.m64n" #COUNT "k16.f32.bf16.bf16 {"              \
+                     NAMES_##COUNT "}, {" A "}, " B ", 1, 1, 1, 0;"                                \
+                     : SUMS_##COUNT : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));         \
+    }
+PRODUCT(64, "%32, %33, %34, %35", "%36")
+PRODUCT(80, "%40, %41, %42, %43", "%44")
+PRODUCT(96, "%48, %49, %50, %51", "%52")
+PRODUCT(112, "%56, %57, %58, %59", "%60")
+PRODUCT(128, "%64, %65, %66, %67", "%68")
+
+// sums += a x, for sixteen columns: the `step`th of a slot, which is described as lines of 128
+// bytes, swizzled, eight of them together.
+template <int COUNT>
+DEVICE void multiply(Sums<COUNT> &sums, const u32 (&a)[4], u32 slot, int step) {
+    u64 lines = (u64)1 << 62 | (u64)(8 * STAGE_LINE / 16) << 32;
+    multiply(sums.of, a, lines | ((slot >> 4) + (1 << 16) + step * 2));
+}
+#else
+DEVICE void products_begin() {}
+DEVICE void products_end() {}
+DEVICE void products_done() {}
+DEVICE void show_copies() {}
+DEVICE void fewer_registers() {}
+DEVICE void more_registers() {}
+
+template <int COUNT>
+DEVICE void multiply(Sums<COUNT> &sums, const u32 (&a)[4], u32 slot, int step) {
+    u32 lane = threadIdx.x % WARP, line = lane / 16 * 8 + lane % 8;
+    u32 chunk = step * 2 + lane / 8 % 2, from = slot + swizzled(line, chunk, 8) * 16;
+#pragma unroll
+    for (int j = 0; j < COUNT / 8; j += 2) {
+        u32 b[4];
+        load4(b, from + j * 8 * STAGE_LINE);
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            float (&d)[4] = sums.of[j + i];
+            asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, "
+                "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[2 * i]), "r"(b[2 * i + 1]));
         }
-        if (count == PAIRS * 32)
-            multiply_stage<PAIRS, true>(sums, here, count);
-        else
-            multiply_stage<PAIRS, false>(sums, here, count);
+    }
+}
+#endif
+
+// The two rows of weights that a thread decodes: blocks of 32 columns, of which it takes every
+// fourth, of this tile, and of the one after it, which has as many.
+struct Part {
+    u32 at[2], after[2];
+};
+
+// The first block that this thread takes of a row.
+DEVICE u32 block_of(u64 row, u32 cols) { return (u32)(row * (cols / 32)) + threadIdx.x % 4; }
+
+// Begins to copy a thread's chunks of 64 lines; they are 16 lines apart.
+template <int FIRST>
+DEVICE void copy_lines(u32 slot, const u16 *(&from)[TOKENS / 16]) {
+#pragma unroll
+    for (int k = FIRST; k < FIRST + 4; k++) copy16_to(slot + k * 16 * STAGE_LINE, from[k], true);
+}
+
+// Copies the tiles of a block, all stages of each. `work` says which tiles there are, and which
+// lines of its activations each has. Beyond the last line a tile has anything: nobody stores what
+// becomes of it.
+template <typename Work>
+DEVICE void copy_tiles(const Work &work, const Room &room) {
+    u32 thread = threadIdx.x % GROUP, chunk = thread % 8, first = thread / 8;
+    u32 under_way = 0, tile = 0;
+    u32 to = shared_address(room.slots) + swizzled(first, chunk, 8) * 16;
+    Turn turn = {0, 1}, shown = {0, 0};
+    for (u32 i = blockIdx.x; i < work.tiles; i += gridDim.x) {
+        auto job = work.job(i);
+        if (job.count == 0) break;
+        // Seen with the first slot. No warp is in a tile that had this place.
+        wait(room.empty + turn.slot, turn.parity);
+        if (thread < job.count) room.notes[tile * TOKENS + thread] = work.note(job, thread);
+        tile = tile + 1 == NOTES ? 0 : tile + 1;
+        const u16 *from[TOKENS / 16];
+#pragma unroll
+        for (int k = 0; k < TOKENS / 16; k++) {
+            u32 line = work.line(job, min(first + k * 16, job.count - 1));
+            from[k] = work.x + (u64)line * work.cols + chunk * 8;
+        }
+        for (u32 stage = 0; stage < work.cols / STAGE_COLS; stage++) {
+            wait(room.empty + turn.slot, turn.parity);
+            u32 slot = to + turn.slot * SLOT_BYTES;
+            copy_lines<0>(slot, from);
+            if (TOKENS > 64 && job.count > 64) copy_lines<TOKENS / 32>(slot, from);
+#pragma unroll
+            for (int k = 0; k < TOKENS / 16; k++) from[k] += STAGE_COLS;
+            copies_end();
+            turn.next();
+            if (++under_way > LAG) {
+                copies_but<LAG>();
+                show_copies();
+                arrive(room.full + shown.slot);
+                shown.next();
+                under_way--;
+            }
+        }
+    }
+    copies_done();
+    show_copies();
+    for (; under_way; under_way--, shown.next()) arrive(room.full + shown.slot);
+}
+
+// All columns of a tile. `held` are the first blocks of its rows, and then those of the next
+// tile's.
+template <int COUNT>
+DEVICE void multiply_tile(Sums<COUNT> &sums, const Room &room, Turn &turn, Block (&held)[2],
+                          const Planes (&planes)[2], const Part &part, u32 cols) {
+    u32 units = cols / UNIT_COLS, slots = shared_address(room.slots);
+    u32 places = lane_places();
+    Looked looked[2];
+#pragma unroll
+    for (int r = 0; r < 2; r++) looked[r] = look_up(held[r], room.tables, places);
+    sums = {};
+    for (u32 unit = 0; unit < units; unit++) {
+        Scales scales[2];
+        u32 next[2], second[2];
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            scales[r] = scales_of(held[r], part.at[r] + unit * 4);
+            next[r] = unit + 1 < units ? part.at[r] + (unit + 1) * 4 : part.after[r];
+            second[r] = unit + 2 < units ? part.at[r] + (unit + 2) * 4
+                                         : part.after[r] + (unit + 2 - units) * 4;
+        }
+#pragma unroll
+        for (int s = 0; s < FRAGMENTS; s += 2) {
+            u32 slot = slots + turn.slot * SLOT_BYTES, a[2][4];
+#pragma unroll
+            for (int k = 0; k < 2; k++) {
+                uint2 first = fragment(held[0], scales[0], s + k, looked[0]);
+                uint2 other = fragment(held[1], scales[1], s + k, looked[1]);
+                a[k][0] = first.x, a[k][1] = other.x, a[k][2] = first.y, a[k][3] = other.y;
+            }
+            if (s % 4 == 0) wait(room.full + turn.slot, turn.parity);
+            products_begin();
+            multiply(sums, a[0], slot, s % 4);
+            multiply(sums, a[1], slot, s % 4 + 1);
+            products_end();
+#pragma unroll
+            for (int r = 0; r < 2; r++)
+                looked[r] = look_ahead(held[r], s / 2, room.tables, places);
+            products_done();
+            if (s % 4 == 0) continue;
+            arrive(room.empty + turn.slot);
+            turn.next();
+#pragma unroll
+            for (int r = 0; r < 2; r++) renew(held[r], planes[r], next[r], second[r], s / 4);
+        }
     }
 }
 
-// out[first + t][first_row + row] = the sums of a tile of `count` tokens; or out[order[first + t]].
-template <int PAIRS>
-DEVICE void store_sums(const Sums<PAIRS> &sums, float *out, const u32 *order, u32 first, u32 count,
-                       u32 first_row, u32 rows) {
+template <int COUNT, typename Work, typename Job>
+DEVICE void compute_tile(const Work &work, const Job &job, const Room &room, u32 tile,
+                         Turn &turn, Block (&held)[2], const Part &part) {
+    Sums<COUNT> sums;
+    multiply_tile(sums, room, turn, held, work.planes, part, work.cols);
+    work.finish(job, sums, room, room.notes + tile * TOKENS);
+}
+
+// All of this block's tiles: `work` has their number, and says what each is, which rows of its
+// `planes` a thread takes of it, and what becomes of its sums.
+template <typename Work>
+DEVICE void compute_tiles(const Work &work, const Room &room) {
+    u32 i = blockIdx.x;
+    if (i >= work.tiles) return;
+    auto job = work.job(i);
+    Turn turn = {0, 0};
+    u32 tile = 0;
+    Block held[2];
+    Part part;
+    work.rows_of(job, part.at);
 #pragma unroll
-    for (u32 i = 0; i < 2 * PAIRS * 2 * 4; i++) {
-        u32 m = i % 2, j = i / 2 % PAIRS, n = i / 2 / PAIRS % 2, e = i / 4 / PAIRS;
-        u32 t = token_of(j, n, e), row = first_row + row_of(m, e);
-        if (t >= count || row >= rows) continue;
-        u64 line = order ? order[first + t] : first + t;
-        out[line * rows + row] = sums.of[m][j][n][e];
+    for (int r = 0; r < 2; r++)
+        hold(held[r], work.planes[r], part.at[r], part.at[r] + 4);
+    while (job.count) {
+        i += gridDim.x;
+        auto next = i < work.tiles ? work.job(i) : job;
+        bool last = i >= work.tiles || next.count == 0;
+        work.rows_of(last ? job : next, part.after);
+        // A loop for every sixteen tokens, from 64 on: decoding takes as long as so many.
+        if (TOKENS == 64 || job.count <= 64)
+            compute_tile<64>(work, job, room, tile, turn, held, part);
+        else if (job.count <= 80) compute_tile<80>(work, job, room, tile, turn, held, part);
+        else if (job.count <= 96) compute_tile<96>(work, job, room, tile, turn, held, part);
+        else if (job.count <= 112) compute_tile<112>(work, job, room, tile, turn, held, part);
+        else compute_tile<128>(work, job, room, tile, turn, held, part);
+        if (last) break;
+        tile = tile + 1 == NOTES ? 0 : tile + 1;
+        job = next;
+        part.at[0] = part.after[0];
+        part.at[1] = part.after[1];
+    }
+}
+
+// All of it. What the kernel reads can be read.
+template <typename Work>
+DEVICE void each_tile(const Work &work, const Room &room) {
+    if (threadIdx.x < workers()) {
+        more_registers();
+        compute_tiles(work, room);
+    } else {
+        fewer_registers();
+        copy_tiles(work, room);
     }
 }

@@ -1,6 +1,8 @@
 //! Every unit with the parameters that the known models need: what a test compiles for every
-//! architecture. Those of formats and of row layouts are listed apart. Which of them a device
-//! compiles, when, is the business of `kernels.rs`.
+//! architecture. Those of formats and of row layouts are listed apart; beside them stand the texts
+//! that several units include.
+//!
+//! A unit that is missing here is compiled first where it is first used.
 
 use super::kernels::{Unit, Values};
 use super::values;
@@ -14,6 +16,10 @@ pub const SHARED: &str = include_str!("shared.cuh");
 pub const MMA: &str = include_str!("mma.cuh");
 /// Products of whole numbers on tensor cores.
 pub const WHOLE: &str = include_str!("whole.cuh");
+/// BF16, and the order of columns that tiles take them in.
+pub const BF16: &str = include_str!("bf16.cuh");
+/// Quantized weights decoded to BF16 in registers.
+pub const FRAGMENT: &str = include_str!("fragment.cuh");
 /// Tiles on tensor cores, for a quantized `FORMAT`.
 pub const TILE: &str = include_str!("tile.cuh");
 
@@ -34,6 +40,7 @@ pub fn units() -> Vec<(&'static Unit, Values)> {
         &super::READ,
         &super::trace::STAMP,
         &ops::linear::cuda::ROUND,
+        &ops::linear::tiles::BF16,
         &ops::norm::cuda::NORM,
         &ops::rope::cuda::ROPE,
         &ops::hyper::cuda::HYPER,
@@ -55,8 +62,11 @@ pub fn units() -> Vec<(&'static Unit, Values)> {
             all.push((&ops::hyper::cuda::CLUSTER, values(&[format])));
             all.push((&ops::linear::cuda::SGEMM, values(&[format])));
         } else {
-            all.push((&ops::linear::cuda::GEMM, values(&[format])));
-            all.push((&ops::experts::cuda::GROUPED, values(&[format])));
+            for tokens in [64, 128] {
+                let values = values(&[format, tokens, 4]);
+                all.push((&ops::linear::tiles::GEMM, values));
+                all.push((&ops::experts::cuda::GROUPED, values));
+            }
             all.push((&ops::experts::cuda::DOWN, values(&[format, 2048, 6, 1])));
         }
     }

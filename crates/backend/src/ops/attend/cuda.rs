@@ -189,7 +189,7 @@ impl Cuda {
         let (fresh, capacity) = (self.at(&visible.fresh.bytes), visible.fresh.rows);
         let keeps = usize::from(after.is_some());
         let After { angles, pairs, slots, slot_bytes } = after.unwrap_or_default();
-        let Activations { codes, steps, halves, floats } = out;
+        let Activations { codes, steps, halves, floats, .. } = out;
         let args = words![
             at,
             sinks,
@@ -297,7 +297,7 @@ impl Cuda {
         let mut args = vec![self.at(q)];
         args.extend(self.call_arguments(visible, step, kv));
         let (sinks, angles) = (self.at(sinks), self.at(angles));
-        let Activations { codes, steps, halves, floats } = self.edit_rounded(out, rows);
+        let Activations { codes, steps, halves, floats, .. } = self.edit_rounded(out, rows);
         let keeping = u32::from(alone);
         args.extend(words![heads, sinks, floats, eps, angles, codes, steps, halves, keeping]);
         let unit = (&ATTEND_CLUSTER, tile_values(layout, of), "attend_cluster");

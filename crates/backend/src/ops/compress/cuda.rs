@@ -118,7 +118,7 @@ impl Cuda {
         let (bytes, capacity) = (self.edit(&mut fresh.bytes), fresh.rows);
         let fours = fours(query.x.width);
         let (qx, qweight, qeps) = (self.at(query.x), self.at(query.norm.weight), query.norm.eps);
-        let Activations { codes, steps, halves, floats } = self.edit_rounded(query.out, tokens);
+        let Activations { codes, steps, halves, floats, .. } = self.edit_rounded(query.out, tokens);
         let (angles, table) = (self.at(angles), self.at(&step.segment_table));
         let args = words![
             table,

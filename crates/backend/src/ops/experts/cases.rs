@@ -133,6 +133,24 @@ fn many(kit: &mut Kit, gate: Format, down: Format) -> Vec<f32> {
     kit.read(&y, ROWS)
 }
 
+/// More tiles of pairs and rows than there are processors: forty experts, of which each token
+/// chooses three. A number that is none stays with its token.
+fn forty(kit: &mut Kit, gate: Format, down: Format) -> Vec<f32> {
+    const ROWS: usize = 61;
+    let weights = ExpertWeights {
+        gate: kit.weight(gate, 40, 1024, 256),
+        up: kit.weight(gate, 40, 1024, 256),
+        down: kit.weight(down, 40, 256, 1024),
+    };
+    let picks: Vec<u32> = (0..ROWS as u32).flat_map(|t| [t % 37, 39, 37 + t % 2]).collect();
+    let mut numbers = kit.numbers(ROWS * 256);
+    numbers[20 * 256 + 130] = f32::NAN;
+    let (x, picks) = (kit.filled(ROWS, 256, &numbers), kit.filled(ROWS, 3, &picks));
+    let (shares, mut y) = (kit.buffer(ROWS, 3), kit.empty(ROWS, 256));
+    kit.b.experts(&weights, 0.5, &x, &picks, &shares, &mut y, ROWS);
+    kit.read(&y, ROWS).into_iter().map(|v| if v.is_nan() { 0.0 } else { v }).collect()
+}
+
 /// The published recipes; the shared expert's parts.
 pub fn cases() -> Vec<Case> {
     let recipes = [
@@ -156,6 +174,11 @@ pub fn cases() -> Vec<Case> {
     cases.extend(few());
     cases.push(Case::new("experts of what is not a number", 0.0, spoilt));
     cases.extend(recipes.into_iter().map(many));
+    for (gate, down) in recipes.into_iter().take(3) {
+        let name = format!("experts {} {} x61, forty", gate.name(), down.name());
+        let run = move |kit: &mut Kit| forty(kit, gate, down);
+        cases.push(Case::new(name, 1e-5, run).rounded(1e-2));
+    }
     for (format, d) in [(Format::Iq2Xxs, 1024), (Format::Mxfp4, 256), (Format::F16, 256)] {
         let name = format!("inner rows of experts {}", format.name());
         cases.push(Case::new(name, 1e-5, move |kit: &mut Kit| inner(kit, format, d)));

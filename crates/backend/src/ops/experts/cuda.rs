@@ -2,16 +2,15 @@
 //! one expert together.
 //!
 //! The first is right for the few tokens of a decoding step, where no two tokens share much. Inner
-//! rows are rounded to 8 bits between the two products, as the fast CPU path does.
+//! rows are rounded between the two products: to 8 bits, as the fast CPU path does, or to BF16.
 
 use super::{ExpertWeights, Experts};
 use crate::cuda::driver::Address;
 use crate::cuda::kernels::Unit;
 use crate::cuda::weights::IQ2_XXS;
 use crate::cuda::{COMMON, Cuda, units, values, words};
-use crate::ops::linear::cuda::{
-    Activations, FEW_TOKENS, TILE_ROWS, is_float, rounded_bytes, tile_bytes,
-};
+use crate::ops::linear::cuda::{Activations, FEW_TOKENS, is_float, rounded_bytes};
+use crate::ops::linear::tiles::{THREADS_MAX, whole_units};
 use crate::ops::norm::cuda::fours;
 use crate::{Buffer, Weight};
 
@@ -86,16 +85,17 @@ pub static GROUPED: Unit = Unit {
         EXPERTS,
         units::WEIGHTS,
         units::SHARED,
-        units::WHOLE,
+        units::BF16,
+        units::FRAGMENT,
         units::TILE,
         include_str!("grouped.cu"),
     ],
-    parameters: &["FORMAT"],
+    parameters: &["FORMAT", "TOKENS", "SLOTS"],
     kernels: &["grouped_inner", "grouped_down"],
 };
 
-/// Pairs of a tile; see grouped.cu.
-const TILE_PAIRS: usize = 64;
+/// Shared memory for the inner row of a pair, padded; see grouped.cu.
+const INNER_BYTES: usize = 4 * 80;
 /// Pairs that are computed one by one in a launch.
 const PAIRS_MAX: usize = 65_535;
 /// Memory for what the experts of many tokens give, before it is summed.
@@ -123,6 +123,7 @@ impl Tokens {
             steps: at(self.x.steps, d / 32 * 4),
             halves: at(self.x.halves, d / 32 * 8),
             floats: at(self.x.floats, d * 4),
+            bf16: at(self.x.bf16, d * 2),
         };
         let (picks, shares) = (at(self.picks, self.used * 4), at(self.shares, self.used * 4));
         Tokens { x, picks, shares, y: at(self.y, d * 4), rows, ..*self }
@@ -149,7 +150,7 @@ impl Cuda {
         self.inner_by_pair(weights, clamp, tokens, to);
 
         let shared = if float { 0 } else { rounded_bytes(used, inner) };
-        let Activations { codes, steps, halves, floats } = to;
+        let Activations { codes, steps, halves, floats, .. } = to;
         let args = words![a, b, c, floats, codes, steps, halves, picks, y, d, u32::from(onto)];
         let unit = (&DOWN, values(&[code, inner, used, usize::from(rounded)]), "expert_down");
         self.reading(down, pairs);
@@ -179,7 +180,7 @@ impl Cuda {
         let (inner, d, pairs) = (gate.rows, gate.cols, rows * used);
         let ([ga, gb, gc], [ua, ub, uc]) = (self.stored(gate).planes, self.stored(up).planes);
         let code = self.stored(gate).code();
-        let Activations { codes, steps, halves, floats } = x;
+        let Activations { codes, steps, halves, floats, .. } = x;
         self.reading(gate, pairs);
         self.reading(up, pairs);
         if self.has_lattice(gate) {
@@ -217,10 +218,12 @@ impl Cuda {
         y: &mut Buffer<f32>,
         rows: usize,
     ) {
-        let tokens = self.tokens(weights, x, picks, shares, y, rows);
+        let tokens = self.tokens(weights, x, picks, shares, y, rows, false);
         self.experts_by_pair(weights, clamp, &Tokens { onto: true, ..tokens });
     }
 
+    /// What is computed for some tokens: `grouped` by expert, from BF16, or pair by pair.
+    #[allow(clippy::too_many_arguments)]
     fn tokens(
         &mut self,
         weights: &ExpertWeights,
@@ -229,25 +232,31 @@ impl Cuda {
         shares: &Buffer<f32>,
         y: &mut Buffer<f32>,
         rows: usize,
+        grouped: bool,
     ) -> Tokens {
         let ExpertWeights { gate, up, .. } = weights;
         let format = self.stored(gate).format;
         assert_eq!(format, self.stored(up).format, "gate and up have one format");
-        let x = self.activations(x, rows, gate.cols, format);
+        let x = match grouped {
+            true => self.bf16_activations(x, rows * gate.cols),
+            false => self.activations(x, rows, gate.cols, format),
+        };
         let (used, onto) = (picks.width, false);
         let (picks, shares, y) = (self.at(picks), self.at(shares), self.edit(y));
         Tokens { x, picks, shares, y, rows, used, onto }
     }
 
     /// All pairs with one expert together, on tensor cores. Which pairs those are, only the device
-    /// knows: there are as many blocks as there can be tiles, and some have nothing to do.
+    /// knows: kernels look through as many tiles as there can be.
     fn experts_grouped(&mut self, weights: &ExpertWeights, clamp: f32, tokens: &Tokens) {
         let ExpertWeights { gate, up, down } = weights;
         let &Tokens { x, picks, shares, y, rows, used, .. } = tokens;
         let (inner, d, count, pairs) = (gate.rows, gate.cols, gate.count, rows * used);
+        let limits = self.tile_limits();
+        let (tile, slots) = (limits.tokens, limits.slots);
         // Every expert has at most one tile that is not full.
-        let tiles = pairs / TILE_PAIRS + count.min(pairs);
-        let rounded_at = self.scratch("rounded inner rows", rounded_bytes(pairs, inner));
+        let tiles = pairs / tile + count.min(pairs);
+        let inner_at = self.scratch("inner rows in BF16", pairs * inner * 2);
         let tiles_at = self.scratch("order of pairs", tiles * 16 + (count + pairs) * 4);
         let parts_at = self.scratch("results of pairs", pairs * d * 4);
         let counts_at = tiles_at + (tiles * 16) as Address;
@@ -255,32 +264,29 @@ impl Cuda {
 
         let arrange = |kernel| (&ARRANGE, values(&[]), kernel);
         self.record(arrange("count_pairs"), [count, 1, 1], 1024, words![picks, counts_at, pairs]);
-        let args = words![picks, counts_at, order_at, tiles_at, count, pairs, TILE_PAIRS, tiles];
+        let args = words![picks, counts_at, order_at, tiles_at, count, pairs, tile, tiles];
         self.record(arrange("place_pairs"), [count, 1, 1], 1024, args);
 
         let stored = self.stored(gate);
         let (format, code) = (stored.format, stored.code());
         let ([ga, gb, gc], [ua, ub, uc]) = (stored.planes, self.stored(up).planes);
-        let Activations { codes, steps, halves, .. } = x;
-        let to = Activations::rounded(rounded_at, pairs * inner, 0);
         let args = words![
-            ga, gb, gc, ua, ub, uc, codes, steps, halves, shares, order_at, tiles_at, to.codes,
-            to.steps, to.halves, inner, d, used, clamp
+            ga, gb, gc, ua, ub, uc, x.bf16, shares, order_at, tiles_at, inner_at, inner, d, used,
+            tiles, clamp
         ];
-        let unit = (&GROUPED, values(&[code]), "grouped_inner");
+        let unit = (&GROUPED, values(&[code, tile, slots]), "grouped_inner");
         self.reading(gate, pairs);
         self.reading(up, pairs);
-        let grid = [inner.div_ceil(TILE_ROWS / 2), tiles, 1];
-        self.record_shared(unit, grid, (256, tile_bytes(format, TILE_PAIRS)), args);
+        let grid = [self.processors(), 1, 1];
+        let shared = limits.bytes(format) + tile * INNER_BYTES;
+        self.record_shared(unit, grid, (THREADS_MAX, shared), args);
 
         let stored = self.stored(down);
         let (format, code, [a, b, c]) = (stored.format, stored.code(), stored.planes);
-        let Activations { codes, steps, halves, .. } = to;
-        let args = words![a, b, c, codes, steps, halves, order_at, tiles_at, parts_at, d, inner];
-        let unit = (&GROUPED, values(&[code]), "grouped_down");
+        let args = words![a, b, c, inner_at, order_at, tiles_at, parts_at, d, inner, tiles];
+        let unit = (&GROUPED, values(&[code, tile, slots]), "grouped_down");
         self.reading(down, pairs);
-        let grid = [d.div_ceil(TILE_ROWS), tiles, 1];
-        self.record_shared(unit, grid, (256, tile_bytes(format, TILE_PAIRS)), args);
+        self.record_shared(unit, grid, (THREADS_MAX, limits.bytes(format)), args);
 
         let (fours, all) = (d / 4, rows * d / 4);
         let args = words![parts_at, y, fours, used, all];
@@ -302,10 +308,12 @@ impl Experts for Cuda {
         let ExpertWeights { gate, down, .. } = weights;
         let (used, d) = (picks.width, gate.cols);
         let (format, last) = (self.stored(gate).format, self.stored(down).format);
-        let tokens = self.tokens(weights, x, picks, shares, y, rows);
         // For a few pairs with each expert, decoding weights costs more than sharing them saves.
         let few = rows <= FEW_TOKENS || rows * used < gate.count * 5 / 2;
-        if few || is_float(format) || is_float(last) {
+        let fits = whole_units(d) && whole_units(gate.rows);
+        let grouped = !few && fits && !is_float(format) && !is_float(last);
+        let tokens = self.tokens(weights, x, picks, shares, y, rows, grouped);
+        if !grouped {
             return self.experts_by_pair(weights, clamp, &tokens);
         }
         let step = (PARTS_BYTES / (used * d * 4)).max(1);
@@ -350,7 +358,7 @@ impl Experts for Cuda {
         rows: usize,
     ) {
         let (gate, up, count) = (self.at(gate), self.at(up), rows * fours(out.width));
-        let Activations { codes, steps, halves, floats } = self.edit_rounded(out, rows);
+        let Activations { codes, steps, halves, floats, .. } = self.edit_rounded(out, rows);
         let args = words![gate, up, floats, codes, steps, halves, count, clamp];
         let grid = [count.div_ceil(256), 1, 1];
         self.record((&ELEMENTS, values(&[]), "swiglu"), grid, 256, args);

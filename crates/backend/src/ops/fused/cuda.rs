@@ -111,7 +111,7 @@ impl Fused for Cuda {
         let (bytes, capacity) = (self.edit(&mut fresh.bytes), fresh.rows);
         let fours = fours(query.x.width);
         let (qx, qweight, qeps) = (self.at(query.x), self.at(query.norm.weight), query.norm.eps);
-        let Activations { codes, steps, halves, floats } = self.edit_rounded(query.out, rows);
+        let Activations { codes, steps, halves, floats, .. } = self.edit_rounded(query.out, rows);
         let angles = self.at(angles);
         let args = words![
             x, weight, out, eps, angles, bytes, capacity, pairs, qx, qweight, floats, qeps, codes,

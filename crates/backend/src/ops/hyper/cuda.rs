@@ -57,6 +57,8 @@ impl Cuda {
         let out = self.scratch("stream products", rows * out_width * 4);
         let x = if is_float(self.stored(&mix.matrix).format) {
             Activations { floats: h, ..Activations::default() }
+        } else if self.in_tiles(&mix.matrix, 1, rows) {
+            self.bf16_values(h, rows * width)
         } else {
             let at = self.scratch("rounded streams", rounded_bytes(rows, width));
             self.round(h, at, rows, width)
@@ -105,7 +107,7 @@ impl Cuda {
             }
             None => (0, 0.0, Activations::default()),
         };
-        let Activations { codes, steps, halves, floats } = to;
+        let Activations { codes, steps, halves, floats, .. } = to;
         if by_cluster {
             let matrix = self.stored(&mix.matrix);
             let (plane, code) = (matrix.planes[0], matrix.code());

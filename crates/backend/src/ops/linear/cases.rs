@@ -1,6 +1,8 @@
-//! Cases of the matrix products: every format, for as many tokens as each way of multiplying takes.
+//! Cases of the matrix products: every format, for as many tokens as each way of multiplying takes,
+//! whole and by groups.
 //!
-//! Where a backend rounds activations to 8 bits, whole numbers show that nothing else differs.
+//! Where a backend rounds activations and the numbers are such that rounding changes nothing, it is
+//! held as strictly as one that does not. In tiles there are no such numbers: scales are rounded.
 
 use gguf::Format;
 
@@ -121,14 +123,54 @@ fn product(format: Format, (tokens, rows, groups, cols): (usize, usize, usize, u
 }
 
 /// As many results as tiles are made for: more tokens and rows than a tile has, and last tiles that
-/// are full in neither; columns that fill no stage; groups of whole tiles.
+/// are full in neither; columns that fill no stage; groups of whole tiles, and of parts; more tiles
+/// than there are processors. Backends that round may multiply quantized weights in BF16 there:
+/// weights, their scales and activations change by 1/512 at most.
 fn many() -> Vec<Case> {
     let formats =
         [Format::Bf16, Format::Q8_0, Format::Q2K, Format::Q4K, Format::Iq2Xxs, Format::Mxfp4];
     let shapes = formats.into_iter().flat_map(|format| {
-        [(70, 1100, 1, 256), (201, 390, 1, 512), (201, 3 * 128, 3, 256)]
-            .map(|shape| (format, shape))
+        [
+            (70, 1100, 1, 256),
+            (201, 390, 1, 512),
+            (201, 3 * 128, 3, 256),
+            (300, 6 * 64, 6, 768),
+            (17, 4100, 1, 1280),
+        ]
+        .map(|shape| (format, shape))
     });
-    let stages = [(Format::Q8_0, (201, 390, 1, 352)), (Format::Mxfp4, (201, 390, 1, 96))];
-    shapes.chain(stages).map(|(format, shape)| product(format, shape)).collect()
+    let others = [
+        (Format::Q8_0, (201, 390, 1, 352)),
+        (Format::Mxfp4, (201, 390, 1, 96)),
+        (Format::Q8_0, (129, 1040, 1, 128)),
+        (Format::Mxfp4, (81, 1040, 1, 384)),
+        (Format::Iq2Xxs, (1100, 4200, 1, 256)),
+    ];
+    let mut cases: Vec<Case> = shapes
+        .chain(others)
+        .map(|(format, shape)| {
+            let case = product(format, shape);
+            if format == Format::Bf16 { case } else { case.rounded(5e-3) }
+        })
+        .collect();
+    cases.extend([Format::Q8_0, Format::Q2K, Format::Iq2Xxs, Format::Mxfp4].map(not_finite));
+    cases
+}
+
+/// One token of many has a number that is none: its results are none, and all others are as they
+/// would be without it.
+fn not_finite(format: Format) -> Case {
+    const TOKENS: usize = 140;
+    let name = format!("linear {} x{TOKENS}, one of them not a number", format.name());
+    let case = Case::new(name, 1e-5, move |kit| {
+        let weight = kit.weight(format, 1, 530, 512);
+        let mut numbers = kit.numbers(TOKENS * 512);
+        numbers[77 * 512 + 300] = f32::NAN;
+        let (x, mut out) = (kit.filled(TOKENS, 512, &numbers), kit.empty(TOKENS, 530));
+        kit.b.linear(&weight, &x, &mut out, TOKENS);
+        let results = kit.read(&out, TOKENS);
+        // None is nothing here, which results are not.
+        results.into_iter().map(|v| if v.is_nan() { 0.0 } else { v }).collect()
+    });
+    case.rounded(5e-3)
 }

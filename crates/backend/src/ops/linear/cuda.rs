@@ -1,13 +1,14 @@
 //! Matrix products on CUDA: activations are rounded to 8 bits once per buffer, then multiplied.
 //!
 //! The arithmetic is that of `panel.rs`, so the two fast backends differ by the order of sums only.
-//! Few tokens read the weights once per eight of them; many go through tensor cores, tile by tile.
+//! Many tokens with quantized weights go through tensor cores in BF16 instead: see `tiles.rs`.
 
 use gguf::Format;
 use rustc_hash::FxHashMap;
 
 use super::Linear;
 use super::cuda_pipe::After;
+use super::tiles::Bf16Copy;
 use crate::cuda::driver::{Address, Memory};
 use crate::cuda::kernels::Unit;
 use crate::cuda::{COMMON, Cuda, units, values, words};
@@ -73,22 +74,6 @@ pub(super) const GIVEN: &str = include_str!("given.cuh");
 const ROW: &str = include_str!("gemv.cuh");
 const TF32: &str = include_str!("tf32.cuh");
 
-/// Products for many tokens with quantized weights.
-pub static GEMM: Unit = Unit {
-    family: "linear",
-    name: "gemm",
-    source: &[
-        COMMON,
-        units::WEIGHTS,
-        units::SHARED,
-        units::WHOLE,
-        units::TILE,
-        include_str!("gemm.cu"),
-    ],
-    parameters: &["FORMAT"],
-    kernels: &["gemm64", "gemm128"],
-};
-
 /// Products for many tokens with weights of float precision.
 pub static SGEMM: Unit = Unit {
     family: "linear",
@@ -102,7 +87,7 @@ pub static SGEMM: Unit = Unit {
 pub(crate) const FEW_TOKENS: usize = 16;
 /// Tiles take their time for all columns, however few they are: where a processor has fewer results
 /// than this, reading the weight again for every eight tokens is faster.
-const FEW_RESULTS: usize = 512;
+pub(crate) const FEW_RESULTS: usize = 512;
 /// Products that one launch for a few tokens takes, its threads, and the chunks that each has at
 /// once; see gemv.cu.
 pub(crate) const MATRICES_MAX: usize = 8;
@@ -114,8 +99,7 @@ const STRIP_TOKENS: usize = 5;
 const STRETCH_CODES: usize = 128;
 const STRIP_ROWS: usize = 16;
 const STRIP_WARPS: usize = GEMV_THREADS / 32;
-/// Weight rows of a tile on tensor cores, and of one in floats; see tile.cuh and sgemm.cu.
-pub(crate) const TILE_ROWS: usize = 128;
+/// Weight rows of a tile of float precision; see sgemm.cu.
 const FLOAT_TILE: usize = 64;
 
 /// A tile of float precision; see sgemm.cu.
@@ -132,12 +116,6 @@ impl SgemmTile {
     }
 }
 
-/// Dynamic shared memory of a tile with so many tokens: two stages and a lattice; see tile.cuh.
-pub(crate) fn tile_bytes(format: Format, tokens: usize) -> usize {
-    let line = 144 + 4 * 4 + if matches!(format, Format::Q2K | Format::Q4K) { 4 * 8 } else { 0 };
-    2 * (TILE_ROWS + tokens) * line + if format == Format::Iq2Xxs { 256 * 8 } else { 0 }
-}
-
 /// Shared memory that a warp needs for a stretch of its strip; see strip.cu.
 fn strip_bytes(stretch: usize, tokens: usize) -> usize {
     let whole = stretch == STRETCH_CODES;
@@ -151,18 +129,21 @@ fn floor_power(n: usize) -> usize {
     1 << n.ilog2()
 }
 
-/// Rounded copies of buffers, by the buffer's id.
+/// Rounded copies of buffers.
 ///
-/// A copy is made by the first product that takes it; from then on whatever writes the buffer may
-/// fill its copy as well ([`Cuda::edit_rounded`]).
+/// A copy is made by the first product that takes it; from then on whatever writes a few rows of
+/// the buffer may fill its copy as well ([`Cuda::edit_rounded`]). Many rows are taken in BF16; so a
+/// copy has room for a few, unless a product needs more.
 #[derive(Default)]
 pub struct Rounded {
-    copies: FxHashMap<usize, RoundedCopy>,
+    /// By the buffer's id, and whether the copy has all of its rows.
+    copies: FxHashMap<(usize, bool), RoundedCopy>,
+    pub(crate) bf16: Option<Bf16Copy>,
 }
 
 struct RoundedCopy {
     memory: Memory,
-    /// Values of the whole buffer.
+    /// Values that there is room for.
     capacity: usize,
     /// First values that are there.
     valid: usize,
@@ -171,9 +152,12 @@ struct RoundedCopy {
 impl Rounded {
     /// A buffer is going to change.
     pub fn forget(&mut self, id: usize) {
-        if let Some(copy) = self.copies.get_mut(&id) {
-            copy.valid = 0;
+        for whole in [false, true] {
+            if let Some(copy) = self.copies.get_mut(&(id, whole)) {
+                copy.valid = 0;
+            }
         }
+        self.bf16 = self.bf16.filter(|copy| copy.id != id);
     }
 
     /// Bytes of all copies.
@@ -195,6 +179,8 @@ pub(crate) struct Activations {
     pub steps: Address,
     pub halves: Address,
     pub floats: Address,
+    /// In BF16, for products in tiles.
+    pub bf16: Address,
 }
 
 impl Activations {
@@ -202,7 +188,7 @@ impl Activations {
     pub(crate) fn rounded(at: Address, values: usize, floats: Address) -> Activations {
         let halves = at + values as Address;
         let steps = halves + (values / 32 * 8) as Address;
-        Activations { codes: at, steps, halves, floats }
+        Activations { codes: at, steps, halves, floats, bf16: 0 }
     }
 }
 
@@ -240,7 +226,7 @@ impl Cuda {
             return Activations { floats, ..Activations::default() };
         }
         let count = rows * cols;
-        let Some(copy) = self.rounded_copy(x) else { return Activations::default() };
+        let Some(copy) = self.rounded_copy(x, count) else { return Activations::default() };
         let (places, valid) = (copy.places(floats), copy.valid);
         copy.valid = count;
         if valid != count {
@@ -249,27 +235,30 @@ impl Cuda {
         places
     }
 
-    /// A buffer's copy, made if it has none; `None` if there is no memory, which is reported.
-    fn rounded_copy(&mut self, x: &Buffer<f32>) -> Option<&mut RoundedCopy> {
-        let capacity = x.rows * x.width;
-        if !self.rounded.copies.contains_key(&x.id) {
+    /// A buffer's copy with room for `count` values, made if it has none; `None` if there is no
+    /// memory, which is reported.
+    fn rounded_copy(&mut self, x: &Buffer<f32>, count: usize) -> Option<&mut RoundedCopy> {
+        let few = x.rows.min(FEW_TOKENS) * x.width;
+        let (whole, capacity) = (count > few, if count > few { x.rows * x.width } else { few });
+        if !self.rounded.copies.contains_key(&(x.id, whole)) {
             let memory = self.gpu.allocate(rounded_bytes(1, capacity), "rounded activations");
             let memory = memory.map_err(|error| self.fail(error)).ok()?;
-            self.rounded.copies.insert(x.id, RoundedCopy { memory, capacity, valid: 0 });
+            let copy = RoundedCopy { memory, capacity, valid: 0 };
+            self.rounded.copies.insert((x.id, whole), copy);
         }
-        self.rounded.copies.get_mut(&x.id)
+        self.rounded.copies.get_mut(&(x.id, whole))
     }
 
-    /// Where a buffer is, to be written, and where its rounded copy is, which the same kernel fills
-    /// if it is not at 0.
+    /// Where a buffer is, to be written, and where the rounded copy of a few rows of it is, which
+    /// the same kernel fills if it is not at 0.
     pub(crate) fn edit_rounded(&mut self, x: &mut Buffer<f32>, rows: usize) -> Activations {
         let floats = self.edit(x);
-        match self.rounded.copies.get_mut(&x.id) {
-            Some(copy) => {
+        match self.rounded.copies.get_mut(&(x.id, false)) {
+            Some(copy) if rows <= FEW_TOKENS => {
                 copy.valid = rows * x.width;
                 copy.places(floats)
             }
-            None => Activations { floats, ..Activations::default() },
+            _ => Activations { floats, ..Activations::default() },
         }
     }
 
@@ -287,7 +276,7 @@ impl Cuda {
     }
 
     fn record_rounding(&mut self, to: &Activations, count: usize) {
-        let &Activations { codes, steps, halves, floats } = to;
+        let &Activations { codes, steps, halves, floats, .. } = to;
         let fours = count / 4;
         let args = words![floats, codes, steps, halves, fours];
         self.record((&ROUND, values(&[]), "round_rows"), [fours.div_ceil(256), 1, 1], 256, args);
@@ -296,39 +285,22 @@ impl Cuda {
     /// Computes a product.
     pub(crate) fn multiply(&mut self, product: Product) {
         let Product { weight, groups, tokens, .. } = product;
+        if self.in_tiles(weight, groups, tokens) {
+            return self.multiply_tiles(product);
+        }
         let float = is_float(self.stored(weight).format);
-        let tile = if float { FLOAT_TILE } else { TILE_ROWS };
         // A tile must not reach into another group, nor a stage beyond the last column.
-        let fits = (groups == 1 || (weight.rows / groups).is_multiple_of(tile))
+        let fits = (groups == 1 || (weight.rows / groups).is_multiple_of(FLOAT_TILE))
             && weight.cols.is_multiple_of(32);
         let few = tokens * weight.rows < FEW_RESULTS * self.processors();
-        if tokens <= FEW_TOKENS || few || !fits {
+        if tokens <= FEW_TOKENS || few || !fits || !float {
             self.multiply_few(product);
-        } else if float {
-            self.multiply_floats(product);
         } else {
-            self.multiply_tiles(product);
+            self.multiply_floats(product);
         }
     }
 
-    /// The same on tensor cores.
-    fn multiply_tiles(&mut self, product: Product) {
-        let Product { weight: &Weight { rows, cols, .. }, groups, x, out, tokens } = product;
-        let stored = self.stored(product.weight);
-        let ([a, b, c], format, code) = (stored.planes, stored.format, stored.code());
-        let Activations { codes, steps, halves, .. } = x;
-        let row_tiles = rows.div_ceil(TILE_ROWS);
-        // Large tiles decode weights less often, if there are enough of them for every processor.
-        let large = row_tiles * tokens.div_ceil(128) >= 2 * self.processors();
-        let (kernel, tile) = if large { ("gemm128", 128) } else { ("gemm64", 64) };
-        let grid = [tokens.div_ceil(tile), row_tiles, 1];
-        let shared = tile_bytes(format, tile);
-        let args = words![a, b, c, codes, steps, halves, out, rows, cols, groups, tokens];
-        self.reading(product.weight, 1);
-        self.record_shared((&GEMM, values(&[code]), kernel), grid, (256, shared), args);
-    }
-
-    /// The same in floats.
+    /// The same in floats, in tiles.
     fn multiply_floats(&mut self, product: Product) {
         let Product { weight: &Weight { rows, cols, .. }, groups, x, out, tokens } = product;
         let stored = self.stored(product.weight);
@@ -373,7 +345,7 @@ impl Cuda {
         let (share, (size, tile)) = (share_bits(cols, code), few(tokens));
         let unit = (&GEMV, values(&[code]), GEMV.kernels[size]);
         let (list, blocks) = self.listed(products, GEMV_THREADS >> share);
-        let Activations { codes, steps, halves, floats } = x;
+        let Activations { codes, steps, halves, floats, .. } = x;
         let args =
             words![codes, steps, halves, floats, cols, groups, tokens, share, u32::from(onto)];
         let grid = [blocks, tokens.div_ceil(tile), 1];
@@ -403,7 +375,7 @@ impl Cuda {
         let together = if blocks * tokens.div_ceil(tile) > self.processors() { 2 } else { 1 };
         let fits = |stages: &usize| self.has_shared(together, bytes(*stages));
         let stages = [4, 3].into_iter().find(fits).unwrap_or(2);
-        let Activations { codes, steps, halves, floats } = x;
+        let Activations { codes, steps, halves, floats, .. } = x;
         let split = split.ilog2();
         let args =
             words![codes, steps, halves, floats, cols, groups, tokens, split, u32::from(onto)];
@@ -457,7 +429,7 @@ impl Cuda {
         list.extend(others);
         let (size, tile) = few(tokens);
         let unit = (&PAIR, values(&codes), PAIR.kernels[size]);
-        let Activations { codes, steps, halves, floats } = x;
+        let Activations { codes, steps, halves, floats, .. } = x;
         let args =
             words![codes, steps, halves, floats, cols, tokens, shares[0], blocks, which, shares[1]];
         let grid = [blocks + more, tokens.div_ceil(tile), 1];
@@ -525,8 +497,11 @@ impl Linear for Cuda {
         out: &mut Buffer<f32>,
         rows: usize,
     ) {
-        let format = self.stored(weight).format;
-        let x = self.activations(x, rows * groups, weight.cols, format);
+        let x = if self.in_tiles(weight, groups, rows) {
+            self.bf16_activations(x, rows * groups * weight.cols)
+        } else {
+            self.activations(x, rows * groups, weight.cols, self.stored(weight).format)
+        };
         if self.can_pipe(&[(weight, 0)], &[], groups, rows)
             && self.pipe_run(weight, groups).is_some()
         {

@@ -1,30 +1,59 @@
-// out[t][row] = W[row] . x[t] for many tokens; see tile.cuh. Blocks: tokens (x), rows (y), so that the
-// blocks that run together share weights. FORMAT is the weight's.
+// out[t][row] = W[row] . x[t] for many tokens; see tile.cuh. FORMAT is the weight's.
 //
-// A tile of rows is in one group: the caller sees to it.
+// Tiles are taken tokens first, so that blocks that run together share weights. A tile of rows is
+// in one group: the caller sees to it.
 
-extern __shared__ __align__(16) u8 pool[];
+extern __shared__ __align__(1024) u8 pool[];
 
-template <int PAIRS>
-DEVICE void gemm(Planes w, Token x, float *out, u32 rows, u32 cols, u32 groups, u32 tokens) {
-    __shared__ u32 lines[PAIRS * 32];
-    u32 first = blockIdx.x * PAIRS * 32, first_row = blockIdx.y * TILE_ROWS;
-    u32 count = min(tokens - first, PAIRS * 32u), group = first_row / (rows / groups);
-    if (threadIdx.x < count) lines[threadIdx.x] = (first + threadIdx.x) * groups + group;
-    Part part = part_of(w, 0, first_row, rows, cols);
-    Sums<PAIRS> sums;
-    multiply_tile(sums, part, x, lines, count, pool);
-    store_sums(sums, out, 0, first, count, first_row, rows);
-}
+struct Gemm {
+    Planes planes[2];
+    const u16 *x;
+    float *out;
+    u32 rows, cols, groups, tokens, tile, across, tiles;
 
-#define GEMM(TOKENS)                                                                               \
-    extern "C" __global__ void __launch_bounds__(TILE_THREADS, 2)                                  \
-        gemm##TOKENS(const u8 *a, const u8 *b, const u8 *c, const i8 *codes, const float *steps,   \
-                     const float2 *halves, float *out, u32 rows, u32 cols, u32 groups,             \
-                     u32 tokens) {                                                                 \
-        begin();                                                                                   \
-        gemm<TOKENS / 32>({a, b, c}, {codes, steps, halves, 0}, out, rows, cols, groups, tokens);  \
+    // `count` tokens from `first` on, and the rows from `row` on.
+    struct Job {
+        u32 first, count, row;
+    };
+    __device__ __forceinline__ Job job(u32 i) const {
+        u32 first = i % across * tile;
+        return {first, min(tokens - first, tile), i / across * rows_at_once()};
     }
+    __device__ __forceinline__ u32 line(const Job &job, u32 t) const {
+        return (job.first + t) * groups + job.row / (rows / groups);
+    }
+    __device__ __forceinline__ u32 note(const Job &, u32) const { return 0; }
+    __device__ __forceinline__ u32 row(const Job &job) const {
+        return job.row + threadIdx.x / GROUP * GROUP_ROWS + row_of();
+    }
+    // Rows beyond the last repeat it.
+    __device__ __forceinline__ void rows_of(const Job &job, u32 (&at)[2]) const {
+        at[0] = block_of(min(row(job), rows - 1), cols);
+        at[1] = block_of(min(row(job) + 8, rows - 1), cols);
+    }
+    template <int COUNT>
+    __device__ __forceinline__ void finish(const Job &job, const Sums<COUNT> &sums, const Room &,
+                                           const u32 *) const {
+        u32 row = this->row(job);
+#pragma unroll
+        for (u32 i = 0; i < COUNT / 4; i++) {
+            u32 j = i / 2, e = i % 2, t = j * 8 + token_of() + e;
+            if (t >= job.count) continue;
+            float *to = out + (u64)(job.first + t) * rows;
+            if (row < rows) to[row] = sums.of[j][e];
+            if (row + 8 < rows) to[row + 8] = sums.of[j][e + 2];
+        }
+    }
+};
 
-GEMM(64)
-GEMM(128)
+extern "C" __global__ void __launch_bounds__(640, 1)
+    gemm(const u8 *a, const u8 *b, const u8 *c, const u16 *x, float *out, u32 rows, u32 cols,
+         u32 groups, u32 tokens, u32 tile) {
+    let_next_begin();
+    u32 across = (tokens + tile - 1) / tile, strips = (rows + rows_at_once() - 1) / rows_at_once();
+    Planes w = {a, b, c};
+    Gemm work = {{w, w}, x, out, rows, cols, groups, tokens, tile, across, across * strips};
+    Room room(pool);
+    wait_for_inputs();
+    each_tile(work, room);
+}

@@ -11,6 +11,7 @@ pub(crate) mod cuda;
 pub(crate) mod cuda_pipe;
 pub(crate) mod packed;
 pub(crate) mod panel;
+pub(crate) mod tiles;
 
 pub use cases::cases;
 

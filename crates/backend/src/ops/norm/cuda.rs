@@ -36,7 +36,7 @@ impl Norm for Cuda {
         rows: usize,
     ) {
         let (x, weight, width) = (self.at(x), self.at(weight), out.width);
-        let Activations { codes, steps, halves, floats } = self.edit_rounded(out, rows);
+        let Activations { codes, steps, halves, floats, .. } = self.edit_rounded(out, rows);
         let args = words![x, weight, floats, codes, steps, halves, fours(width), eps];
         self.record((&NORM, values(&[]), "rms_norm"), [rows, 1, 1], threads(width), args);
     }

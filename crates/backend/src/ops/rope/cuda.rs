@@ -37,7 +37,7 @@ impl Rope for Cuda {
         assert!(pairs.is_multiple_of(2), "{pairs} pairs of channels");
         let sign = if direction == Direction::Forward { 1.0f32 } else { -1.0 };
         let angles = self.at(angles);
-        let Activations { codes, steps, halves, floats } = self.edit_rounded(x, rows);
+        let Activations { codes, steps, halves, floats, .. } = self.edit_rounded(x, rows);
         let across = if codes == 0 { pairs / 2 } else { fours };
         let args = words![floats, angles, codes, steps, halves, heads, fours, pairs, rows, sign];
         let grid = [(rows * heads * across).div_ceil(256), 1, 1];

@@ -70,7 +70,7 @@ impl Cuda {
             }
             None => (0, 0, Activations::default(), 0, 0.0),
         };
-        let Activations { codes, steps, halves, floats } = out;
+        let Activations { codes, steps, halves, floats, .. } = out;
         let args = words![
             logits, tokens, table, bias, picks, shares, experts, used, scale, gate, up, floats,
             codes, steps, halves, count, clamp
