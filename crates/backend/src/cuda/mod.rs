@@ -28,7 +28,7 @@ use kernels::{CodeCache, Kernels, Unit, Values};
 use trace::Trace;
 use weights::Stored;
 
-use crate::ops::linear::cuda::Rounded;
+use crate::ops::linear::rounded::Rounded;
 use crate::{
     Backend, Buffer, Device, Element, Error, KernelTime, Pool, Reserved, Weight, WeightSource,
 };

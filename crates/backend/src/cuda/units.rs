@@ -39,7 +39,7 @@ pub fn units() -> Vec<(&'static Unit, Values)> {
     for unit in [
         &super::READ,
         &super::trace::STAMP,
-        &ops::linear::cuda::ROUND,
+        &ops::linear::rounded::ROUND,
         &ops::linear::tiles::BF16,
         &ops::norm::cuda::NORM,
         &ops::rope::cuda::ROPE,
@@ -74,7 +74,7 @@ pub fn units() -> Vec<(&'static Unit, Values)> {
         all.push((&ops::linear::cuda::STRIP, values(&[format, stages])));
     }
     for [other, cols] in [[1, 1024], [1, 4096], [1, 8192], [30, 7168]] {
-        all.push((&ops::linear::cuda_pipe::PIPE, values(&[8, other, cols])));
+        all.push((&ops::linear::pipe::PIPE, values(&[8, other, cols])));
     }
     for [format, other] in [[8, 1], [16, 0]] {
         all.push((&ops::linear::cuda::PAIR, values(&[format, other])));

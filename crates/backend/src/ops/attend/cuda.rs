@@ -14,7 +14,7 @@ use crate::cuda::kernels::{Unit, Values};
 use crate::cuda::{COMMON, Cuda, ROWS, units, words};
 use crate::ops::kv::cuda::{LAYOUT, layout_values};
 use crate::ops::kv::{Kv, RowFormat, RowKind, RowLayout};
-use crate::ops::linear::cuda::Activations;
+use crate::ops::linear::rounded::Activations;
 use crate::{Buffer, KvPools, PAGE_TOKENS, Step};
 
 const SEEN: &str = include_str!("seen.cuh");

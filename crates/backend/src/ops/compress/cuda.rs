@@ -9,7 +9,8 @@ use crate::cuda::{COMMON, Cuda, ROWS, values, words};
 use crate::ops::fused::{Fed, Normed};
 use crate::ops::kv::cuda::{LAYOUT, NORMED, layout_values};
 use crate::ops::kv::{RowBlock, RowKind, RowLayout};
-use crate::ops::linear::cuda::{Activations, FEW_TOKENS};
+use crate::ops::linear::cuda::FEW_TOKENS;
+use crate::ops::linear::rounded::Activations;
 use crate::ops::norm::cuda::fours;
 use crate::{Buffer, KvPools, Step};
 

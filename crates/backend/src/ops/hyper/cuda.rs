@@ -10,7 +10,8 @@ use crate::cuda::driver::Address;
 use crate::cuda::kernels::Unit;
 use crate::cuda::{COMMON, Cuda, units, values, words};
 use crate::ops::fused::NormWeight;
-use crate::ops::linear::cuda::{Activations, FEW_TOKENS, Product, is_float, rounded_bytes};
+use crate::ops::linear::cuda::{FEW_TOKENS, Product};
+use crate::ops::linear::rounded::{Activations, is_float, rounded_bytes};
 use crate::ops::norm::cuda::{fours, threads};
 use crate::{Buffer, Step};
 

@@ -8,9 +8,10 @@ pub(crate) mod coding;
 pub(crate) mod cpu;
 pub(crate) mod cpu_simd;
 pub(crate) mod cuda;
-pub(crate) mod cuda_pipe;
 pub(crate) mod packed;
 pub(crate) mod panel;
+pub(crate) mod pipe;
+pub(crate) mod rounded;
 pub(crate) mod tiles;
 
 pub use cases::cases;

@@ -6,7 +6,8 @@
 
 use gguf::Format;
 
-use super::cuda::{Activations, FEW_RESULTS, FEW_TOKENS, Product, is_float};
+use super::cuda::{FEW_RESULTS, FEW_TOKENS, Product};
+use super::rounded::{Activations, is_float};
 use crate::cuda::driver::Address;
 use crate::cuda::kernels::Unit;
 use crate::cuda::{COMMON, Cuda, units, values, words};

@@ -4,7 +4,7 @@ use super::Norm;
 use crate::Buffer;
 use crate::cuda::kernels::Unit;
 use crate::cuda::{COMMON, Cuda, values, words};
-use crate::ops::linear::cuda::Activations;
+use crate::ops::linear::rounded::Activations;
 
 /// The norms.
 pub static NORM: Unit = Unit {

@@ -3,7 +3,7 @@
 use super::{Direction, Rope};
 use crate::cuda::kernels::Unit;
 use crate::cuda::{COMMON, Cuda, values, words};
-use crate::ops::linear::cuda::Activations;
+use crate::ops::linear::rounded::Activations;
 use crate::ops::norm::cuda::fours;
 use crate::{Buffer, Step};
 

@@ -9,7 +9,7 @@ use crate::cuda::kernels::Unit;
 use crate::cuda::{COMMON, Cuda, values, words};
 use crate::ops::experts::cuda::EXPERTS;
 use crate::ops::fused::{Chosen, Gated};
-use crate::ops::linear::cuda::Activations;
+use crate::ops::linear::rounded::Activations;
 use crate::ops::norm::cuda::fours;
 use crate::{Buffer, Step, Weight};
 

@@ -5,7 +5,8 @@
 
 use gguf::Format;
 
-use super::cuda::{Activations, GIVEN, MATRICES_MAX, filled};
+use super::cuda::{GIVEN, MATRICES_MAX, filled};
+use super::rounded::Activations;
 use crate::Weight;
 use crate::cuda::driver::Address;
 use crate::cuda::kernels::Unit;
