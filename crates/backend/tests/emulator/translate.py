@@ -1,16 +1,21 @@
-"""Makes a shared object for the host from a CUDA translation unit.
+"""Makes a shared object for the host from a CUDA translation unit, and prints its path.
 
-    translate.py UNIT CAPABILITY OBJECT
+    translate.py UNIT CAPABILITY
 
 The unit is preprocessed, with prelude.h in front. Then what the host's compiler would not
 understand is rewritten, as text: statements in assembly become calls, shared variables become
 references into the memory of a block, and each kernel is exported with a description
 (`Kernel` in machine.h). An instruction that is not listed in `INSTRUCTIONS` is an error.
+
+Objects are kept in the folder that DWARFSTAR_EMULATED_CACHE names, or in one of the user's own
+beside other temporary files, by the hash of the unit and of all that translates it.
 """
 
+import hashlib
 import os
 import pathlib
 import re
+import stat
 import subprocess
 import sys
 import tempfile
@@ -221,9 +226,20 @@ def compiler(*arguments):
     return done.stdout
 
 
-def main(unit, capability, target):
-    target = pathlib.Path(target)
-    architecture = f"-D__CUDA_ARCH__={int(capability) * 10}"
+def cache():
+    """The folder of objects. Nobody else may write there: what lies in it is run."""
+    own = os.path.join(tempfile.gettempdir(), f"dwarfstar-emulator-{os.getuid()}")
+    folder = pathlib.Path(os.environ.get("DWARFSTAR_EMULATED_CACHE", own)).absolute()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = folder.lstat()
+    ours = status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    if not ours or not stat.S_ISDIR(status.st_mode):
+        sys.exit(f"{folder}: others can write here; name another in DWARFSTAR_EMULATED_CACHE")
+    return folder
+
+
+def make(unit, capability, target):
+    architecture = f"-D__CUDA_ARCH__={capability * 10}"
     prelude = ["-include", HERE / "prelude.h"]
     text = compiler("-E", "-P", "-x", "c++", architecture, *prelude, unit)
     text = exported_kernels(shared_variables(without_assembly(text)))
@@ -236,6 +252,16 @@ def main(unit, capability, target):
         compiler("-w", "-O1", *numbers, translated, "-o", made, *shared)
         # Others may make the same; whoever reads it finds it whole.
         os.replace(made, target)
+
+
+def main(unit, capability):
+    digest = hashlib.blake2b(capability.encode(), digest_size=16)
+    for part in [unit, *(HERE / name for name in ("translate.py", "prelude.h", "machine.h"))]:
+        digest.update(pathlib.Path(part).read_bytes())
+    target = cache() / f"{digest.hexdigest()}.so"
+    if not target.exists():
+        make(unit, int(capability), target)
+    print(target, end="")
 
 
 if __name__ == "__main__":
