@@ -71,11 +71,11 @@ bool wait_at(Barrier &barrier, unsigned wanted, bool vote) {
 
 void meet(unsigned mask, const void *brought, size_t bytes, void *all) {
     Warp &warp = warp_of(*current);
-    unsigned lane = current->thread % LANES;
-    if (!(mask & 1u << lane)) fail("a lane that is not in its mask");
-    Meeting &meeting = joined(warp, mask, 1u << lane);
-    memcpy(meeting.brought[lane], brought, bytes);
-    meeting.arrived |= 1u << lane;
+    unsigned lane = lane_bit(*current);
+    if (!(mask & lane)) fail("a lane that is not in its mask");
+    Meeting &meeting = joined(warp, mask, lane);
+    memcpy(meeting.brought[current->thread % LANES], brought, bytes);
+    meeting.arrived |= lane;
     complete_if_all_came(warp, meeting);
     while (!meeting.complete) yield();
     for (unsigned i = 0; i < LANES; i++)

@@ -48,6 +48,7 @@ bool translate(const std::string &source, int capability, std::string &printed) 
     std::string command = "python3 " + shell_word(translator()) + " " + shell_word(unit) + " " +
                           std::to_string(capability) + " 2>&1";
     FILE *output = popen(command.c_str(), "r");
+    if (!output) return printed = "python3 does not start", false;
     for (int c; (c = getc(output)) != EOF;) printed += (char)c;
     bool made = pclose(output) == 0;
     unlink(unit.c_str());
