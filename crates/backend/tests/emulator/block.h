@@ -11,7 +11,8 @@ namespace emulated {
 struct Meeting {
     unsigned mask, arrived, readers;
     bool complete;
-    char brought[LANES][BROUGHT_BYTES_MAX];
+    // One after another, each as long as all who meet say.
+    char brought[LANES * BROUGHT_BYTES_MAX];
 };
 
 struct Warp {

@@ -74,12 +74,11 @@ void meet(unsigned mask, const void *brought, size_t bytes, void *all) {
     unsigned lane = lane_bit(*current);
     if (!(mask & lane)) fail("a lane that is not in its mask");
     Meeting &meeting = joined(warp, mask, lane);
-    memcpy(meeting.brought[current->thread % LANES], brought, bytes);
+    memcpy(meeting.brought + current->thread % LANES * bytes, brought, bytes);
     meeting.arrived |= lane;
     complete_if_all_came(warp, meeting);
     while (!meeting.complete) yield();
-    for (unsigned i = 0; i < LANES; i++)
-        memcpy((char *)all + i * bytes, meeting.brought[i], bytes);
+    memcpy(all, meeting.brought, LANES * bytes);
     if (--meeting.readers == 0) forget(warp, meeting);
 }
 
