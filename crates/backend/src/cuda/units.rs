@@ -12,6 +12,8 @@ use crate::ops;
 pub const WEIGHTS: &str = include_str!("weights.cuh");
 /// Shared memory.
 pub const SHARED: &str = include_str!("shared.cuh");
+/// Blocks that reach each other's shared memory.
+pub const CLUSTER: &str = include_str!("cluster.cuh");
 /// Products of BF16 on tensor cores.
 pub const MMA: &str = include_str!("mma.cuh");
 /// Products of whole numbers on tensor cores.
@@ -85,7 +87,7 @@ pub fn units() -> Vec<(&'static Unit, Values)> {
             let values = values(&[super::weights::IQ2_XXS, held, wide, inner]);
             all.push((&ops::experts::cuda::LATTICE, values));
         }
-        all.push((&ops::route::cuda::ALWAYS, values(&[inner])));
+        all.push((&ops::route::cuda::ALWAYS, values(&[8, inner])));
     }
     all.extend(of_layouts());
     all

@@ -29,18 +29,6 @@
 #define QUARTERS ((FOURS + WARP - 1) / WARP)
 
 #if __CUDA_ARCH__ >= 900
-#define CLUSTER __cluster_dims__(RANKS, 1, 1)
-
-DEVICE void cluster_arrive() { asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory"); }
-DEVICE void cluster_wait() { asm volatile("barrier.cluster.wait.aligned;" ::: "memory"); }
-
-DEVICE u32 address_in(const void *at, u32 rank) {
-    u32 there;
-    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;"
-                 : "=r"(there) : "r"(shared_address(at)), "r"(rank));
-    return there;
-}
-
 // A count of bytes that are still to come from the blocks of the cluster: it begins, before the cluster
 // meets; is told how many there will be; and is waited for. Once.
 DEVICE void coming_begin(u64 *coming) {
@@ -289,8 +277,6 @@ DEVICE void keep_packed(const Call &call, const Seen &s, u32 t, u32 i) {
         ((u8 *)to.third)[i - rotary] = from.third[i - rotary];
 }
 
-#else
-#define CLUSTER
 #endif
 
 // Blocks: [ranks, groups of heads, tokens]. Queries [tokens, heads, WIDTH] as their product left them,
@@ -305,7 +291,7 @@ extern "C" __global__ void CLUSTER __launch_bounds__(THREADS, 1)
     Pool &pool = *(Pool *)bytes;
     if (threadIdx.x == 0) coming_begin(pool.coming);
     __syncwarp();
-    cluster_arrive();
+    cluster_begin();
     Call call = CALL;
     u32 rank = blockIdx.x, first_head = blockIdx.y * HEADS, t = blockIdx.z, warp = threadIdx.x / WARP;
     u32 count = min(HEADS, heads - first_head);

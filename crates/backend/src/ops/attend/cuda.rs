@@ -10,9 +10,9 @@
 
 use super::{Attend, Beyond, Visible};
 use crate::cuda::driver::Address;
-use crate::cuda::kernels::{Unit, Values};
+use crate::cuda::kernels::Unit;
 use crate::cuda::{COMMON, Cuda, ROWS, units, words};
-use crate::ops::kv::cuda::{LAYOUT, layout_values};
+use crate::ops::kv::cuda::{LAYOUT, LAYOUT_HEADS, layout_heads_values, layout_values};
 use crate::ops::kv::{Kv, RowFormat, RowKind, RowLayout};
 use crate::ops::linear::rounded::Activations;
 use crate::{Buffer, KvPools, PAGE_TOKENS, Step};
@@ -33,7 +33,7 @@ pub static ATTEND_TILE: Unit = Unit {
     family: "attend",
     name: "attend_tile",
     source: &[COMMON, ROWS, units::SHARED, units::MMA, SEEN, PACKED, include_str!("tile.cu")],
-    parameters: TILED,
+    parameters: LAYOUT_HEADS,
     kernels: &["attend_tile"],
 };
 
@@ -41,20 +41,21 @@ pub static ATTEND_TILE: Unit = Unit {
 pub static ATTEND_CLUSTER: Unit = Unit {
     family: "attend",
     name: "attend_cluster",
-    source: &[COMMON, ROWS, units::SHARED, units::MMA, SEEN, PACKED, include_str!("cluster.cu")],
-    parameters: TILED,
+    source: &[
+        COMMON,
+        ROWS,
+        units::SHARED,
+        units::CLUSTER,
+        units::MMA,
+        SEEN,
+        PACKED,
+        include_str!("cluster.cu"),
+    ],
+    parameters: LAYOUT_HEADS,
     kernels: &["attend_cluster"],
 };
 
 const PACKED: &str = include_str!("packed.cuh");
-const TILED: &[&str] = &["KIND", "PACKED", "ROUNDED", "PLAIN", "ROTARY", "HEADS"];
-
-/// Values of the parameters of [`ATTEND_TILE`] and [`ATTEND_CLUSTER`].
-fn tile_values(layout: RowLayout, heads: usize) -> Values {
-    let mut values = layout_values(layout);
-    values[LAYOUT.len()] = heads as u32;
-    values
-}
 
 /// Heads of a block of the plain kernel.
 const PLAIN_HEADS: usize = 8;
@@ -254,7 +255,7 @@ impl Cuda {
         };
         if packed {
             args.extend(words![self.at(sinks), at, out.floats]);
-            let unit = (&ATTEND_TILE, tile_values(layout, cut.heads), "attend_tile");
+            let unit = (&ATTEND_TILE, layout_heads_values(layout, cut.heads), "attend_tile");
             self.record_shared(unit, grid, (256, tile_bytes(cut.heads, width)), &args);
         } else {
             args.push(at);
@@ -300,7 +301,7 @@ impl Cuda {
         let Activations { codes, steps, halves, floats, .. } = self.edit_rounded(out, rows);
         let keeping = u32::from(alone);
         args.extend(words![heads, sinks, floats, eps, angles, codes, steps, halves, keeping]);
-        let unit = (&ATTEND_CLUSTER, tile_values(layout, of), "attend_cluster");
+        let unit = (&ATTEND_CLUSTER, layout_heads_values(layout, of), "attend_cluster");
         let block = (CLUSTER_THREADS, cluster_bytes(of, width));
         self.record_shared(unit, [RANKS, heads.div_ceil(of), rows], block, &args);
         if !alone {

@@ -18,10 +18,6 @@
 #define THREADS (WARPS * WARP)
 
 #if __CUDA_ARCH__ >= 900
-#define CLUSTER __cluster_dims__(RANKS, 1, 1)
-
-DEVICE void cluster_arrive() { asm volatile("barrier.cluster.arrive.aligned;" ::: "memory"); }
-DEVICE void cluster_wait() { asm volatile("barrier.cluster.wait.aligned;" ::: "memory"); }
 DEVICE void cluster_barrier() {
     cluster_arrive();
     cluster_wait();
@@ -29,9 +25,7 @@ DEVICE void cluster_barrier() {
 
 // Stores a value where `at` is in the shared memory of another block of the cluster.
 DEVICE void store_at(float *at, u32 rank, float value) {
-    u32 here = (u32)__cvta_generic_to_shared(at), there;
-    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(here), "r"(rank));
-    asm volatile("st.shared::cluster.f32 [%0], %1;" :: "r"(there), "f"(value) : "memory");
+    asm volatile("st.shared::cluster.f32 [%0], %1;" :: "r"(address_in(at, rank)), "f"(value) : "memory");
 }
 
 struct Shared {
@@ -184,8 +178,6 @@ DEVICE void make_gates(const Shared &s, float *gates, float rms, u32 iterations,
     if (i < 16) gates[4 + i] = c;
 }
 
-#else
-#define CLUSTER
 #endif
 
 // One cluster per token: blocks 8 t to 8 t + 7. See hyper_mix and hyper_spread for the arguments; `y` is

@@ -28,7 +28,14 @@ pub static HYPER: Unit = Unit {
 pub static CLUSTER: Unit = Unit {
     family: "hyper",
     name: "cluster",
-    source: &[COMMON, units::WEIGHTS, units::SHARED, FOUR, include_str!("cluster.cu")],
+    source: &[
+        COMMON,
+        units::WEIGHTS,
+        units::SHARED,
+        units::CLUSTER,
+        FOUR,
+        include_str!("cluster.cu"),
+    ],
     parameters: &["FORMAT"],
     kernels: &["cluster_turn"],
 };

@@ -10,12 +10,10 @@ use super::Index;
 use crate::cuda::driver::Address;
 use crate::cuda::kernels::{Unit, Values};
 use crate::cuda::{COMMON, Cuda, ROWS, units, values, words};
-use crate::ops::kv::cuda::{KV, LAYOUT, layout_values};
+use crate::ops::kv::cuda::{KV, LAYOUT, LAYOUT_HEADS, layout_heads_values, layout_values};
 use crate::ops::kv::{PagedRows, RowFormat, RowLayout};
 use crate::{Buffer, KvPools, PAGE_TOKENS, Step};
 
-/// What kernels on tensor cores are compiled for: rows of one layout, and so many heads.
-const LAYOUT_HEADS: &[&str] = &["KIND", "PACKED", "ROUNDED", "PLAIN", "ROTARY", "HEADS"];
 /// Scores as whole numbers.
 const KEYS: &str = include_str!("keys.cuh");
 /// The largest of them.
@@ -201,9 +199,7 @@ impl Job {
 
     /// What kernels on tensor cores are compiled for.
     fn values(&self) -> Values {
-        let mut values = layout_values(self.layout);
-        values[LAYOUT.len()] = self.padded_heads() as u32;
-        values
+        layout_heads_values(self.layout, self.padded_heads())
     }
 }
 

@@ -20,6 +20,9 @@ pub(crate) const NORMED: &str = include_str!("normed.cuh");
 /// The parameters of units that know rows of one layout.
 pub const LAYOUT: &[&str] = &["KIND", "PACKED", "ROUNDED", "PLAIN", "ROTARY"];
 
+/// The same of units that are compiled for so many heads at a time as well.
+pub const LAYOUT_HEADS: &[&str] = &["KIND", "PACKED", "ROUNDED", "PLAIN", "ROTARY", "HEADS"];
+
 /// A layout as values of [`LAYOUT`].
 pub(crate) fn layout_values(layout: RowLayout) -> Values {
     let (packed, rounded) = match layout.format {
@@ -33,6 +36,13 @@ pub(crate) fn layout_values(layout: RowLayout) -> Values {
         // Which channels are rotated does not matter to storage.
         RowKind::Indexer { dim } => values(&[1, packed, rounded, dim / 2, dim / 2]),
     }
+}
+
+/// A layout and heads as values of [`LAYOUT_HEADS`].
+pub(crate) fn layout_heads_values(layout: RowLayout, heads: usize) -> Values {
+    let mut values = layout_values(layout);
+    values[LAYOUT.len()] = heads as u32;
+    values
 }
 
 impl Kv for Cuda {

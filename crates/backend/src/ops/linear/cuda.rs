@@ -352,10 +352,10 @@ impl Linear for Cuda {
             self.activations(x, rows * groups, weight.cols, self.stored(weight).format)
         };
         if self.can_pipe(&[(weight, 0)], &[], groups, rows)
-            && self.pipe_run(weight, groups).is_some()
+            && let Some(run) = self.pipe_run(weight, groups)
         {
             let to = self.edit_rounded(out, rows);
-            let after = if to.codes == 0 { After::Store } else { After::Round(to) };
+            let after = if to.codes == 0 { After::Store } else { After::Round { to, run } };
             return self.multiply_pipe(&[(weight, to.floats)], &[], groups, x, rows, after);
         }
         let out = self.edit(out);

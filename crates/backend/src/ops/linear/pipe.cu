@@ -22,37 +22,36 @@
 // With the scales of a piece of Q8_0.
 #define SLOT (PIECE + PIECE / 32 * 2)
 
-// Which rows of weights with BYTES bytes per value this warp takes, in the order of turns: of the rows
-// of all matrices from number `which` on, one after the other, those from `row` on, `apart` apart.
+// Where a block's rows lie among those of all matrices of a kind: it takes some from `first` on, then as
+// many `apart` further, until `end`. Either all blocks' rows lie beside each other in every turn, or
+// each block's own do, in a run of `run` rows.
+struct Stretch {
+    u32 first, apart, end;
+};
+
+DEVICE u32 turns_of(const Stretch &s) {
+    return s.first < s.end ? (s.end - s.first + s.apart - 1) / s.apart : 0;
+}
+
+// The rows of weights with BYTES bytes per value that this warp has still to take, one in a turn, of all
+// matrices from number `which` on, one after the other.
 template <int BYTES>
 struct Rows {
     static const u32 SLICES = COLS * BYTES / PIECE;
     static const u32 AT_ONCE = WARPS / SLICES;
     // The matrix that has the row, and the rows of those before it.
     u32 which, before;
-    u32 row, apart, end;
+    Stretch left;
 
     __device__ __forceinline__ static u32 slice() { return threadIdx.x / WARP % SLICES; }
 
-    // How many turns are left.
-    __device__ __forceinline__ u32 turns() const {
-        return row < end ? (end - row + apart - 1) / apart : 0;
-    }
-
     // The row in its matrix, and the next turn's becomes the one to ask for.
     __device__ __forceinline__ u32 take(const Matrices &all) {
-        while (row - before >= (u32)all.of[which].rows) before += (u32)all.of[which++].rows;
-        u32 there = row - before;
-        row += apart;
+        while (left.first - before >= (u32)all.of[which].rows) before += (u32)all.of[which++].rows;
+        u32 there = left.first - before;
+        left.first += left.apart;
         return there;
     }
-};
-
-// Where a block's rows lie among those of all matrices of a kind: it takes AT_ONCE from `first` on, then
-// as many `apart` further, until `end`. Either all blocks' rows lie beside each other in every turn, or
-// each block's own do, in a run of `run` rows.
-struct Stretch {
-    u32 first, apart, end;
 };
 
 template <int BYTES>
@@ -63,15 +62,11 @@ DEVICE Stretch stretch_of(u32 first, u32 end, u32 own, u32 blocks, u32 run) {
     return {first, at_once, min(first + run, end)};
 }
 
-DEVICE u32 turns_of(const Stretch &s) {
-    return s.first < s.end ? (s.end - s.first + s.apart - 1) / s.apart : 0;
-}
-
 // A warp's part of it. Warps that are left over have none.
 template <int BYTES>
 DEVICE Rows<BYTES> rows_of(const Stretch &s, u32 which) {
     u32 at = threadIdx.x / WARP / Rows<BYTES>::SLICES;
-    return {which, 0, at < Rows<BYTES>::AT_ONCE ? s.first + at : s.end, s.apart, s.end};
+    return {which, 0, {at < Rows<BYTES>::AT_ONCE ? s.first + at : s.end, s.apart, s.end}};
 }
 
 // One warp's ring.
@@ -96,11 +91,11 @@ DEVICE void copy_piece(u8 *to, const u8 *from, u64 policy) {
 
 // Begins to copy the next piece of all that a warp takes, the floats first, if there is one left.
 DEVICE void fetch(u8 *slot, const Matrices &all, Rows<2> &floats, Rows<1> &codes, u64 policy) {
-    if (floats.row < floats.end) {
+    if (floats.left.first < floats.left.end) {
         u32 row = floats.take(all);
         copy_piece(slot, all.of[floats.which].a + (u64)row * (2 * COLS) + floats.slice() * PIECE,
                    policy);
-    } else if (codes.row < codes.end) {
+    } else if (codes.left.first < codes.left.end) {
         u32 row = codes.take(all), lane = threadIdx.x % WARP;
         const Matrix &w = all.of[codes.which];
         copy_piece(slot, w.a + (u64)row * COLS + codes.slice() * PIECE, policy);
@@ -220,7 +215,7 @@ DEVICE void store_rounded(const Matrix &w, const Stretch &s, const float *parts,
 // shared memory: WARPS rings, then WARPS * TOKENS floats for each turn.
 template <int TOKENS>
 DEVICE void pipe(const Matrices &all, const Given &given, u32 count, u32 code_rows, u32 float_rows,
-                   u32 groups, u32 tokens, u32 onto, u32 run, const Rounded &to) {
+                 u32 groups, u32 tokens, u32 onto, u32 run, const Rounded &to) {
     let_next_begin();
     extern __shared__ __align__(16) u8 pool[];
     u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
@@ -231,7 +226,7 @@ DEVICE void pipe(const Matrices &all, const Given &given, u32 count, u32 code_ro
     Stretch codes_at = stretch_of<1>(first, first + of_group, own, blocks, run);
     Rows<2> float_rows_left = rows_of<2>(floats_at, count);
     Rows<1> code_rows_left = rows_of<1>(codes_at, 0);
-    u32 float_turns = float_rows_left.turns(), code_turns = code_rows_left.turns();
+    u32 float_turns = turns_of(float_rows_left.left), code_turns = turns_of(code_rows_left.left);
     Ring ring = {pool + warp * (DEPTH * SLOT), 0};
     u64 policy;
     asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));

@@ -58,8 +58,16 @@ pub(crate) enum After {
     Store,
     /// They are added to what is there.
     Add,
-    /// They are stored, and rounded as well; of a single product.
-    Round(Activations),
+    /// Those of a single product are stored, and rounded as well: `run` rows of each block.
+    Round {
+        to: Activations,
+        run: usize,
+    },
+}
+
+/// Rows of all of some weights.
+fn rows(some: &[Out]) -> usize {
+    some.iter().map(|(weight, _)| weight.rows).sum()
 }
 
 /// Most turns in which so many blocks take rows that are so many pieces wide: those of a run.
@@ -110,7 +118,6 @@ impl Cuda {
     /// Shared memory of a block: rings, and the sums of all turns.
     fn pipe_bytes(&self, codes: &[Out], floats: &[Out], groups: usize, tokens: usize) -> usize {
         let blocks = self.pipe_blocks(groups) / groups;
-        let rows = |some: &[Out]| some.iter().map(|(weight, _)| weight.rows).sum::<usize>();
         let cols = codes[0].0.cols;
         let mut all = turns(rows(codes) / groups, cols / PIECE, blocks);
         if !floats.is_empty() {
@@ -133,12 +140,11 @@ impl Cuda {
         let other = floats.first().map_or(1, |(weight, _)| self.stored(weight).code());
         let unit =
             (&PIPE, values(&[self.stored(codes[0].0).code(), other, cols]), kernel(tokens).0);
-        let rows = |some: &[Out]| some.iter().map(|(weight, _)| weight.rows).sum::<usize>();
         let (code_rows, float_rows) = (rows(codes), rows(floats));
         let (mut list, _) = self.listed(codes, 1);
         list.extend(self.listed(floats, 1).0);
         let (to, run) = match after {
-            After::Round(to) => (to, self.pipe_run(codes[0].0, groups).expect("a run of rows")),
+            After::Round { to, run } => (to, run),
             _ => (Activations::default(), 0),
         };
         let onto = u32::from(matches!(after, After::Add));

@@ -1,13 +1,13 @@
 // The router, and beside it the expert that is always used, for few tokens: the choice waits for numbers
-// to come and go, and leaves memory idle meanwhile. The last matrix of that expert is Q8_0 and has COLS
-// columns.
+// to come and go, and leaves memory idle meanwhile. The last matrix of that expert has FORMAT,
+// which is Q8_0, and COLS columns.
 //
 // Blocks: one for each token that chooses; then those of the product, each of which computes the
 // activations of all tokens and rounds them to 8 bits in shared memory, while its first rows of weights
 // are on their way. A warp per row, for all tokens.
 
 #define THREADS 512
-#define CHUNKS (COLS / 16)
+#define CHUNKS (COLS / CHUNK)
 #define ACROSS ((CHUNKS + WARP - 1) / WARP)
 // Codes and steps of a token.
 #define TOKEN_BYTES ((COLS + COLS / 8 + 15) / 16 * 16)
@@ -16,32 +16,26 @@ extern __shared__ __align__(16) u8 pool[];
 
 // A lane's part of a row.
 struct Row {
-    int4 w[ACROSS];
-    u16 scales[ACROSS];
+    Chunk of[ACROSS];
 };
 
 // A row beyond the last is that one, and nobody takes it.
-DEVICE void load_row(Row &now, const u8 *codes, const u8 *scales, u32 rows, u32 row) {
+DEVICE void load_row(Row &now, Planes planes, u32 rows, u32 row) {
     row = min(row, rows - 1);
 #pragma unroll
     for (u32 i = 0; i < ACROSS; i++) {
         u32 c = i * WARP + threadIdx.x % WARP;
-        if (c >= CHUNKS) break;
-        now.w[i] = fixed((const int4 *)codes + (u64)row * CHUNKS + c);
-        now.scales[i] = fixed((const u16 *)scales + (u64)row * (COLS / 32) + c / 2);
+        if (c < CHUNKS) load(now.of[i], planes, row, COLS, c);
     }
 }
 
+// `token`: codes, then steps.
 DEVICE float dot_row(const Row &now, const u8 *token) {
     float sum = 0;
 #pragma unroll
     for (u32 i = 0; i < ACROSS; i++) {
         u32 c = i * WARP + threadIdx.x % WARP;
-        if (c >= CHUNKS) break;
-        int4 x = ((const int4 *)token)[c];
-        int all = __dp4a(now.w[i].x, x.x, __dp4a(now.w[i].y, x.y, 0));
-        all = __dp4a(now.w[i].z, x.z, __dp4a(now.w[i].w, x.w, all));
-        sum += half_to_float(now.scales[i]) * ((const float *)(token + COLS))[c / 2] * all;
+        if (c < CHUNKS) sum += dot(now.of[i], {(const i8 *)token, (const float *)(token + COLS), 0, 0}, c);
     }
     return sum;
 }
@@ -77,10 +71,11 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     u32 t = blockIdx.x, step = (gridDim.x - count) * (THREADS / WARP);
     bool chooses = t < count;
     u32 row = (t - count) * (THREADS / WARP) + threadIdx.x / WARP;
+    Planes planes = {codes, scales, 0};
     Row now, next;
     if (!chooses) {
-        load_row(now, codes, scales, rows, row);
-        load_row(next, codes, scales, rows, row + step);
+        load_row(now, planes, rows, row);
+        load_row(next, planes, rows, row + step);
     }
     wait_for_inputs();
     if (chooses) {
@@ -93,6 +88,6 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     for (; row < rows; row += step) {
         put_row(now, count, out, rows, row);
         now = next;
-        load_row(next, codes, scales, rows, row + 2 * step);
+        load_row(next, planes, rows, row + 2 * step);
     }
 }

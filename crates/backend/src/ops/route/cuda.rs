@@ -6,7 +6,7 @@ use gguf::Format;
 
 use super::{Choice, Route};
 use crate::cuda::kernels::Unit;
-use crate::cuda::{COMMON, Cuda, values, words};
+use crate::cuda::{COMMON, Cuda, units, values, words};
 use crate::ops::experts::cuda::EXPERTS;
 use crate::ops::fused::{Chosen, Gated};
 use crate::ops::linear::rounded::Activations;
@@ -26,8 +26,8 @@ pub static ROUTE: Unit = Unit {
 pub static ALWAYS: Unit = Unit {
     family: "route",
     name: "always",
-    source: &[COMMON, EXPERTS, CHOOSE, include_str!("always.cu")],
-    parameters: &["COLS"],
+    source: &[COMMON, EXPERTS, CHOOSE, units::WEIGHTS, include_str!("always.cu")],
+    parameters: &["FORMAT", "COLS"],
     kernels: &["route_always"],
 };
 
@@ -110,7 +110,7 @@ impl Cuda {
             logits, tokens, table, bias, picks, shares, experts, used, scale, codes, scales, gate,
             up, y, down.rows, rows, clamp
         ];
-        let unit = (&ALWAYS, values(&[down.cols]), "route_always");
+        let unit = (&ALWAYS, values(&[self.stored(down).code(), down.cols]), "route_always");
         self.reading(down, 1);
         let blocks = self.processors().min(down.rows.div_ceil(ALWAYS_THREADS / 32));
         let shape = (ALWAYS_THREADS as u32, always_bytes(rows, down.cols));
