@@ -1,46 +1,13 @@
-//! The levels against each other, operation by operation and as a whole, and the fast backend
-//! against the reference.
+//! The levels against each other, operation by operation. The fast backend as a whole is held against
+//! the reference, and each level against the others, by the integration tests (tests/it/fast.rs).
 //!
 //! A probe is a kernel that returns what it computed as bits. [`Portable`](super::Portable) says
 //! what is right; that it is right itself is tested where the arithmetic is known on paper.
 
 use super::*;
-use crate::conformance::cases;
-use crate::{Cpu, CpuSimd, Level, Threads};
+use crate::Level;
 
 type Lanes = [f32; LANES];
-
-/// The families named below are within their tolerances of the reference; every case has the same
-/// bits on every level and number of threads.
-#[test]
-fn every_level_and_thread_count_gives_the_same_bits() {
-    for case in cases() {
-        let results = |level, count| {
-            let threads = Threads { count, processors: Vec::new() };
-            case.results(&mut CpuSimd::new(&threads, level))
-        };
-        let want = results(Level::Portable, 1);
-        // Products round activations to 8 bits: their tolerances are another matter. Cases of
-        // fusions end with one.
-        if !case.name.starts_with("fused")
-            && ["hyper", "norm", "rope", "rotate", "embed"]
-                .iter()
-                .any(|family| case.name.contains(family))
-        {
-            let reference = case.results(&mut Cpu::new());
-            case.compare(&want, &reference).unwrap_or_else(|message| panic!("{message}"));
-        }
-        for level in Level::available() {
-            for count in [1, 3] {
-                let same = results(level, count)
-                    .iter()
-                    .zip(&want)
-                    .all(|(a, b)| a.to_bits() == b.to_bits());
-                assert!(same, "{}: {} on {count} threads", case.name, level.name());
-            }
-        }
-    }
-}
 
 /// Runs a probe on every level, and returns what plain Rust found.
 fn probe<K: Kernel<Out = Vec<u32>> + Copy>(name: &str, kernel: K) -> Vec<u32> {
