@@ -19,8 +19,9 @@
 #define SLOT_BYTES (TOKENS * STAGE_LINE)
 #define GROUP 128
 #define GROUP_ROWS 64
-// Stages that are on their way at once.
-#define LAG (SLOTS - 2)
+// Stages that are on their way beside the newest one. The others wait until whoever multiplies has
+// time for them: groups that run ahead of the slowest find them there.
+#define LAG 1
 // Tiles, of four stages or more, that may be in a block at once.
 #define NOTES (SLOTS / 4 + 2)
 
@@ -111,13 +112,18 @@ DEVICE void more_registers() { asm volatile("setmaxnreg.inc.sync.aligned.u32 112
 
 #define FOUR(j) "+f"(d[j][0]), "+f"(d[j][1]), "+f"(d[j][2]), "+f"(d[j][3])
 #define TWO_FOURS(j) FOUR(j), FOUR(j + 1)
-#define SUMS_64 TWO_FOURS(0), TWO_FOURS(2), TWO_FOURS(4), TWO_FOURS(6)
+#define SUMS_16 TWO_FOURS(0)
+#define SUMS_32 SUMS_16, TWO_FOURS(2)
+#define SUMS_48 SUMS_32, TWO_FOURS(4)
+#define SUMS_64 SUMS_48, TWO_FOURS(6)
 #define SUMS_80 SUMS_64, TWO_FOURS(8)
 #define SUMS_96 SUMS_80, TWO_FOURS(10)
 #define SUMS_112 SUMS_96, TWO_FOURS(12)
 #define SUMS_128 SUMS_112, TWO_FOURS(14)
-#define NAMES_64 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "          \
-                 "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define NAMES_16 "%0, %1, %2, %3, %4, %5, %6, %7"
+#define NAMES_32 NAMES_16 ", %8, %9, %10, %11, %12, %13, %14, %15"
+#define NAMES_48 NAMES_32 ", %16, %17, %18, %19, %20, %21, %22, %23"
+#define NAMES_64 NAMES_48 ", %24, %25, %26, %27, %28, %29, %30, %31"
 #define NAMES_80 NAMES_64 ", %32, %33, %34, %35, %36, %37, %38, %39"
 #define NAMES_96 NAMES_80 ", %40, %41, %42, %43, %44, %45, %46, %47"
 #define NAMES_112 NAMES_96 ", %48, %49, %50, %51, %52, %53, %54, %55"
@@ -128,6 +134,9 @@ DEVICE void more_registers() { asm volatile("setmaxnreg.inc.sync.aligned.u32 112
                      NAMES_##COUNT "}, {" A "}, " B ", 1, 1, 1, 0;"                                \
                      : SUMS_##COUNT : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));         \
     }
+PRODUCT(16, "%8, %9, %10, %11", "%12")
+PRODUCT(32, "%16, %17, %18, %19", "%20")
+PRODUCT(48, "%24, %25, %26, %27", "%28")
 PRODUCT(64, "%32, %33, %34, %35", "%36")
 PRODUCT(80, "%40, %41, %42, %43", "%44")
 PRODUCT(96, "%48, %49, %50, %51", "%52")
@@ -178,13 +187,6 @@ struct Part {
 // The first block that this thread takes of a row.
 DEVICE u32 block_of(u64 row, u32 cols) { return (u32)(row * (cols / 32)) + threadIdx.x % 4; }
 
-// Begins to copy a thread's chunks of 64 lines; they are 16 lines apart.
-template <int FIRST>
-DEVICE void copy_lines(u32 slot, const u16 *(&from)[TOKENS / 16]) {
-#pragma unroll
-    for (int k = FIRST; k < FIRST + 4; k++) copy16_to(slot + k * 16 * STAGE_LINE, from[k], true);
-}
-
 // Copies the tiles of a block, all stages of each. `work` says which tiles there are, and which
 // lines of its activations each has. Beyond the last line a tile has anything: nobody stores what
 // becomes of it.
@@ -210,10 +212,11 @@ DEVICE void copy_tiles(const Work &work, const Room &room) {
         for (u32 stage = 0; stage < work.cols / STAGE_COLS; stage++) {
             wait(room.empty + turn.slot, turn.parity);
             u32 slot = to + turn.slot * SLOT_BYTES;
-            copy_lines<0>(slot, from);
-            if (TOKENS > 64 && job.count > 64) copy_lines<TOKENS / 32>(slot, from);
 #pragma unroll
-            for (int k = 0; k < TOKENS / 16; k++) from[k] += STAGE_COLS;
+            for (int k = 0; k < TOKENS / 16; k++) {
+                if (job.count > k * 16) copy16_to(slot + k * 16 * STAGE_LINE, from[k], true);
+                from[k] += STAGE_COLS;
+            }
             copies_end();
             turn.next();
             if (++under_way > LAG) {
@@ -306,8 +309,11 @@ DEVICE void compute_tiles(const Work &work, const Room &room) {
         auto next = i < work.tiles ? work.job(i) : job;
         bool last = i >= work.tiles || next.count == 0;
         work.rows_of(last ? job : next, part.after);
-        // A loop for every sixteen tokens, from 64 on: decoding takes as long as so many.
-        if (TOKENS == 64 || job.count <= 64)
+        // A loop for every sixteen tokens.
+        if (job.count <= 16) compute_tile<16>(work, job, room, tile, turn, held, part);
+        else if (job.count <= 32) compute_tile<32>(work, job, room, tile, turn, held, part);
+        else if (job.count <= 48) compute_tile<48>(work, job, room, tile, turn, held, part);
+        else if (TOKENS == 64 || job.count <= 64)
             compute_tile<64>(work, job, room, tile, turn, held, part);
         else if (job.count <= 80) compute_tile<80>(work, job, room, tile, turn, held, part);
         else if (job.count <= 96) compute_tile<96>(work, job, room, tile, turn, held, part);
