@@ -193,6 +193,11 @@ impl Cuda {
         self.gpu.capability >= 90
     }
 
+    /// Whether four warps multiply together, from shared memory: Hopper alone.
+    pub(crate) fn multiplies_in_groups(&self) -> bool {
+        self.gpu.capability == 90
+    }
+
     /// Whether a multiprocessor has shared memory for so many blocks at once, `bytes` bytes each.
     pub(crate) fn has_shared(&self, blocks: usize, bytes: usize) -> bool {
         blocks * (bytes + SHARED_TAKEN) <= self.gpu.shared_bytes

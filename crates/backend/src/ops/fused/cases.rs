@@ -42,6 +42,7 @@ pub fn cases() -> Vec<Case> {
         turns(2, Format::F16, 1792),
         turns(1, Format::F32, 512),
     ]);
+    all.push(many_products());
     all.extend([layers(1, 1024), layers(1, 4096), layers(2, 4096), layers(3, 1024)]);
     // A layer of experts: few tokens of each number that is special, and many; other formats.
     let lattice = [Format::Iq2Xxs, Format::Q2K, Format::Q8_0];
@@ -88,6 +89,26 @@ fn products(tokens: usize, count: usize) -> Case {
         kit.b.linear_each(&x, &mut products, tokens);
         outs.iter().take(count).flat_map(|out| kit.read(out, tokens)).collect()
     })
+}
+
+/// `linear_each` for many tokens: weights that share a launch, one whose last tile is not full, and
+/// one of another format; then again, with other activations in the same place.
+fn many_products() -> Case {
+    let case = Case::new("fused: linear_each x300", 1e-5, |kit| {
+        let shapes = [(Format::F16, 230), (Format::Q8_0, 256), (Format::F16, 321)];
+        let weights = shapes.map(|(format, rows)| kit.weight(format, 1, rows, 512));
+        let (mut x, mut all) = (kit.buffer(300, 512), Vec::new());
+        let mut outs = shapes.map(|(_, rows)| kit.empty(300, rows));
+        for _ in 0..2 {
+            let mut products: Vec<_> = weights.iter().zip(&mut outs).collect();
+            kit.b.linear_each(&x, &mut products, 300);
+            all.extend(outs.iter().flat_map(|out| kit.read(out, 300)));
+            let numbers = kit.numbers(300 * 512);
+            kit.device().upload(&mut x, 0, &numbers);
+        }
+        all
+    });
+    case.rounded(5e-3)
 }
 
 /// `linear_each` as the layers of the model have it, for a few tokens: two formats, each with so
