@@ -212,6 +212,31 @@ impl Gpu {
             .map_err(failed("asking for shared memory"))
     }
 
+    /// Clusters of `ranks` blocks of a kernel that is compiled for such, that run at once: each has
+    /// so many threads and bytes of dynamic shared memory, which was allowed.
+    ///
+    /// # Errors
+    /// None fits.
+    pub fn clusters_at_once(
+        &self,
+        function: Function,
+        ranks: u32,
+        block: u32,
+        shared: u32,
+    ) -> Result<usize, Error> {
+        let mut count = 0;
+        // SAFETY: plain data, of which zeros are valid.
+        let mut config: sys::CUlaunchConfig = unsafe { std::mem::zeroed() };
+        (config.gridDimX, config.gridDimY, config.gridDimZ) = (ranks, 1, 1);
+        (config.blockDimX, config.blockDimY, config.blockDimZ) = (block, 1, 1);
+        config.sharedMemBytes = shared;
+        // SAFETY: the function is loaded, and both places live as long as the call.
+        unsafe { sys::cuOccupancyMaxActiveClusters(&mut count, function.0, &config) }
+            .result()
+            .map_err(failed("asking how many clusters fit"))?;
+        Ok(count as usize)
+    }
+
     /// Starts one kernel; where the architecture can, before those in front of it have ended:
     /// kernels wait for them themselves (`begin` in common.cuh).
     ///

@@ -193,6 +193,27 @@ impl Cuda {
         self.gpu.capability >= 90
     }
 
+    /// Whether four warps multiply together, from shared memory: Hopper alone.
+    pub(crate) fn multiplies_in_groups(&self) -> bool {
+        self.gpu.capability == 90
+    }
+
+    /// Clusters of `ranks` blocks of a kernel that the device has room for at once, at least one:
+    /// each block has so many threads and bytes of shared memory.
+    pub(crate) fn clusters_at_once(
+        &mut self,
+        (unit, values, kernel): Kernel,
+        ranks: usize,
+        (block, shared): (u32, usize),
+    ) -> usize {
+        let function = self.kernels.get(&self.gpu, unit, values, kernel);
+        let count = function.and_then(|function| {
+            self.allow(function, shared)?;
+            self.gpu.clusters_at_once(function, ranks as u32, block, shared as u32)
+        });
+        count.map_err(|error| self.fail(error)).unwrap_or(1).max(1)
+    }
+
     /// Whether a multiprocessor has shared memory for so many blocks at once, `bytes` bytes each.
     pub(crate) fn has_shared(&self, blocks: usize, bytes: usize) -> bool {
         blocks * (bytes + SHARED_TAKEN) <= self.gpu.shared_bytes

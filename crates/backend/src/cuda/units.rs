@@ -43,6 +43,7 @@ pub fn units() -> Vec<(&'static Unit, Values)> {
         &super::trace::STAMP,
         &ops::linear::rounded::ROUND,
         &ops::linear::tiles::BF16,
+        &ops::linear::twofold::HALVE,
         &ops::norm::cuda::NORM,
         &ops::rope::cuda::ROPE,
         &ops::hyper::cuda::HYPER,
@@ -71,6 +72,12 @@ pub fn units() -> Vec<(&'static Unit, Values)> {
             }
             all.push((&ops::experts::cuda::DOWN, values(&[format, 2048, 6, 1])));
         }
+    }
+    for [rows, slots] in [[256, 3], [128, 2], [128, 4], [64, 2], [64, 5]] {
+        all.push((&ops::linear::twofold::TWOFOLD, values(&[rows, slots])));
+    }
+    for [format, pieces] in [[1, 1], [1, 2], [30, 2]] {
+        all.push((&ops::hyper::cuda::MANY, values(&[format, pieces])));
     }
     for [format, stages] in [[1, 2], [1, 4], [8, 3], [8, 4], [30, 2]] {
         all.push((&ops::linear::cuda::STRIP, values(&[format, stages])));

@@ -223,6 +223,10 @@ int cuModuleGetGlobal_v2(Address *address, size_t *bytes, void *module, const ch
     return *address ? SUCCESS : NOT_FOUND;
 }
 int cuFuncSetAttribute(void *, int, int) { return SUCCESS; }
+int cuOccupancyMaxActiveClusters(int *count, void *function, const LaunchConfig *) {
+    unsigned blocks = ((const Kernel *)function)->cluster_blocks;
+    return *count = setting("DWARFSTAR_EMULATED_PROCESSORS", 132) / blocks, SUCCESS;
+}
 
 int cuLaunchKernelEx(const LaunchConfig *config, void *function, void **arguments, void **) {
     auto kernel = (const Kernel *)function;

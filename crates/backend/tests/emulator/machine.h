@@ -61,10 +61,13 @@ void store_and_count(unsigned to, float first, float second, unsigned barrier);
 // Matrix fragments and products on tensor cores, by all lanes of a warp.
 void load_matrices(unsigned *const *to, unsigned count, unsigned row, bool transposed);
 void multiply_bf16(float *const *sums, const unsigned *a, const unsigned *b);
+void multiply_halves(float *const *sums, const unsigned *a, const unsigned *b);
 void multiply_tf32(float *const *sums, const unsigned *a, const unsigned *b);
 void multiply_bytes(unsigned *const *sums, const unsigned *a, const unsigned *b, unsigned start);
 // The second factor lies in shared memory, as the descriptor says.
 void multiply_shared(unsigned columns, float *const *sums, const unsigned *a, uint64_t descriptor,
                      bool accumulate);
+// Both factors do, in F16.
+void multiply_shared_halves(unsigned columns, float *const *sums, uint64_t a, uint64_t b);
 
 }  // namespace emulated

@@ -225,6 +225,17 @@ inline float half_to_float(unsigned short bits) {
     return __uint_as_float(sign | (exponent + 112) << 23 | mantissa << 13);
 }
 
+// Nearest, ties to even.
+inline unsigned half_pair(float high, float low) {
+    auto bits = [](float value) {
+        _Float16 half = (_Float16)value;
+        unsigned short bits;
+        memcpy(&bits, &half, sizeof bits);
+        return (unsigned)bits;
+    };
+    return bits(high) << 16 | bits(low);
+}
+
 inline float bf16_to_float(unsigned bits) { return __uint_as_float(bits << 16); }
 
 // Nearest, ties to even. The float between is rounded to odd, so that rounding twice does no harm.
@@ -247,12 +258,6 @@ inline unsigned multiply_add_pairs(unsigned a, unsigned b, unsigned c) {
         return (double)bf16_to_float(pair >> shift & 0xffff);
     };
     return bf16_pair(half(a, 16) * half(b, 16) + half(c, 16), half(a, 0) * half(b, 0) + half(c, 0));
-}
-
-// Nearest, ties away from zero.
-inline unsigned to_tf32(float value) {
-    unsigned bits = __float_as_uint(value);
-    return (bits & 0x7f800000) == 0x7f800000 ? bits : (bits + 0x1000) & ~0x1fffu;
 }
 
 // NaN stays NaN.

@@ -46,6 +46,13 @@ float bf16_half(unsigned pair, unsigned half) {
     return as_float(half ? pair & 0xffff0000 : pair << 16);
 }
 
+float f16_half(unsigned pair, unsigned half) {
+    uint16_t bits = (uint16_t)(pair >> half * 16);
+    _Float16 value;
+    memcpy(&value, &bits, sizeof value);
+    return (float)value;
+}
+
 float tf32(unsigned bits) { return as_float(bits & ~0x1fffu); }
 
 void exchange(const unsigned *a, const unsigned *b, Factors *all) {
@@ -68,7 +75,9 @@ struct SharedMatrix {
         swizzled = mode == 1;
     }
 
-    float value(unsigned row, unsigned column) const {
+    float value(unsigned row, unsigned column) const { return bf16_half(bits(row, column), 0); }
+
+    unsigned bits(unsigned row, unsigned column) const {
         unsigned place = start + column / 8 * stride;
         if (swizzled) {
             place += column % 8 * 128 + row * 2;
@@ -78,7 +87,7 @@ struct SharedMatrix {
         }
         uint16_t bits;
         memcpy(&bits, at(place), sizeof bits);
-        return as_float((unsigned)bits << 16);
+        return bits;
     }
 };
 
@@ -101,7 +110,11 @@ void load_matrices(unsigned *const *to, unsigned count, unsigned row, bool trans
     }
 }
 
-void multiply_bf16(float *const *sums, const unsigned *a, const unsigned *b) {
+namespace {
+
+// `half_of` gives one of the two numbers of a register.
+template <class F>
+void multiply_pairs(float *const *sums, const unsigned *a, const unsigned *b, F half_of) {
     Factors all[LANES];
     exchange(a, b, all);
     for (unsigned i = 0; i < 4; i++) {
@@ -109,10 +122,20 @@ void multiply_bf16(float *const *sums, const unsigned *a, const unsigned *b) {
         double sum = 0;
         for (unsigned k = 0; k < 16; k++) {
             unsigned left = part_of_a(all, row, k / 2), right = part_of_b(all, column, k / 2);
-            sum += (double)bf16_half(left, k % 2) * bf16_half(right, k % 2);
+            sum += (double)half_of(left, k % 2) * half_of(right, k % 2);
         }
         *sums[i] = (float)(sum + *sums[i]);
     }
+}
+
+}  // namespace
+
+void multiply_bf16(float *const *sums, const unsigned *a, const unsigned *b) {
+    multiply_pairs(sums, a, b, bf16_half);
+}
+
+void multiply_halves(float *const *sums, const unsigned *a, const unsigned *b) {
+    multiply_pairs(sums, a, b, f16_half);
 }
 
 void multiply_tf32(float *const *sums, const unsigned *a, const unsigned *b) {
@@ -156,6 +179,21 @@ void multiply_shared(unsigned columns, float *const *sums, const unsigned *a, ui
     }
     // All lanes have read what is in shared memory before one of them changes it.
     meet(EVERY_LANE, unused, sizeof unused[0], all);
+}
+
+void multiply_shared_halves(unsigned columns, float *const *sums, uint64_t a, uint64_t b) {
+    unsigned unused = 0, all[LANES], first = current->thread % (4 * LANES) / LANES * 16;
+    SharedMatrix left(a), right(b);
+    for (unsigned i = 0; i < columns / 2; i++) {
+        auto [row, column] = place_of(i);
+        double sum = 0;
+        for (unsigned k = 0; k < 16; k++)
+            sum += (double)f16_half(left.bits(k, first + row), 0)
+                 * f16_half(right.bits(k, column), 0);
+        *sums[i] = (float)(sum + *sums[i]);
+    }
+    // All lanes have read what is in shared memory before one of them changes it.
+    meet(EVERY_LANE, &unused, sizeof unused, all);
 }
 
 }  // namespace emulated

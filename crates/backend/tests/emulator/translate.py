@@ -42,7 +42,7 @@ INSTRUCTIONS = [
     (r"prmt\.b32", "%0 = emulated::pick_bytes(%1, %2, %3);"),
     (r"cvt\.f32\.f16", "%0 = emulated::half_to_float(%1);"),
     (r"cvt\.rn\.bf16x2", "%0 = emulated::bf16_pair(%1, %2);"),
-    (r"cvt\.rna\.tf32", "%0 = emulated::to_tf32(%1);"),
+    (r"cvt\.rn\.f16x2", "%0 = emulated::half_pair(%1, %2);"),
     (r"fma\.rn\.bf16x2", "%0 = emulated::multiply_add_pairs(%1, %2, %3);"),
     (r"dp4a\.u32\.s32", "%0 = emulated::dot_unsigned(%1, %2, %0);"),
     (r"max\.NaN\.f32 %0, %1, 0f00000000;", "%0 = emulated::positive_part(%1);"),
@@ -55,7 +55,8 @@ INSTRUCTIONS = [
     (r"cp\.async\.wait_group", "emulated::wait_for_copies(%0);"),
     (r"cp\.async\.\S+::cache_hint \[%0\], \[%1\], (\d+), %2;", r"emulated::copy(%0, %1, \1, \1);"),
     (r"cp\.async\.\S+ \[%0\], \[%1\], (\d+), %2;", r"emulated::copy(%0, %1, \1, %2);"),
-    (r"bar\.sync", "emulated::meet_at_barrier(%0, %1, false);"),
+    # Who only says that it has come waits as well: that is one order of many.
+    (r"bar\.(?:sync|arrive)", "emulated::meet_at_barrier(%0, %1, false);"),
     (r"mbarrier\.init\S* \[%0\], (%?\d+);", r"emulated::begin_barrier(%0, \1);"),
     (r"mbarrier\.arrive\.expect_tx", "emulated::arrive_expecting(%0, %1);"),
     (r"mbarrier\.arrive", "emulated::arrive(%0);"),
@@ -76,6 +77,10 @@ INSTRUCTIONS = [
         FLOAT_SUMS + FACTORS + "emulated::multiply_bf16(emulated_sums, emulated_a, emulated_b);",
     ),
     (
+        r"m16n8k16\.row\.col\.f32\.f16",
+        FLOAT_SUMS + FACTORS + "emulated::multiply_halves(emulated_sums, emulated_a, emulated_b);",
+    ),
+    (
         r"m16n8k8\.row\.col\.f32\.tf32",
         FLOAT_SUMS + FACTORS + "emulated::multiply_tf32(emulated_sums, emulated_a, emulated_b);",
     ),
@@ -90,6 +95,10 @@ INSTRUCTIONS = [
         FLOAT_SUMS
         + "unsigned emulated_a[] = {%a}; "
         + r"emulated::multiply_shared(\2, emulated_sums, emulated_a, \3, \1 != 0);",
+    ),
+    (
+        r"\.m64n(\d+)k16\.f32\.f16.*\}, (%\d+), (%\d+), 1, 1, 1, 0, 0;",
+        FLOAT_SUMS + r"emulated::multiply_shared_halves(\1, emulated_sums, \2, \3);",
     ),
     (
         r"\.m64n(\d+)k16\.f32\.bf16.*\}, (%\d+), 1, 1, 1, 0;",

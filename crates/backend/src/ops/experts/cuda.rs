@@ -125,6 +125,7 @@ impl Tokens {
             halves: at(self.x.halves, d / 32 * 8),
             floats: at(self.x.floats, d * 4),
             bf16: at(self.x.bf16, d * 2),
+            ..Activations::default()
         };
         let (picks, shares) = (at(self.picks, self.used * 4), at(self.shares, self.used * 4));
         Tokens { x, picks, shares, y: at(self.y, d * 4), rows, ..*self }

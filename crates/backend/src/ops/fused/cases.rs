@@ -30,7 +30,7 @@ pub fn cases() -> Vec<Case> {
             heads(t),
             queries(t),
             choices(t),
-            mixes(t),
+            mixes(t, 256),
             turns,
         ]
     };
@@ -41,6 +41,15 @@ pub fn cases() -> Vec<Case> {
         turns(16, Format::F16, 1792),
         turns(2, Format::F16, 1792),
         turns(1, Format::F32, 512),
+    ]);
+    // Many tokens, taken eight at a time: the last of them not full; more than one turn for each
+    // cluster; without a spread. Streams of another format.
+    all.extend([
+        turns(137, Format::F16, 2048),
+        turns(19, Format::F16, 4096),
+        turns(24, Format::Bf16, 2048),
+        mixes(21, 2048),
+        many_products(),
     ]);
     all.extend([layers(1, 1024), layers(1, 4096), layers(2, 4096), layers(3, 1024)]);
     // A layer of experts: few tokens of each number that is special, and many; other formats.
@@ -88,6 +97,26 @@ fn products(tokens: usize, count: usize) -> Case {
         kit.b.linear_each(&x, &mut products, tokens);
         outs.iter().take(count).flat_map(|out| kit.read(out, tokens)).collect()
     })
+}
+
+/// `linear_each` for many tokens: weights that share a launch, one whose last tile is not full, and
+/// one of another format; then again, with other activations in the same place.
+fn many_products() -> Case {
+    let case = Case::new("fused: linear_each x300", 1e-5, |kit| {
+        let shapes = [(Format::F16, 230), (Format::Q8_0, 256), (Format::F16, 321)];
+        let weights = shapes.map(|(format, rows)| kit.weight(format, 1, rows, 512));
+        let (mut x, mut all) = (kit.buffer(300, 512), Vec::new());
+        let mut outs = shapes.map(|(_, rows)| kit.empty(300, rows));
+        for _ in 0..2 {
+            let mut products: Vec<_> = weights.iter().zip(&mut outs).collect();
+            kit.b.linear_each(&x, &mut products, 300);
+            all.extend(outs.iter().flat_map(|out| kit.read(out, 300)));
+            let numbers = kit.numbers(300 * 512);
+            kit.device().upload(&mut x, 0, &numbers);
+        }
+        all
+    });
+    case.rounded(5e-3)
 }
 
 /// `linear_each` as the layers of the model have it, for a few tokens: two formats, each with so
@@ -346,19 +375,20 @@ fn turns(tokens: usize, format: Format, width: usize) -> Case {
 }
 
 /// `hyper_mix_norm` with a product behind it, twice.
-fn mixes(tokens: usize) -> Case {
+fn mixes(tokens: usize, width: usize) -> Case {
     let settings = HyperSettings { streams: 4, iterations: 20, eps: 1e-6, rms_eps: 1e-6 };
-    let case = Case::new(format!("fused: hyper_mix_norm x{tokens}"), 1e-4, move |kit| {
+    let name = format!("fused: hyper_mix_norm x{tokens}, {width} channels");
+    let case = Case::new(name, 1e-4, move |kit| {
         let mix = HyperMix {
-            matrix: kit.weight(Format::F16, 1, 24, 4 * 256),
+            matrix: kit.weight(Format::F16, 1, 24, 4 * width),
             base: kit.buffer(1, 24),
             scale: kit.buffer(1, 3),
         };
-        let (streams, weight) = (kit.buffer(tokens, 4 * 256), kit.buffer(1, 256));
+        let (streams, weight) = (kit.buffer(tokens, 4 * width), kit.buffer(1, width));
         let norm = NormWeight { weight: &weight, eps: 1e-6 };
-        let (mut gates, mut x) = (kit.empty(tokens, 20), kit.empty(tokens, 256));
-        let (mut normed, mut out) = (kit.empty(tokens, 256), kit.empty(tokens, 8));
-        let matrix = kit.weight(Format::Q8_0, 1, 8, 256);
+        let (mut gates, mut x) = (kit.empty(tokens, 20), kit.empty(tokens, width));
+        let (mut normed, mut out) = (kit.empty(tokens, width), kit.empty(tokens, 8));
+        let matrix = kit.weight(Format::Q8_0, 1, 8, width);
         let mut all = Vec::new();
         for _ in 0..2 {
             let (g, x) = (&mut gates, &mut x);

@@ -24,7 +24,7 @@ use crate::{Buffer, KvPools, Step, Weight};
 
 impl Fused for Cuda {
     /// For a few tokens one launch, or one per format; more of them fill the device with each
-    /// product.
+    /// product, but for those that go together.
     fn linear_each_raw(
         &mut self,
         x: &Buffer<f32>,
@@ -32,8 +32,17 @@ impl Fused for Cuda {
         rows: usize,
     ) {
         if rows > FEW_TOKENS {
+            let mut together = Vec::new();
             for (weight, out) in products {
-                self.linear_raw(weight, 1, x, out, rows);
+                if self.in_twofold(weight, 1, rows) {
+                    together.push((*weight, self.edit(out)));
+                } else {
+                    self.linear_raw(weight, 1, x, out, rows);
+                }
+            }
+            if !together.is_empty() {
+                let x = self.twofold_activations(x, rows, x.width);
+                self.multiply_twofold(&together, 1, x, rows);
             }
             return;
         }

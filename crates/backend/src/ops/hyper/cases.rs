@@ -27,6 +27,16 @@ pub fn cases() -> Vec<Case> {
             out.extend(kit.read(&x, 9));
             out
         }),
+        Case::new("hyper_mix of many tokens", 1e-4, |kit| {
+            let matrix = kit.weight(Format::F16, 1, 24, 4 * 2048);
+            let mix = HyperMix { matrix, base: kit.buffer(1, 24), scale: kit.buffer(1, 3) };
+            let streams = kit.buffer(18, 4 * 2048);
+            let (mut gates, mut x) = (kit.empty(18, 20), kit.empty(18, 2048));
+            kit.b.hyper_mix(&mix, SETTINGS, &streams, &mut gates, &mut x, 18);
+            let mut out = kit.read(&gates, 18);
+            out.extend(kit.read(&x, 18));
+            out
+        }),
         Case::new("hyper_spread", 1e-5, |kit| {
             let (gates, y) = (kit.buffer(9, 20), kit.buffer(9, 256));
             let mut streams = kit.buffer(9, 4 * 256);

@@ -1,16 +1,18 @@
 //! Hyper-connections on CUDA: one product for the coefficients, then one block of threads per
-//! token; or, for few tokens of four streams, all of it by a cluster of blocks per token, with the
-//! spread before it.
+//! token; or, for four streams, all of it by clusters of blocks, with the spread before it: one for
+//! each of few tokens, or as many as there is room for, which take eight of many tokens at once.
 //!
 //! The product is taken with the raw streams; the norm is a factor per token, which is found while
 //! the streams are in hand.
 
+use gguf::Format;
+
 use super::{Hyper, HyperMix, HyperSettings};
 use crate::cuda::driver::Address;
 use crate::cuda::kernels::Unit;
-use crate::cuda::{COMMON, Cuda, units, values, words};
+use crate::cuda::{COMMON, Cuda, Kernel, units, values, words};
 use crate::ops::fused::NormWeight;
-use crate::ops::linear::cuda::{FEW_TOKENS, Product};
+use crate::ops::linear::cuda::{FEW_TOKENS, Product, TF32};
 use crate::ops::linear::rounded::{Activations, is_float, rounded_bytes};
 use crate::ops::norm::cuda::{fours, threads};
 use crate::{Buffer, Step};
@@ -40,7 +42,24 @@ pub static CLUSTER: Unit = Unit {
     kernels: &["cluster_turn"],
 };
 
-/// What both share.
+/// The same for many tokens.
+pub static MANY: Unit = Unit {
+    family: "hyper",
+    name: "many",
+    source: &[
+        COMMON,
+        units::WEIGHTS,
+        units::SHARED,
+        units::CLUSTER,
+        TF32,
+        FOUR,
+        include_str!("many.cu"),
+    ],
+    parameters: &["FORMAT", "PIECES"],
+    kernels: &["turn_many"],
+};
+
+/// What they share.
 const FOUR: &str = include_str!("four.cuh");
 
 /// Blocks of a cluster, and their threads; see cluster.cu.
@@ -53,6 +72,27 @@ const WITH_COLUMNS: usize = 256;
 /// Shared memory of a block: its channels of the streams and of the norm, and coefficients.
 fn cluster_bytes(streams: usize, d: usize) -> usize {
     (streams + 1) * d / RANKS * 4 + LATE * WITH_COLUMNS * 16
+}
+
+/// Threads of a block that takes many tokens, tokens that its cluster takes at once, channels of a
+/// piece, and most pieces; see many.cu.
+const MANY_THREADS: u32 = 544;
+const TOGETHER: usize = 8;
+const PIECE: usize = 2048;
+const PIECES_MAX: usize = 2;
+
+/// Shared memory of a block, as `Pool` in many.cu has it: matrix, pieces that are on their way,
+/// sums of warps and of blocks, gates and shares of each token, weights of the norm, and the rest.
+fn many_bytes(pieces: usize) -> usize {
+    let threads = MANY_THREADS as usize - 32;
+    let sums = TOGETHER * 25 + TOGETHER;
+    pieces * 12 * threads * 8
+        + 2 * 5 * threads * 16
+        + (threads / 32 + 2 * RANKS) * sums * 4
+        + TOGETHER * 6 * 16
+        + pieces * PIECE / RANKS * 4
+        + 28 * 4
+        + 2 * 8
 }
 
 /// Most streams that the kernels have room for.
@@ -85,6 +125,32 @@ impl Cuda {
             && self.has_shared(1, cluster_bytes(streams, d))
     }
 
+    /// What kernel takes many tokens in one pass, and its blocks, if one does.
+    fn turns_many(
+        &mut self,
+        mix: &HyperMix,
+        streams: usize,
+        d: usize,
+        rows: usize,
+    ) -> Option<(Kernel, [usize; 3], (u32, usize))> {
+        let (pieces, format) = (d / PIECE, self.stored(&mix.matrix).format);
+        let bytes = many_bytes(pieces);
+        let fits = rows > FEW_TOKENS
+            && streams == 4
+            && d.is_multiple_of(PIECE)
+            && (1..=PIECES_MAX).contains(&pieces)
+            && matches!(format, Format::F16 | Format::Bf16)
+            && self.has_clusters()
+            && self.has_shared(1, bytes);
+        if !fits {
+            return None;
+        }
+        let unit = (&MANY, values(&[self.stored(&mix.matrix).code(), pieces]), "turn_many");
+        let clusters = self.clusters_at_once(unit, RANKS, (MANY_THREADS, bytes));
+        let clusters = clusters.min(rows.div_ceil(TOGETHER));
+        Some((unit, [RANKS * clusters, 1, 1], (MANY_THREADS, bytes)))
+    }
+
     /// The read of the streams at `h`, after `y` was spread over them, if it is said; and if there
     /// is a norm and somewhere to put its result, the norm.
     #[allow(clippy::too_many_arguments)]
@@ -102,6 +168,21 @@ impl Cuda {
         let HyperSettings { streams: n, iterations, eps, rms_eps } = settings;
         assert!(n <= STREAMS_MAX, "{n} streams");
         let d = x.width;
+        if let Some((unit, grid, block)) = self.turns_many(mix, n, d, rows) {
+            let (base, scale, plane) =
+                (self.at(&mix.base), self.at(&mix.scale), self.stored(&mix.matrix).planes[0]);
+            let y = y.map_or(0, |y| self.at(y));
+            let (gates, x) = (self.edit(gates), self.edit(x));
+            let (weight, norm_eps, to) = norm.map_or((0, 0.0, 0), |(norm, normed)| {
+                (self.at(norm.weight), norm.eps, self.edit(normed))
+            });
+            let args = words![
+                plane, base, scale, h, y, gates, x, rows, iterations, eps, rms_eps, weight,
+                norm_eps, to
+            ];
+            self.reading(&mix.matrix, 1);
+            return self.record_shared(unit, grid, block, args);
+        }
         let by_cluster = self.turns_by_cluster(mix, n, d, rows);
         if let (Some(y), false) = (y, by_cluster) {
             self.spread(gates, y, h, n, rows);

@@ -127,8 +127,15 @@ fn product(format: Format, (tokens, rows, groups, cols): (usize, usize, usize, u
 /// than there are processors. Backends that round may multiply quantized weights in BF16 there:
 /// weights, their scales and activations change by 1/512 at most.
 fn many() -> Vec<Case> {
-    let formats =
-        [Format::Bf16, Format::Q8_0, Format::Q2K, Format::Q4K, Format::Iq2Xxs, Format::Mxfp4];
+    let formats = [
+        Format::F16,
+        Format::Bf16,
+        Format::Q8_0,
+        Format::Q2K,
+        Format::Q4K,
+        Format::Iq2Xxs,
+        Format::Mxfp4,
+    ];
     let shapes = formats.into_iter().flat_map(|format| {
         [
             (70, 1100, 1, 256),
@@ -150,11 +157,36 @@ fn many() -> Vec<Case> {
         .chain(others)
         .map(|(format, shape)| {
             let case = product(format, shape);
-            if format == Format::Bf16 { case } else { case.rounded(5e-3) }
+            let float = matches!(format, Format::F16 | Format::Bf16);
+            if float { case } else { case.rounded(5e-3) }
         })
         .collect();
-    cases.extend([Format::Q8_0, Format::Q2K, Format::Iq2Xxs, Format::Mxfp4].map(not_finite));
+    let formats = [Format::F16, Format::Q8_0, Format::Q2K, Format::Iq2Xxs, Format::Mxfp4];
+    cases.extend(formats.map(not_finite));
+    cases.push(magnitudes());
+    // Columns of whole stages, and of none; a last tile of one row.
+    cases.extend([(150, 513, 1, 192), (200, 390, 1, 96)].map(|shape| product(Format::F16, shape)));
     cases
+}
+
+/// Tokens of very large and of very small numbers, and one of zeros: their results are compared as
+/// if all were of the same size.
+fn magnitudes() -> Case {
+    const TOKENS: usize = 140;
+    Case::new("linear F16, tokens of all magnitudes", 1e-5, |kit| {
+        let weight = kit.weight(Format::F16, 1, 530, 512);
+        let size = |token: usize| 2f32.powi(token as i32 * 2 - TOKENS as i32 + 1);
+        let mut numbers = kit.numbers(TOKENS * 512);
+        for (token, row) in numbers.chunks_mut(512).enumerate() {
+            // Among numbers of one size some that are much smaller.
+            row.iter_mut().step_by(3).for_each(|v| *v *= 1e-6);
+            row.iter_mut().for_each(|v| *v *= if token == 100 { 0.0 } else { size(token) });
+        }
+        let (x, mut out) = (kit.filled(TOKENS, 512, &numbers), kit.empty(TOKENS, 530));
+        kit.b.linear(&weight, &x, &mut out, TOKENS);
+        let results = kit.read(&out, TOKENS);
+        results.iter().enumerate().map(|(i, v)| v / size(i / 530)).collect()
+    })
 }
 
 /// One token of many has a number that is none: its results are none, and all others are as they

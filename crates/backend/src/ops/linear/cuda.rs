@@ -2,7 +2,8 @@
 //! multiplied.
 //!
 //! The arithmetic is that of `panel.rs`, so the two fast backends differ by the order of sums only.
-//! Many tokens with quantized weights go through tensor cores in BF16 instead: see `tiles.rs`.
+//! Many tokens with quantized weights go through tensor cores in BF16 instead: see `tiles.rs`; with
+//! weights in F16 as two F16 each: see `twofold.rs`.
 
 use gguf::Format;
 
@@ -63,7 +64,8 @@ pub static STRIP: Unit = Unit {
 /// What they share.
 pub(super) const GIVEN: &str = include_str!("given.cuh");
 const ROW: &str = include_str!("gemv.cuh");
-const TF32: &str = include_str!("tf32.cuh");
+/// Products of TF32.
+pub(crate) const TF32: &str = include_str!("tf32.cuh");
 
 /// Products for many tokens with weights of float precision.
 pub static SGEMM: Unit = Unit {
@@ -134,6 +136,9 @@ impl Cuda {
     /// Computes a product.
     pub(crate) fn multiply(&mut self, product: Product) {
         let Product { weight, groups, tokens, .. } = product;
+        if product.x.twofold != 0 {
+            return self.multiply_twofold(&[(weight, product.out)], groups, product.x, tokens);
+        }
         if self.in_tiles(weight, groups, tokens) {
             return self.multiply_tiles(product);
         }
@@ -348,6 +353,8 @@ impl Linear for Cuda {
     ) {
         let x = if self.in_tiles(weight, groups, rows) {
             self.bf16_activations(x, rows * groups * weight.cols)
+        } else if self.in_twofold(weight, groups, rows) {
+            self.twofold_activations(x, rows * groups, weight.cols)
         } else {
             self.activations(x, rows * groups, weight.cols, self.stored(weight).format)
         };

@@ -13,6 +13,7 @@ pub(crate) mod panel;
 pub(crate) mod pipe;
 pub(crate) mod rounded;
 pub(crate) mod tiles;
+pub(crate) mod twofold;
 
 pub use cases::cases;
 

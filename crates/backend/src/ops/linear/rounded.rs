@@ -1,4 +1,5 @@
-//! Activations as products take them: as they are, rounded to 8 bits in blocks of 32, or in BF16.
+//! Activations as products take them: as they are, rounded to 8 bits in blocks of 32, in BF16,
+//! or as two F16.
 //!
 //! Rounded copies belong to buffers. Whoever writes a few rows of a buffer whose copy is wanted
 //! fills the copy in the same launch; what nobody has filled is rounded when a product asks for it.
@@ -8,6 +9,7 @@ use rustc_hash::FxHashMap;
 
 use super::cuda::FEW_TOKENS;
 use super::tiles::Bf16Copy;
+use super::twofold::TwofoldCopy;
 use crate::Buffer;
 use crate::cuda::driver::{Address, Memory};
 use crate::cuda::kernels::Unit;
@@ -32,6 +34,7 @@ pub struct Rounded {
     /// By the buffer's id, and whether the copy has all of its rows.
     copies: FxHashMap<(usize, bool), RoundedCopy>,
     pub(crate) bf16: Option<Bf16Copy>,
+    pub(crate) twofold: Option<TwofoldCopy>,
 }
 
 struct RoundedCopy {
@@ -51,6 +54,7 @@ impl Rounded {
             }
         }
         self.bf16 = self.bf16.filter(|copy| copy.id != id);
+        self.twofold = self.twofold.filter(|copy| copy.id != id);
     }
 
     /// Bytes of all copies.
@@ -74,6 +78,8 @@ pub(crate) struct Activations {
     pub floats: Address,
     /// In BF16, for products in tiles.
     pub bf16: Address,
+    /// As two F16 each, for products in tiles with weights in F16.
+    pub twofold: Address,
 }
 
 impl Activations {
@@ -81,7 +87,7 @@ impl Activations {
     pub(crate) fn rounded(at: Address, values: usize, floats: Address) -> Activations {
         let halves = at + values as Address;
         let steps = halves + (values / 32 * 8) as Address;
-        Activations { codes: at, steps, halves, floats, bf16: 0 }
+        Activations { codes: at, steps, halves, floats, ..Activations::default() }
     }
 }
 

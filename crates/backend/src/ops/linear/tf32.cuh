@@ -3,15 +3,10 @@
 // A TF32 number has the eleven bits of an F16 or the eight of a BF16, so those weights are exact. An
 // activation is the sum of two TF32 numbers, which keep 22 of its 24 bits.
 
-DEVICE u32 tf32(float v) {
-    u32 bits;
-    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(v));
-    return bits;
-}
-
-// A number as two: bits below those of TF32 are ignored by the product.
+// A number as two: bits below those of TF32 are ignored by the product. The first is the nearest, ties
+// away from zero. The second says what is not a number, whatever the first becomes then.
 DEVICE void split(float v, u32 &high, u32 &low) {
-    high = tf32(v);
+    high = (__float_as_uint(v) + 0x1000) & ~0x1fffu;
     low = __float_as_uint(v - __uint_as_float(high));
 }
 
