@@ -181,8 +181,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     u32 i = begin + threadIdx.x / WARP, t = i / (used * INNER);
     __syncthreads();
     wait_for_inputs();
-    // Not sooner: no processor has room for the next beside this one.
-    let_next_begin();
+    // Not sooner: who comes next inherits the picks, and no processor has room for it beside this anyway.
+    let_next_inherit();
 
     // Asked for now, since it is needed when nothing else is left to wait for.
     float share = begin + threadIdx.x < end ? shares[(begin + threadIdx.x) / INNER] : 0.0f;
