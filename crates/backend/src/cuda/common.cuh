@@ -49,6 +49,10 @@ DEVICE void wait_for_inputs() {
 DEVICE void let_next_begin() {}
 DEVICE void wait_for_inputs() { stamp_time(); }
 #endif
+// The same by a kernel that has waited: so whoever begins behind it may read, even before its own wait,
+// what kernels in front of this one wrote, as `inherited`. What this one writes is read after the wait alone.
+DEVICE void let_next_inherit() { let_next_begin(); }
+
 DEVICE void begin() {
     let_next_begin();
     wait_for_inputs();
@@ -58,6 +62,11 @@ DEVICE void begin() {
 // caches that do not see what kernels in front write.
 template <typename T>
 DEVICE T fixed(const T *at) { return __ldg(at); }
+
+// A value that kernels in front of the one in front wrote, if that lets this one inherit it. It is not
+// asked of caches that may hold what was there before.
+template <typename T>
+DEVICE T inherited(const T *at) { return __ldcg(at); }
 
 // Asks for bytes that no kernel changes and that are needed soon after inputs are there: since the last
 // token they have left the caches, and memory takes its time. By all threads of a block.

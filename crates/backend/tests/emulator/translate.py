@@ -47,6 +47,7 @@ INSTRUCTIONS = [
     (r"dp4a\.u32\.s32", "%0 = emulated::dot_unsigned(%1, %2, %0);"),
     (r"max\.NaN\.f32 %0, %1, 0f00000000;", "%0 = emulated::positive_part(%1);"),
     (r"ld\.shared\.u32 %0, \[%1 \+ %2\];", "%0 = *(unsigned *)emulated::at(%1 + %2);"),
+    (r"ld\.global\.nc\.L2::cache_hint\.u32 %0, \[%1\], %2;", "%0 = *%1;"),
     (r"st\.shared::cluster\.f32", "*(float *)emulated::at(%0) = %1;"),
     (r"st\.async\.", "emulated::store_and_count(%0, %1, %2, %3);"),
     (r"mapa\.", "%0 = emulated::address_in(%1, %2);"),

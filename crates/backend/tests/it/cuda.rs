@@ -101,4 +101,13 @@ fn every_kernel_waits_for_those_in_front_of_it() {
         let waits = count(" begin();") + count("wait_for_inputs();");
         assert_eq!(count("__global__"), waits, "kernels and waits in {}.cu", unit.name);
     }
+    // Whoever lets the next inherit has waited for what it inherits.
+    let text = |unit: &Unit| unit.source[1..].concat();
+    assert!(units().iter().any(|(unit, _)| text(unit).contains("inherited(")));
+    for (unit, _) in units() {
+        if let Some(lets) = text(unit).find("let_next_inherit();") {
+            let waits = text(unit).find("wait_for_inputs();");
+            assert!(waits.is_some_and(|waits| waits < lets), "the wait in {}.cu", unit.name);
+        }
+    }
 }

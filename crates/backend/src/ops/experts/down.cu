@@ -172,14 +172,24 @@ DEVICE float dot_turn(const Turn &now, const Inner &all, u32 turn) {
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     expert_down(const u8 *a, const u8 *b, const u8 *c, const float *inner, i8 *codes, float *steps,
                 float2 *halves, const u32 *picks, float *y, u32 rows, u32 onto) {
-    begin();
-    u32 lane = threadIdx.x % WARP, t = blockIdx.y, step = gridDim.x * (THREADS / WARP);
-    u32 mine = lane < USED ? picks[(u64)t * USED + lane] : 0;
+    let_next_begin();
+    u32 lane = threadIdx.x % WARP, t = blockIdx.y, step = gridDim.x * (THREADS / WARP), mine = 0;
     u32 row = blockIdx.x * (THREADS / WARP) + threadIdx.x / WARP;
     y += (u64)t * rows;
     // One is multiplied while the other is on its way.
     Turn held[2];
-    load_turn(held[0], {a, b, c}, mine, rows, row, 0);
+    picks += (u64)t * USED + lane;
+    // Behind the lattice, which lets the picks be inherited, the first turn need not wait for the last
+    // inner row.
+    if (ROUNDED) {
+        if (lane < USED) mine = inherited(picks);
+        load_turn(held[0], {a, b, c}, mine, rows, row, 0);
+    }
+    wait_for_inputs();
+    if (!ROUNDED) {
+        if (lane < USED) mine = *picks;
+        load_turn(held[0], {a, b, c}, mine, rows, row, 0);
+    }
     Inner all = ROUNDED ? copied({codes, steps, halves}, t) : staged(inner + (u64)t * USED * COLS);
     copies_done();
     __syncthreads();

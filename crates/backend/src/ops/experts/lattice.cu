@@ -26,9 +26,18 @@ DEVICE u32 before_tables() {
     return (at + ALIGNED - 1) / ALIGNED * ALIGNED - at;
 }
 
+// A word that is to stay in the second-level cache until the next layer needs it.
+DEVICE u32 kept(const u32 *at) {
+    u64 policy;
+    u32 word;
+    asm("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;" : "=l"(policy));
+    asm("ld.global.nc.L2::cache_hint.u32 %0, [%1], %2;" : "=r"(word) : "l"(at), "l"(policy));
+    return word;
+}
+
 DEVICE void fill_tables(u8 *first) {
     for (u32 i = threadIdx.x; i < 512 * 8; i += THREADS) {
-        u32 index = i / 8 % 256, word = i < 256 * 8 ? LEVELS[index] : sign_selectors(index);
+        u32 index = i / 8 % 256, word = i < 256 * 8 ? kept(LEVELS + index) : sign_selectors(index);
         u8 *to = first + index * (WIDE ? 256 : 128) + i / 2048 * TO_SIGNS + i % 8 * 16;
         *(uint4 *)to = make_uint4(word, word, word, word);
     }
@@ -125,19 +134,37 @@ DEVICE float sum_both(float a, float b) {
     return sum;
 }
 
+// Rounds the values of a warp's lanes, which stand at `at`, a multiple of 32 and the lanes' numbers, as
+// `round_four` does.
+DEVICE void round_lanes(float v, u32 at, const Rounded &to) {
+    // Magnitudes that are not finite have the largest bits.
+    u32 bits = __reduce_max_sync(0xffffffff, __float_as_uint(fabsf(v)));
+    float largest = __uint_as_float(bits);
+    bool finite = bits < 0x7f800000, tiny = largest < __uint_as_float(1u << 23) * 256.0f;
+    float step = !finite ? NOT_A_NUMBER : tiny ? 0.0f : largest / 127.0f;
+    int code = !finite || tiny ? 0 : __float2int_rn(v * (127.0f / largest));
+    int sum = __reduce_add_sync(0xffffffff, code);
+    int first = __reduce_add_sync(0xffffffff, at % 32 < 16 ? code : 0);
+    to.codes[at] = (i8)code;
+    if (at % 32 == 0) {
+        to.steps[at / 32] = step;
+        to.halves[at / 32] = make_float2(step * first, step * (sum - first));
+    }
+}
+
 // The stretch from row `first` on, of `count` rows, whose sums are there: to `out`, or rounded, and then
-// INNER is a multiple of 32.
-DEVICE void finish(const float2 *sums, u32 first, u32 count, const float *shares, float clamp, float *out,
-                   const Rounded &to) {
+// INNER is a multiple of 32. `share` is that of this thread's first row.
+DEVICE void finish(const float2 *sums, u32 first, u32 count, const float *shares, float share, float clamp,
+                   float *out, const Rounded &to) {
     auto value = [&](u32 i) {
-        return shares[(first + i) / INNER] * activate(sums[i].x, sums[i].y, clamp);
+        float of = i == threadIdx.x ? share : shares[(first + i) / INNER];
+        return of * activate(sums[i].x, sums[i].y, clamp);
     };
     if (!to.codes) {
         for (u32 i = threadIdx.x; i < count; i += THREADS) out[first + i] = value(i);
         return;
     }
-    for (u32 i = threadIdx.x * 4; i < count; i += THREADS * 4)
-        round_four(make_float4(value(i), value(i + 1), value(i + 2), value(i + 3)), (first + i) / 4, to);
+    for (u32 i = threadIdx.x; i < count; i += THREADS) round_lanes(value(i), first + i, to);
 }
 
 // `rows` are those of all tokens and their experts; a stretch begins at a multiple of 32 of them.
@@ -145,7 +172,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     lattice_inner(const u8 *ga, const u8 *gb, const u8 *gc, const u8 *ua, const u8 *ub, const u8 *uc,
                   const i8 *codes, const float *steps, const u32 *picks, const float *shares, float *out,
                   i8 *out_codes, float *out_steps, float2 *out_halves, u32 rows, u32 used, float clamp) {
-    let_next_begin();
     u32 before = before_tables(), lane = threadIdx.x % WARP, units = (rows + 31) / 32;
     fill_tables(pool + before);
     u32 tables = (u32)__cvta_generic_to_shared(pool) + before + 4 * lane;
@@ -155,7 +181,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     u32 i = begin + threadIdx.x / WARP, t = i / (used * INNER);
     __syncthreads();
     wait_for_inputs();
+    // Not sooner: who comes next inherits the picks, and no processor has room for it beside this anyway.
+    let_next_inherit();
 
+    // Asked for now, since it is needed when nothing else is left to wait for.
+    float share = begin + threadIdx.x < end ? shares[(begin + threadIdx.x) / INNER] : 0.0f;
     if (i < end) {
         Lane own;
         Line gate, up, next_gate, next_up;
@@ -179,5 +209,5 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
         while (turn(gate, up, next_gate, next_up) && turn(next_gate, next_up, gate, up)) {}
     }
     __syncthreads();
-    finish(sums, begin, end - begin, shares, clamp, out, {out_codes, out_steps, out_halves});
+    finish(sums, begin, end - begin, shares, share, clamp, out, {out_codes, out_steps, out_halves});
 }

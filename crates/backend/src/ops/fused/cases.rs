@@ -57,6 +57,11 @@ pub fn cases() -> Vec<Case> {
     all.extend([1, 2, 3, 4, 5, 16, 40].map(|t| mixtures(t, lattice, [1024, 256, 288])));
     all.extend([
         mixtures(2, lattice, [4096, 512, 2048]),
+        // One token: as many rows for a processor as two tiles have, odd numbers of blocks, all that
+        // a warp may have of a row.
+        mixtures(1, lattice, [4096, 512, 256]),
+        mixtures(1, lattice, [3072, 768, 256]),
+        mixtures(1, lattice, [1024, 2048, 256]),
         mixtures(1, [Format::Q4K, Format::Q4K, Format::Q8_0], [512, 256, 256]),
         mixtures(3, [Format::F16, Format::F16, Format::Q8_0], [256, 96, 64]),
         mixtures(2, [Format::Iq2Xxs, Format::Q2K, Format::F16], [1024, 256, 96]),

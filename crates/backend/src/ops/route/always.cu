@@ -73,6 +73,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     u32 row = (t - count) * (THREADS / WARP) + threadIdx.x / WARP;
     Planes planes = {codes, scales, 0};
     Row now, next;
+    if (chooses && bias) bring_near(bias, experts * 4);
     if (!chooses) {
         load_row(now, planes, rows, row);
         load_row(next, planes, rows, row + step);
@@ -88,6 +89,6 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     for (; row < rows; row += step) {
         put_row(now, count, out, rows, row);
         now = next;
-        load_row(next, planes, rows, row + 2 * step);
+        if (row + 2 * step < rows) load_row(next, planes, rows, row + 2 * step);
     }
 }

@@ -35,7 +35,7 @@ pub static ALWAYS: Unit = Unit {
 const CHOOSE: &str = include_str!("choose.cuh");
 /// Most experts, and bytes of shared memory that a choice among them takes; see choose.cuh.
 const EXPERTS_MAX: usize = 2048;
-const CHOOSE_BYTES: usize = EXPERTS_MAX * 8;
+const CHOOSE_BYTES: usize = EXPERTS_MAX * 8 + 32 * 4;
 /// Threads of a block; see route.cu and always.cu.
 const THREADS: usize = 128;
 const ALWAYS_THREADS: usize = 512;
@@ -112,7 +112,9 @@ impl Cuda {
         ];
         let unit = (&ALWAYS, values(&[self.stored(down).code(), down.cols]), "route_always");
         self.reading(down, 1);
-        let blocks = self.processors().min(down.rows.div_ceil(ALWAYS_THREADS / 32));
+        // With one block more than processors, that one would begin when another has ended.
+        let blocks = self.processors().saturating_sub(rows).max(1);
+        let blocks = blocks.min(down.rows.div_ceil(ALWAYS_THREADS / 32));
         let shape = (ALWAYS_THREADS as u32, always_bytes(rows, down.cols));
         self.record_shared(unit, [rows + blocks, 1, 1], shape, args);
     }
