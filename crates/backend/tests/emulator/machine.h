@@ -61,6 +61,7 @@ void store_and_count(unsigned to, float first, float second, unsigned barrier);
 // Matrix fragments and products on tensor cores, by all lanes of a warp.
 void load_matrices(unsigned *const *to, unsigned count, unsigned row, bool transposed);
 void multiply_bf16(float *const *sums, const unsigned *a, const unsigned *b);
+void multiply_f16(float *const *sums, const unsigned *a, const unsigned *b);
 void multiply_tf32(float *const *sums, const unsigned *a, const unsigned *b);
 void multiply_bytes(unsigned *const *sums, const unsigned *a, const unsigned *b, unsigned start);
 // The second factor lies in shared memory, as the descriptor says.

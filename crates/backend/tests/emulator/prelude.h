@@ -242,6 +242,14 @@ inline unsigned to_bf16(double value) {
 
 inline unsigned bf16_pair(double high, double low) { return to_bf16(high) << 16 | to_bf16(low); }
 
+// Nearest, ties to even.
+inline unsigned half_pair(float high, float low) {
+    _Float16 both[2] = {(_Float16)low, (_Float16)high};
+    unsigned pair;
+    __builtin_memcpy(&pair, both, sizeof pair);
+    return pair;
+}
+
 inline unsigned multiply_add_pairs(unsigned a, unsigned b, unsigned c) {
     auto half = [](unsigned pair, int shift) {
         return (double)bf16_to_float(pair >> shift & 0xffff);

@@ -101,7 +101,9 @@ void load_matrices(unsigned *const *to, unsigned count, unsigned row, bool trans
     }
 }
 
-void multiply_bf16(float *const *sums, const unsigned *a, const unsigned *b) {
+// Products of pairs of values, each of which `value` takes from its pair.
+template <typename Value>
+static void multiply_pairs(float *const *sums, const unsigned *a, const unsigned *b, Value value) {
     Factors all[LANES];
     exchange(a, b, all);
     for (unsigned i = 0; i < 4; i++) {
@@ -109,10 +111,23 @@ void multiply_bf16(float *const *sums, const unsigned *a, const unsigned *b) {
         double sum = 0;
         for (unsigned k = 0; k < 16; k++) {
             unsigned left = part_of_a(all, row, k / 2), right = part_of_b(all, column, k / 2);
-            sum += (double)bf16_half(left, k % 2) * bf16_half(right, k % 2);
+            sum += (double)value(left, k % 2) * value(right, k % 2);
         }
         *sums[i] = (float)(sum + *sums[i]);
     }
+}
+
+void multiply_bf16(float *const *sums, const unsigned *a, const unsigned *b) {
+    multiply_pairs(sums, a, b, bf16_half);
+}
+
+void multiply_f16(float *const *sums, const unsigned *a, const unsigned *b) {
+    multiply_pairs(sums, a, b, [](unsigned pair, unsigned half) {
+        uint16_t bits = (uint16_t)(half ? pair >> 16 : pair);
+        _Float16 value;
+        memcpy(&value, &bits, sizeof value);
+        return (float)value;
+    });
 }
 
 void multiply_tf32(float *const *sums, const unsigned *a, const unsigned *b) {

@@ -42,6 +42,8 @@ INSTRUCTIONS = [
     (r"prmt\.b32", "%0 = emulated::pick_bytes(%1, %2, %3);"),
     (r"cvt\.f32\.f16", "%0 = emulated::half_to_float(%1);"),
     (r"cvt\.rn\.bf16x2", "%0 = emulated::bf16_pair(%1, %2);"),
+    (r"rcp\.approx", "%0 = 1.0f / %1;"),
+    (r"cvt\.rn\.f16x2", "%0 = emulated::half_pair(%1, %2);"),
     (r"cvt\.rna\.tf32", "%0 = emulated::to_tf32(%1);"),
     (r"fma\.rn\.bf16x2", "%0 = emulated::multiply_add_pairs(%1, %2, %3);"),
     (r"dp4a\.u32\.s32", "%0 = emulated::dot_unsigned(%1, %2, %0);"),
@@ -74,6 +76,10 @@ INSTRUCTIONS = [
     (
         r"m16n8k16\.row\.col\.f32\.bf16",
         FLOAT_SUMS + FACTORS + "emulated::multiply_bf16(emulated_sums, emulated_a, emulated_b);",
+    ),
+    (
+        r"m16n8k16\.row\.col\.f32\.f16",
+        FLOAT_SUMS + FACTORS + "emulated::multiply_f16(emulated_sums, emulated_a, emulated_b);",
     ),
     (
         r"m16n8k8\.row\.col\.f32\.tf32",
