@@ -18,6 +18,35 @@ DEVICE u32 address_in(const void *at, u32 rank) {
                  : "=r"(there) : "r"(shared_address(at)), "r"(rank));
     return there;
 }
+
+// A count of bytes that are still to come from the blocks of the cluster: it begins, before the cluster
+// meets; is told how many there will be; and is waited for. Once.
+DEVICE void coming_begin(u64 *coming) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;\n"
+                 "fence.mbarrier_init.release.cluster;" :: "r"(shared_address(coming)) : "memory");
+}
+DEVICE void coming_expect(u64 *coming, u32 bytes) {
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;"
+                 :: "r"(shared_address(coming)), "r"(bytes) : "memory");
+}
+DEVICE void coming_wait(u64 *coming) {
+    u32 done;
+    do
+        asm volatile("{\n.reg .pred p;\n"
+                     "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], 0;\n"
+                     "selp.u32 %0, 1, 0, p;\n}"
+                     : "=r"(done) : "r"(shared_address(coming)) : "memory");
+    while (!done);
+}
+
+// Sends two values to where `at` is in the shared memory of another block of the cluster, and counts
+// them there.
+DEVICE void send_to(const void *at, const u64 *coming, u32 rank, float a, float b) {
+    asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [%0], {%1, %2}, "
+                 "[%3];"
+                 :: "r"(address_in(at, rank)), "f"(a), "f"(b), "r"(address_in(coming, rank))
+                 : "memory");
+}
 #else
 #define CLUSTER
 #endif

@@ -58,6 +58,10 @@ DEVICE void begin() {
     wait_for_inputs();
 }
 
+// What the next kernel loads before it waits may be more than a memory's queue empties in microseconds,
+// and whoever loads behind it waits for all of that. So a kernel that has little to load lets the next
+// begin only when it has it.
+
 // A value that no kernel changes, which alone may be read like this: at any time, early, and through
 // caches that do not see what kernels in front write.
 template <typename T>

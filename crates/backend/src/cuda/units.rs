@@ -62,7 +62,6 @@ pub fn units() -> Vec<(&'static Unit, Values)> {
         all.push((&ops::experts::cuda::INNER, values(&[format])));
         all.push((&ops::experts::cuda::DOWN, values(&[format, 2048, 6, 0])));
         if FLOATS.contains(&format) {
-            all.push((&ops::hyper::cuda::CLUSTER, values(&[format])));
             all.push((&ops::linear::cuda::SGEMM, values(&[format])));
         } else {
             for tokens in [64, 128] {
@@ -78,6 +77,9 @@ pub fn units() -> Vec<(&'static Unit, Values)> {
     }
     for [format, pieces] in [[1, 1], [1, 2], [30, 2]] {
         all.push((&ops::hyper::cuda::MANY, values(&[format, pieces])));
+    }
+    for format in [1, 30] {
+        all.push((&ops::hyper::cuda::CLUSTER, values(&[format])));
     }
     for [format, stages] in [[1, 2], [1, 4], [8, 3], [8, 4], [30, 2]] {
         all.push((&ops::linear::cuda::STRIP, values(&[format, stages])));

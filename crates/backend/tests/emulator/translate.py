@@ -42,6 +42,7 @@ INSTRUCTIONS = [
     (r"prmt\.b32", "%0 = emulated::pick_bytes(%1, %2, %3);"),
     (r"cvt\.f32\.f16", "%0 = emulated::half_to_float(%1);"),
     (r"cvt\.rn\.bf16x2", "%0 = emulated::bf16_pair(%1, %2);"),
+    (r"rcp\.approx", "%0 = 1.0f / %1;"),
     (r"cvt\.rn\.f16x2", "%0 = emulated::half_pair(%1, %2);"),
     (r"fma\.rn\.bf16x2", "%0 = emulated::multiply_add_pairs(%1, %2, %3);"),
     (r"dp4a\.u32\.s32", "%0 = emulated::dot_unsigned(%1, %2, %0);"),

@@ -29,35 +29,6 @@
 #define QUARTERS ((FOURS + WARP - 1) / WARP)
 
 #if __CUDA_ARCH__ >= 900
-// A count of bytes that are still to come from the blocks of the cluster: it begins, before the cluster
-// meets; is told how many there will be; and is waited for. Once.
-DEVICE void coming_begin(u64 *coming) {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;\n"
-                 "fence.mbarrier_init.release.cluster;" :: "r"(shared_address(coming)) : "memory");
-}
-DEVICE void coming_expect(u64 *coming, u32 bytes) {
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;"
-                 :: "r"(shared_address(coming)), "r"(bytes) : "memory");
-}
-DEVICE void coming_wait(u64 *coming) {
-    u32 done;
-    do
-        asm volatile("{\n.reg .pred p;\n"
-                     "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], 0;\n"
-                     "selp.u32 %0, 1, 0, p;\n}"
-                     : "=r"(done) : "r"(shared_address(coming)) : "memory");
-    while (!done);
-}
-
-// Sends two values to where `at` is in the shared memory of another block of the cluster, and counts
-// them there.
-DEVICE void send_to(const void *at, const u64 *coming, u32 rank, float a, float b) {
-    asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [%0], {%1, %2}, "
-                 "[%3];"
-                 :: "r"(address_in(at, rank)), "f"(a), "f"(b), "r"(address_in(coming, rank))
-                 : "memory");
-}
-
 // Dynamic shared memory, the sizes of which cuda.rs knows as well.
 struct Pool {
     uint4 queries[2 * HEADS * CHUNKS];      // swizzled rows of WIDTH BF16: high parts, low parts
@@ -285,7 +256,6 @@ DEVICE void keep_packed(const Call &call, const Seen &s, u32 t, u32 i) {
 extern "C" __global__ void CLUSTER __launch_bounds__(THREADS, 1)
     attend_cluster(const float *q, CALL_ARGUMENTS, u32 heads, const float *sinks, float4 *out, float eps,
                    const float2 *angles, i8 *codes, float *steps, float2 *halves, u32 keeping) {
-    let_next_begin();
 #if __CUDA_ARCH__ >= 900
     extern __shared__ __align__(128) u8 bytes[];
     Pool &pool = *(Pool *)bytes;
@@ -320,6 +290,7 @@ extern "C" __global__ void CLUSTER __launch_bounds__(THREADS, 1)
         if (base > first) __syncthreads();
         place_row(pool.rows, pool.hidden, fetched);
         __syncthreads();
+        if (base == first) let_next_begin();
         scores_of(pool, there);
         __syncthreads();
         if (warp < HEADS)

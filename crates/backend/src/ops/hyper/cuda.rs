@@ -64,14 +64,23 @@ const FOUR: &str = include_str!("four.cuh");
 
 /// Blocks of a cluster, and their threads; see cluster.cu.
 const RANKS: usize = 8;
-const CLUSTER_THREADS: u32 = 288;
-/// Coefficients that wait in shared memory, and the threads that have columns of them.
-const LATE: usize = 18;
-const WITH_COLUMNS: usize = 256;
+const CLUSTER_THREADS: u32 = 256;
+/// Chunks of the matrix that wait in shared memory for each of them.
+const LATE: usize = 16;
 
-/// Shared memory of a block: its channels of the streams and of the norm, and coefficients.
-fn cluster_bytes(streams: usize, d: usize) -> usize {
-    (streams + 1) * d / RANKS * 4 + LATE * WITH_COLUMNS * 16
+/// Numbers of 16 bits that a value of a stream is, for a matrix of such numbers.
+fn parts(format: Format) -> Option<usize> {
+    match format {
+        Format::F16 => Some(2),
+        Format::Bf16 => Some(3),
+        _ => None,
+    }
+}
+
+/// Shared memory of a block: its channels of the streams and of the norm, those of the streams
+/// again in parts, and coefficients.
+fn cluster_bytes(streams: usize, d: usize, parts: usize) -> usize {
+    ((streams + 1) * 4 + streams * parts * 2) * d / RANKS + LATE * CLUSTER_THREADS as usize * 16
 }
 
 /// Threads of a block that takes many tokens, tokens that its cluster takes at once, channels of a
@@ -115,14 +124,18 @@ impl Cuda {
         out
     }
 
-    /// Whether clusters of blocks do it.
-    fn turns_by_cluster(&self, mix: &HyperMix, streams: usize, d: usize, rows: usize) -> bool {
-        rows <= FEW_TOKENS
-            && streams == 4
-            && d.is_multiple_of(32 * RANKS)
-            && is_float(self.stored(&mix.matrix).format)
-            && self.has_clusters()
-            && self.has_shared(1, cluster_bytes(streams, d))
+    /// The shared memory of blocks, if clusters of them do it.
+    fn turns_by_cluster(
+        &self,
+        mix: &HyperMix,
+        streams: usize,
+        d: usize,
+        rows: usize,
+    ) -> Option<usize> {
+        let bytes = cluster_bytes(streams, d, parts(self.stored(&mix.matrix).format)?);
+        let fits = self.has_clusters() && self.has_shared(1, bytes);
+        let taken = rows <= FEW_TOKENS && streams == 4 && d.is_multiple_of(32 * RANKS);
+        (fits && taken).then_some(bytes)
     }
 
     /// What kernel takes many tokens in one pass, and its blocks, if one does.
@@ -184,10 +197,10 @@ impl Cuda {
             return self.record_shared(unit, grid, block, args);
         }
         let by_cluster = self.turns_by_cluster(mix, n, d, rows);
-        if let (Some(y), false) = (y, by_cluster) {
+        if let (Some(y), None) = (y, by_cluster) {
             self.spread(gates, y, h, n, rows);
         }
-        let m = if by_cluster { 0 } else { self.coefficients(mix, h, rows) };
+        let m = if by_cluster.is_some() { 0 } else { self.coefficients(mix, h, rows) };
         let (base, scale) = (self.at(&mix.base), self.at(&mix.scale));
         let (gates, x) = (self.edit(gates), self.edit(x));
         let (weight, norm_eps, to) = match norm {
@@ -197,7 +210,7 @@ impl Cuda {
             None => (0, 0.0, Activations::default()),
         };
         let Activations { codes, steps, halves, floats, .. } = to;
-        if by_cluster {
+        if let Some(bytes) = by_cluster {
             let matrix = self.stored(&mix.matrix);
             let (plane, code) = (matrix.planes[0], matrix.code());
             let y = y.map_or(0, |y| self.at(y));
@@ -207,8 +220,7 @@ impl Cuda {
             ];
             let unit = (&CLUSTER, values(&[code]), "cluster_turn");
             self.reading(&mix.matrix, 1);
-            let block = (CLUSTER_THREADS, cluster_bytes(n, d));
-            return self.record_shared(unit, [RANKS * rows, 1, 1], block, args);
+            return self.record_shared(unit, [RANKS * rows, 1, 1], (CLUSTER_THREADS, bytes), args);
         }
         let args = words![
             m, base, scale, h, gates, x, n, d, iterations, eps, rms_eps, weight, norm_eps, floats,
