@@ -53,12 +53,13 @@ void exchange(const unsigned *a, const unsigned *b, Factors *all) {
     meet(EVERY_LANE, &own, sizeof own, all);
 }
 
-// Reads a value of BF16 in shared memory as a descriptor of `wgmma` says.
+// Reads a value of BF16 in shared memory as a descriptor of `wgmma` says. In a line are values of a
+// column, or, transposed, of a row.
 struct SharedMatrix {
     unsigned start, leading, stride;
-    bool swizzled;
+    bool swizzled, transposed;
 
-    explicit SharedMatrix(uint64_t descriptor) {
+    explicit SharedMatrix(uint64_t descriptor, bool transposed = false) : transposed(transposed) {
         start = (descriptor & 0x3fff) << 4;
         leading = (descriptor >> 16 & 0x3fff) << 4;
         stride = (descriptor >> 32 & 0x3fff) << 4;
@@ -66,11 +67,15 @@ struct SharedMatrix {
         if (mode > 1) fail("a swizzle that is not emulated");
         if (descriptor >> 49 & 7) fail("a base offset that is not emulated");
         swizzled = mode == 1;
+        if (transposed && !swizzled) fail("a transposed matrix that is not emulated");
     }
 
     float value(unsigned row, unsigned column) const {
-        unsigned place = start + column / 8 * stride;
-        if (swizzled) {
+        unsigned place = start + (transposed ? row : column) / 8 * stride;
+        if (transposed) {
+            place += column / 64 * leading + row % 8 * 128 + column % 64 * 2;
+            place ^= (place >> 7 & 7) << 4;
+        } else if (swizzled) {
             place += column % 8 * 128 + row * 2;
             place ^= (place >> 7 & 7) << 4;
         } else {
@@ -142,11 +147,11 @@ void multiply_bytes(unsigned *const *sums, const unsigned *a, const unsigned *b,
 }
 
 void multiply_shared(unsigned columns, float *const *sums, const unsigned *a, uint64_t descriptor,
-                     bool accumulate) {
+                     bool accumulate, bool transposed) {
     unsigned unused[2] = {};
     Factors all[LANES];
     exchange(a, unused, all);
-    SharedMatrix b(descriptor);
+    SharedMatrix b(descriptor, transposed);
     for (unsigned i = 0; i < columns / 2; i++) {
         auto [row, column] = place_of(i);
         double sum = 0;
@@ -156,6 +161,23 @@ void multiply_shared(unsigned columns, float *const *sums, const unsigned *a, ui
     }
     // All lanes have read what is in shared memory before one of them changes it.
     meet(EVERY_LANE, unused, sizeof unused[0], all);
+}
+
+void multiply_both_shared(unsigned columns, float *const *sums, uint64_t left, uint64_t right,
+                          bool accumulate) {
+    unsigned unused = 0, all[LANES];
+    meet(EVERY_LANE, &unused, sizeof unused, all);
+    SharedMatrix a(left), b(right);
+    // Each warp has sixteen of the 64 rows.
+    unsigned first = current->thread / LANES % 4 * 16;
+    for (unsigned i = 0; i < columns / 2; i++) {
+        auto [row, column] = place_of(i);
+        double sum = 0;
+        for (unsigned k = 0; k < 16; k++)
+            sum += (double)a.value(k, first + row) * b.value(k, column);
+        *sums[i] = (float)(sum + (accumulate ? *sums[i] : 0.0f));
+    }
+    meet(EVERY_LANE, &unused, sizeof unused, all);
 }
 
 }  // namespace emulated

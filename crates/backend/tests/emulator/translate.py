@@ -44,6 +44,7 @@ INSTRUCTIONS = [
     (r"cvt\.rn\.bf16x2", "%0 = emulated::bf16_pair(%1, %2);"),
     (r"cvt\.rna\.tf32", "%0 = emulated::to_tf32(%1);"),
     (r"fma\.rn\.bf16x2", "%0 = emulated::multiply_add_pairs(%1, %2, %3);"),
+    (r"ex2\.approx", "%0 = exp2f(%1);"),
     (r"dp4a\.u32\.s32", "%0 = emulated::dot_unsigned(%1, %2, %0);"),
     (r"max\.NaN\.f32 %0, %1, 0f00000000;", "%0 = emulated::positive_part(%1);"),
     (r"ld\.shared\.u32 %0, \[%1 \+ %2\];", "%0 = *(unsigned *)emulated::at(%1 + %2);"),
@@ -90,6 +91,17 @@ INSTRUCTIONS = [
         FLOAT_SUMS
         + "unsigned emulated_a[] = {%a}; "
         + r"emulated::multiply_shared(\2, emulated_sums, emulated_a, \3, \1 != 0);",
+    ),
+    (
+        r"setp\.ne\.b32 p, (%\d+), 0;.*\.m64n(\d+)k16\.f32\.bf16.*"
+        r"\}, (%\d+), (%\d+), p, 1, 1, 0, 0;",
+        FLOAT_SUMS + r"emulated::multiply_both_shared(\2, emulated_sums, \3, \4, \1 != 0);",
+    ),
+    (
+        r"\.m64n(\d+)k16\.f32\.bf16.*\}, (%\d+), 1, 1, 1, 1;",
+        FLOAT_SUMS
+        + "unsigned emulated_a[] = {%a}; "
+        + r"emulated::multiply_shared(\1, emulated_sums, emulated_a, \2, true, true);",
     ),
     (
         r"\.m64n(\d+)k16\.f32\.bf16.*\}, (%\d+), 1, 1, 1, 0;",
@@ -239,9 +251,11 @@ def cache():
 
 
 def make(unit, capability, target):
-    architecture = f"-D__CUDA_ARCH__={capability * 10}"
+    architecture = [f"-D__CUDA_ARCH__={capability * 10}"]
+    if capability == 90:
+        architecture.append("-D__CUDA_ARCH_FEAT_SM90_ALL")
     prelude = ["-include", HERE / "prelude.h"]
-    text = compiler("-E", "-P", "-x", "c++", architecture, *prelude, unit)
+    text = compiler("-E", "-P", "-x", "c++", *architecture, *prelude, unit)
     text = exported_kernels(shared_variables(without_assembly(text)))
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         translated, made = pathlib.Path(folder, "unit.cpp"), pathlib.Path(folder, "unit.so")
