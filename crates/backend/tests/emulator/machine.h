@@ -66,8 +66,9 @@ void multiply_tf32(float *const *sums, const unsigned *a, const unsigned *b);
 void multiply_bytes(unsigned *const *sums, const unsigned *a, const unsigned *b, unsigned start);
 // The second factor lies in shared memory, as the descriptor says.
 void multiply_shared(unsigned columns, float *const *sums, const unsigned *a, uint64_t descriptor,
-                     bool accumulate);
-// Both factors do, in F16.
-void multiply_shared_halves(unsigned columns, float *const *sums, uint64_t a, uint64_t b);
+                     bool accumulate, bool transposed = false);
+// Both factors do, in BF16 or in F16.
+void multiply_both_shared(unsigned columns, float *const *sums, uint64_t left, uint64_t right,
+                          bool accumulate, bool halves);
 
 }  // namespace emulated

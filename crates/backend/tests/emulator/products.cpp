@@ -60,12 +60,13 @@ void exchange(const unsigned *a, const unsigned *b, Factors *all) {
     meet(EVERY_LANE, &own, sizeof own, all);
 }
 
-// Reads a value of BF16 in shared memory as a descriptor of `wgmma` says.
+// Reads a value of 16 bits in shared memory as a descriptor of `wgmma` says. In a line are values of a
+// column, or, transposed, of a row.
 struct SharedMatrix {
     unsigned start, leading, stride;
-    bool swizzled;
+    bool swizzled, transposed;
 
-    explicit SharedMatrix(uint64_t descriptor) {
+    explicit SharedMatrix(uint64_t descriptor, bool transposed = false) : transposed(transposed) {
         start = (descriptor & 0x3fff) << 4;
         leading = (descriptor >> 16 & 0x3fff) << 4;
         stride = (descriptor >> 32 & 0x3fff) << 4;
@@ -73,13 +74,17 @@ struct SharedMatrix {
         if (mode > 1) fail("a swizzle that is not emulated");
         if (descriptor >> 49 & 7) fail("a base offset that is not emulated");
         swizzled = mode == 1;
+        if (transposed && !swizzled) fail("a transposed matrix that is not emulated");
     }
 
     float value(unsigned row, unsigned column) const { return bf16_half(bits(row, column), 0); }
 
     unsigned bits(unsigned row, unsigned column) const {
-        unsigned place = start + column / 8 * stride;
-        if (swizzled) {
+        unsigned place = start + (transposed ? row : column) / 8 * stride;
+        if (transposed) {
+            place += column / 64 * leading + row % 8 * 128 + column % 64 * 2;
+            place ^= (place >> 7 & 7) << 4;
+        } else if (swizzled) {
             place += column % 8 * 128 + row * 2;
             place ^= (place >> 7 & 7) << 4;
         } else {
@@ -165,11 +170,11 @@ void multiply_bytes(unsigned *const *sums, const unsigned *a, const unsigned *b,
 }
 
 void multiply_shared(unsigned columns, float *const *sums, const unsigned *a, uint64_t descriptor,
-                     bool accumulate) {
+                     bool accumulate, bool transposed) {
     unsigned unused[2] = {};
     Factors all[LANES];
     exchange(a, unused, all);
-    SharedMatrix b(descriptor);
+    SharedMatrix b(descriptor, transposed);
     for (unsigned i = 0; i < columns / 2; i++) {
         auto [row, column] = place_of(i);
         double sum = 0;
@@ -181,16 +186,20 @@ void multiply_shared(unsigned columns, float *const *sums, const unsigned *a, ui
     meet(EVERY_LANE, unused, sizeof unused[0], all);
 }
 
-void multiply_shared_halves(unsigned columns, float *const *sums, uint64_t a, uint64_t b) {
-    unsigned unused = 0, all[LANES], first = current->thread % (4 * LANES) / LANES * 16;
-    SharedMatrix left(a), right(b);
+void multiply_both_shared(unsigned columns, float *const *sums, uint64_t left, uint64_t right,
+                          bool accumulate, bool halves) {
+    unsigned unused = 0, all[LANES];
+    meet(EVERY_LANE, &unused, sizeof unused, all);
+    SharedMatrix a(left), b(right);
+    // Each warp has sixteen of the 64 rows.
+    unsigned first = current->thread / LANES % 4 * 16;
+    auto number = halves ? f16_half : bf16_half;
     for (unsigned i = 0; i < columns / 2; i++) {
         auto [row, column] = place_of(i);
         double sum = 0;
         for (unsigned k = 0; k < 16; k++)
-            sum += (double)f16_half(left.bits(k, first + row), 0)
-                 * f16_half(right.bits(k, column), 0);
-        *sums[i] = (float)(sum + *sums[i]);
+            sum += (double)number(a.bits(k, first + row), 0) * number(b.bits(k, column), 0);
+        *sums[i] = (float)(sum + (accumulate ? *sums[i] : 0.0f));
     }
     // All lanes have read what is in shared memory before one of them changes it.
     meet(EVERY_LANE, &unused, sizeof unused, all);

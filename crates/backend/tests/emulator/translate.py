@@ -45,6 +45,7 @@ INSTRUCTIONS = [
     (r"rcp\.approx", "%0 = 1.0f / %1;"),
     (r"cvt\.rn\.f16x2", "%0 = emulated::half_pair(%1, %2);"),
     (r"fma\.rn\.bf16x2", "%0 = emulated::multiply_add_pairs(%1, %2, %3);"),
+    (r"ex2\.approx", "%0 = exp2f(%1);"),
     (r"dp4a\.u32\.s32", "%0 = emulated::dot_unsigned(%1, %2, %0);"),
     (r"max\.NaN\.f32 %0, %1, 0f00000000;", "%0 = emulated::positive_part(%1);"),
     (r"ld\.shared\.u32 %0, \[%1 \+ %2\];", "%0 = *(unsigned *)emulated::at(%1 + %2);"),
@@ -100,7 +101,19 @@ INSTRUCTIONS = [
     ),
     (
         r"\.m64n(\d+)k16\.f32\.f16.*\}, (%\d+), (%\d+), 1, 1, 1, 0, 0;",
-        FLOAT_SUMS + r"emulated::multiply_shared_halves(\1, emulated_sums, \2, \3);",
+        FLOAT_SUMS + r"emulated::multiply_both_shared(\1, emulated_sums, \2, \3, true, true);",
+    ),
+    (
+        r"setp\.ne\.b32 p, (%\d+), 0;.*\.m64n(\d+)k16\.f32\.bf16.*"
+        r"\}, (%\d+), (%\d+), p, 1, 1, 0, 0;",
+        FLOAT_SUMS
+        + r"emulated::multiply_both_shared(\2, emulated_sums, \3, \4, \1 != 0, false);",
+    ),
+    (
+        r"\.m64n(\d+)k16\.f32\.bf16.*\}, (%\d+), 1, 1, 1, 1;",
+        FLOAT_SUMS
+        + "unsigned emulated_a[] = {%a}; "
+        + r"emulated::multiply_shared(\1, emulated_sums, emulated_a, \2, true, true);",
     ),
     (
         r"\.m64n(\d+)k16\.f32\.bf16.*\}, (%\d+), 1, 1, 1, 0;",
@@ -250,9 +263,11 @@ def cache():
 
 
 def make(unit, capability, target):
-    architecture = f"-D__CUDA_ARCH__={capability * 10}"
+    architecture = [f"-D__CUDA_ARCH__={capability * 10}"]
+    if capability == 90:
+        architecture.append("-D__CUDA_ARCH_FEAT_SM90_ALL")
     prelude = ["-include", HERE / "prelude.h"]
-    text = compiler("-E", "-P", "-x", "c++", architecture, *prelude, unit)
+    text = compiler("-E", "-P", "-x", "c++", *architecture, *prelude, unit)
     text = exported_kernels(shared_variables(without_assembly(text)))
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         translated, made = pathlib.Path(folder, "unit.cpp"), pathlib.Path(folder, "unit.so")

@@ -134,8 +134,11 @@ impl Cuda {
     ) {
         let heads = q.width / layout.width();
         let (angles, pairs) = angles.map_or((0, 0), |angles| (self.at(angles), angles.width / 2));
-        let args = words![self.edit(q), angles, heads, pairs];
-        self.record((&KV, layout_values(layout), "round_heads"), [rows * heads, 1, 1], 128, args);
+        let all = rows * heads;
+        let args = words![self.edit(q), angles, all, heads, pairs];
+        // A warp has 128 channels.
+        let blocks = if layout.width() == 128 { all.div_ceil(4) } else { all };
+        self.record((&KV, layout_values(layout), "round_heads"), [blocks, 1, 1], 128, args);
     }
 }
 
