@@ -117,12 +117,12 @@ bool phase_is_over(unsigned barrier, unsigned parity) {
     return counting(barrier).phase != (parity & 1);
 }
 
-void store_and_count(unsigned to, float first, float second, unsigned barrier) {
-    float values[2] = {first, second};
-    if (to % sizeof values) fail("a misaligned store to another block");
-    memcpy(at(to), values, sizeof values);
+void store_and_count(unsigned to, std::initializer_list<float> values, unsigned barrier) {
+    unsigned bytes = values.size() * sizeof(float);
+    if (to % bytes) fail("a misaligned store to another block");
+    memcpy(at(to), values.begin(), bytes);
     CountingBarrier &counted = counting(barrier);
-    counted.bytes -= sizeof values;
+    counted.bytes -= bytes;
     end_phase_if_done(counted);
 }
 

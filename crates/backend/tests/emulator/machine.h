@@ -6,6 +6,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 
 struct uint3 {
     unsigned x, y, z;
@@ -56,12 +57,12 @@ void arrive(unsigned barrier);
 void arrive_expecting(unsigned barrier, unsigned bytes);
 // Whether the phase of this parity is over; if not, others have had a turn.
 bool phase_is_over(unsigned barrier, unsigned parity);
-void store_and_count(unsigned to, float first, float second, unsigned barrier);
+void store_and_count(unsigned to, std::initializer_list<float> values, unsigned barrier);
 
 // Matrix fragments and products on tensor cores, by all lanes of a warp.
 void load_matrices(unsigned *const *to, unsigned count, unsigned row, bool transposed);
 void multiply_bf16(float *const *sums, const unsigned *a, const unsigned *b);
-void multiply_halves(float *const *sums, const unsigned *a, const unsigned *b);
+void multiply_f16(float *const *sums, const unsigned *a, const unsigned *b);
 void multiply_tf32(float *const *sums, const unsigned *a, const unsigned *b);
 void multiply_bytes(unsigned *const *sums, const unsigned *a, const unsigned *b, unsigned start);
 // The second factor lies in shared memory, as the descriptor says.

@@ -225,17 +225,6 @@ inline float half_to_float(unsigned short bits) {
     return __uint_as_float(sign | (exponent + 112) << 23 | mantissa << 13);
 }
 
-// Nearest, ties to even.
-inline unsigned half_pair(float high, float low) {
-    auto bits = [](float value) {
-        _Float16 half = (_Float16)value;
-        unsigned short bits;
-        memcpy(&bits, &half, sizeof bits);
-        return (unsigned)bits;
-    };
-    return bits(high) << 16 | bits(low);
-}
-
 inline float bf16_to_float(unsigned bits) { return __uint_as_float(bits << 16); }
 
 // Nearest, ties to even. The float between is rounded to odd, so that rounding twice does no harm.
@@ -252,6 +241,14 @@ inline unsigned to_bf16(double value) {
 }
 
 inline unsigned bf16_pair(double high, double low) { return to_bf16(high) << 16 | to_bf16(low); }
+
+// Nearest, ties to even.
+inline unsigned half_pair(float high, float low) {
+    _Float16 both[2] = {(_Float16)low, (_Float16)high};
+    unsigned pair;
+    __builtin_memcpy(&pair, both, sizeof pair);
+    return pair;
+}
 
 inline unsigned multiply_add_pairs(unsigned a, unsigned b, unsigned c) {
     auto half = [](unsigned pair, int shift) {

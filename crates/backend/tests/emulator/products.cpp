@@ -115,11 +115,9 @@ void load_matrices(unsigned *const *to, unsigned count, unsigned row, bool trans
     }
 }
 
-namespace {
-
-// `half_of` gives one of the two numbers of a register.
-template <class F>
-void multiply_pairs(float *const *sums, const unsigned *a, const unsigned *b, F half_of) {
+// Products of pairs of values, each of which `value` takes from its pair.
+template <typename Value>
+static void multiply_pairs(float *const *sums, const unsigned *a, const unsigned *b, Value value) {
     Factors all[LANES];
     exchange(a, b, all);
     for (unsigned i = 0; i < 4; i++) {
@@ -127,19 +125,17 @@ void multiply_pairs(float *const *sums, const unsigned *a, const unsigned *b, F 
         double sum = 0;
         for (unsigned k = 0; k < 16; k++) {
             unsigned left = part_of_a(all, row, k / 2), right = part_of_b(all, column, k / 2);
-            sum += (double)half_of(left, k % 2) * half_of(right, k % 2);
+            sum += (double)value(left, k % 2) * value(right, k % 2);
         }
         *sums[i] = (float)(sum + *sums[i]);
     }
 }
 
-}  // namespace
-
 void multiply_bf16(float *const *sums, const unsigned *a, const unsigned *b) {
     multiply_pairs(sums, a, b, bf16_half);
 }
 
-void multiply_halves(float *const *sums, const unsigned *a, const unsigned *b) {
+void multiply_f16(float *const *sums, const unsigned *a, const unsigned *b) {
     multiply_pairs(sums, a, b, f16_half);
 }
 

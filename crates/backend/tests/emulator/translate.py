@@ -51,7 +51,8 @@ INSTRUCTIONS = [
     (r"ld\.shared\.u32 %0, \[%1 \+ %2\];", "%0 = *(unsigned *)emulated::at(%1 + %2);"),
     (r"ld\.global\.nc\.L2::cache_hint\.u32 %0, \[%1\], %2;", "%0 = *%1;"),
     (r"st\.shared::cluster\.f32", "*(float *)emulated::at(%0) = %1;"),
-    (r"st\.async\.", "emulated::store_and_count(%0, %1, %2, %3);"),
+    (r"st\.async\.\S+\.v2\.f32", "emulated::store_and_count(%0, {%1, %2}, %3);"),
+    (r"st\.async\.\S+\.f32", "emulated::store_and_count(%0, {%1}, %2);"),
     (r"mapa\.", "%0 = emulated::address_in(%1, %2);"),
     (r"cp\.async\.commit_group", "emulated::commit_copies();"),
     (r"cp\.async\.wait_all", "emulated::wait_for_all_copies();"),
@@ -81,7 +82,7 @@ INSTRUCTIONS = [
     ),
     (
         r"m16n8k16\.row\.col\.f32\.f16",
-        FLOAT_SUMS + FACTORS + "emulated::multiply_halves(emulated_sums, emulated_a, emulated_b);",
+        FLOAT_SUMS + FACTORS + "emulated::multiply_f16(emulated_sums, emulated_a, emulated_b);",
     ),
     (
         r"m16n8k8\.row\.col\.f32\.tf32",

@@ -49,6 +49,8 @@ pub fn cases() -> Vec<Case> {
         turns(19, Format::F16, 4096),
         turns(24, Format::Bf16, 2048),
         mixes(21, 2048),
+        turn_and_product(Format::F16),
+        turn_and_product(Format::Q8_0).rounded(1e-2),
         many_products(),
     ]);
     all.extend([layers(1, 1024), layers(1, 4096), layers(2, 4096), layers(3, 1024)]);
@@ -377,6 +379,25 @@ fn turns(tokens: usize, format: Format, width: usize) -> Case {
         all
     });
     case.rounded(1e-2)
+}
+
+/// `hyper_turn` of so many tokens that the product behind it is in tiles.
+fn turn_and_product(format: Format) -> Case {
+    const TOKENS: usize = 137;
+    let settings = HyperSettings { streams: 4, iterations: 20, eps: 1e-6, rms_eps: 1e-6 };
+    Case::new(format!("fused: hyper_turn, then linear {format}"), 1e-4, move |kit| {
+        let matrix = kit.weight(Format::F16, 1, 24, 4 * 2048);
+        let mix = HyperMix { matrix, base: kit.buffer(1, 24), scale: kit.buffer(1, 3) };
+        let (y, weight) = (kit.buffer(TOKENS, 2048), kit.buffer(1, 2048));
+        let (mut streams, mut gates) = (kit.buffer(TOKENS, 4 * 2048), kit.buffer(TOKENS, 20));
+        let norm = NormWeight { weight: &weight, eps: 1e-6 };
+        let (mut x, mut normed) = (kit.empty(TOKENS, 2048), kit.empty(TOKENS, 2048));
+        let (h, g, n) = (&mut streams, &mut gates, &mut normed);
+        kit.b.hyper_turn(&mix, settings, &y, h, g, &mut x, norm, n, TOKENS);
+        let (matrix, mut out) = (kit.weight(format, 1, 500, 2048), kit.empty(TOKENS, 500));
+        kit.b.linear(&matrix, &normed, &mut out, TOKENS);
+        kit.read(&out, TOKENS)
+    })
 }
 
 /// `hyper_mix_norm` with a product behind it, twice.

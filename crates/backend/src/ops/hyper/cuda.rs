@@ -14,6 +14,7 @@ use crate::cuda::{COMMON, Cuda, Kernel, units, values, words};
 use crate::ops::fused::NormWeight;
 use crate::ops::linear::cuda::{FEW_TOKENS, Product, TF32};
 use crate::ops::linear::rounded::{Activations, is_float, rounded_bytes};
+use crate::ops::linear::twofold::TWOFOLD_TEXT;
 use crate::ops::norm::cuda::{fours, threads};
 use crate::{Buffer, Step};
 
@@ -52,6 +53,8 @@ pub static MANY: Unit = Unit {
         units::SHARED,
         units::CLUSTER,
         TF32,
+        units::BF16,
+        TWOFOLD_TEXT,
         FOUR,
         include_str!("many.cu"),
     ],
@@ -91,15 +94,17 @@ const PIECE: usize = 2048;
 const PIECES_MAX: usize = 2;
 
 /// Shared memory of a block, as `Pool` in many.cu has it: matrix, pieces that are on their way,
-/// sums of warps and of blocks, gates and shares of each token, weights of the norm, and the rest.
+/// sums of warps and of blocks, tokens in BF16 and their gates, weights of the norm, and the rest.
 fn many_bytes(pieces: usize) -> usize {
     let threads = MANY_THREADS as usize - 32;
-    let sums = TOGETHER * 25 + TOGETHER;
+    let joined = TOGETHER * 27;
+    let channels = pieces * PIECE / RANKS;
     pieces * 12 * threads * 8
         + 2 * 5 * threads * 16
-        + (threads / 32 + 2 * RANKS) * sums * 4
-        + TOGETHER * 6 * 16
-        + pieces * PIECE / RANKS * 4
+        + (threads / 32 + 2 * RANKS) * joined * 4
+        + 2 * TOGETHER * (channels * 2 + 5 * 16)
+        + channels * 4
+        + 8 * 28 * 4
         + 28 * 4
         + 2 * 8
 }
@@ -186,12 +191,19 @@ impl Cuda {
                 (self.at(&mix.base), self.at(&mix.scale), self.stored(&mix.matrix).planes[0]);
             let y = y.map_or(0, |y| self.at(y));
             let (gates, x) = (self.edit(gates), self.edit(x));
-            let (weight, norm_eps, to) = norm.map_or((0, 0.0, 0), |(norm, normed)| {
-                (self.at(norm.weight), norm.eps, self.edit(normed))
-            });
+            let (weight, norm_eps, to) = match norm {
+                Some((norm, normed)) => {
+                    let floats = self.edit(normed);
+                    let bf16 = self.bf16_place(normed, rows * d);
+                    let (twofold, factors) = self.twofold_place(normed, rows);
+                    (self.at(norm.weight), norm.eps, [floats, bf16, twofold, factors])
+                }
+                None => (0, 0.0, [0; 4]),
+            };
+            let [floats, bf16, twofold, factors] = to;
             let args = words![
                 plane, base, scale, h, y, gates, x, rows, iterations, eps, rms_eps, weight,
-                norm_eps, to
+                norm_eps, floats, bf16, twofold, factors
             ];
             self.reading(&mix.matrix, 1);
             return self.record_shared(unit, grid, block, args);

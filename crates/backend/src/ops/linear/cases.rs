@@ -175,7 +175,8 @@ fn magnitudes() -> Case {
     const TOKENS: usize = 140;
     Case::new("linear F16, tokens of all magnitudes", 1e-5, |kit| {
         let weight = kit.weight(Format::F16, 1, 530, 512);
-        let size = |token: usize| 2f32.powi(token as i32 * 2 - TOKENS as i32 + 1);
+        // From 2^-105 to 2^103.
+        let size = |token: usize| 2f32.powi(token as i32 * 3 / 2 - 105);
         let mut numbers = kit.numbers(TOKENS * 512);
         for (token, row) in numbers.chunks_mut(512).enumerate() {
             // Among numbers of one size some that are much smaller.

@@ -114,7 +114,15 @@ impl Cuda {
         Activations { bf16: at, floats, ..Activations::default() }
     }
 
-    /// The same for `count` activations at `x`, which are no buffer's.
+    /// Where a kernel that writes `count` activations of a buffer, after it was noted as edited,
+    /// stores them in BF16 as well.
+    pub(crate) fn bf16_place(&mut self, x: &Buffer<f32>, count: usize) -> Address {
+        let at = self.scratch("activations in BF16", count * 2);
+        self.rounded.bf16 = Some(Bf16Copy { id: x.id, count, at });
+        at
+    }
+
+    /// `count` activations at `x`, which are no buffer's, in BF16.
     pub(crate) fn bf16_values(&mut self, x: Address, count: usize) -> Activations {
         let at = self.scratch("activations in BF16", count * 2);
         self.rounded.bf16 = None;

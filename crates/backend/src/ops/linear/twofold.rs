@@ -32,7 +32,7 @@ pub static TWOFOLD: Unit = Unit {
 };
 
 /// What both share.
-const TWOFOLD_TEXT: &str = include_str!("twofold.cuh");
+pub(crate) const TWOFOLD_TEXT: &str = include_str!("twofold.cuh");
 
 /// Columns of a stage, tokens of a tile, and threads of a block; see twofold.cu.
 const STAGE_COLS: usize = 64;
@@ -93,6 +93,15 @@ impl Cuda {
             self.rounded.twofold = Some(copy);
         }
         Activations { twofold: at, floats, ..Activations::default() }
+    }
+
+    /// Where a kernel that writes `rows` rows of a buffer, after it was noted as edited, stores them
+    /// as two F16 each as well, and the factors of their results.
+    pub(crate) fn twofold_place(&mut self, x: &Buffer<f32>, rows: usize) -> (Address, Address) {
+        let (id, cols) = (x.id, x.width);
+        let at = self.scratch("activations as two F16", rows * (cols + 1) * 4);
+        self.rounded.twofold = Some(TwofoldCopy { id, rows, cols, at });
+        (at, factors(at, rows, cols))
     }
 
     /// Products of the same activations, all of which go this way: several, or one by groups.
