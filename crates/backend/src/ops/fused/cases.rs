@@ -41,6 +41,8 @@ pub fn cases() -> Vec<Case> {
         turns(16, Format::F16, 1792),
         turns(2, Format::F16, 1792),
         turns(1, Format::F32, 512),
+        turns(1, Format::F16, 7168),
+        turns(3, Format::Bf16, 1792),
     ]);
     all.extend([layers(1, 1024), layers(1, 4096), layers(2, 4096), layers(3, 1024)]);
     // A layer of experts: few tokens of each number that is special, and many; other formats.
