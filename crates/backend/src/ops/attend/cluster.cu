@@ -252,7 +252,8 @@ DEVICE void keep_packed(const Call &call, const Seen &s, u32 t, u32 i) {
 
 // Blocks: [ranks, groups of heads, tokens]. Queries [tokens, heads, WIDTH] as their product left them,
 // `angles` [tokens, ROTARY / 2] for them and, back, for heads; `codes` and so on are the heads' rounded
-// copy, if they have one. If `keeping` is said, no segment has two tokens, and rows are kept.
+// copy, if they have one. If `keeping` is said, no segment has two tokens, and rows are kept. The next
+// kernel begins when the first rows are there.
 extern "C" __global__ void CLUSTER __launch_bounds__(THREADS, 1)
     attend_cluster(const float *q, CALL_ARGUMENTS, u32 heads, const float *sinks, float4 *out, float eps,
                    const float2 *angles, i8 *codes, float *steps, float2 *halves, u32 keeping) {

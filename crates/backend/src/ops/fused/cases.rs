@@ -41,6 +41,8 @@ pub fn cases() -> Vec<Case> {
         turns(16, Format::F16, 1792),
         turns(2, Format::F16, 1792),
         turns(1, Format::F32, 512),
+        turns(1, Format::F16, 7168),
+        turns(3, Format::Bf16, 1792),
     ]);
     // Many tokens, taken eight at a time: the last of them not full; more than one turn for each
     // cluster; without a spread. Streams of another format.

@@ -37,6 +37,33 @@ pub fn cases() -> Vec<Case> {
             out.extend(kit.read(&x, 18));
             out
         }),
+        // Streams that 16-bit numbers could not hold, or only as zeros.
+        Case::new("hyper_mix of large and small streams", 1e-4, |kit| {
+            const SIZES: [f32; 4] = [1e-4, 1.0, 1e6, 1e10];
+            let mix = mix(kit, 24, 3);
+            let numbers = SIZES.map(|size| kit.numbers(4 * 256).into_iter().map(move |v| size * v));
+            let numbers: Vec<f32> = numbers.into_iter().flatten().collect();
+            let streams = kit.filled(4, 4 * 256, &numbers);
+            let (mut gates, mut x) = (kit.empty(4, 20), kit.empty(4, 256));
+            kit.b.hyper_mix(&mix, SETTINGS, &streams, &mut gates, &mut x, 4);
+            let mut out = kit.read(&gates, 4);
+            let rows = kit.read(&x, 4);
+            let sized = rows.chunks(256).zip(SIZES);
+            out.extend(sized.flat_map(|(row, size)| row.iter().map(move |v| v / size)));
+            out
+        }),
+        // One value that is no number spoils its token, and no other: 1 for what is none.
+        Case::new("hyper_mix of what is not a number", 0.0, |kit| {
+            let mix = mix(kit, 24, 3);
+            let mut numbers = kit.numbers(3 * 4 * 256);
+            numbers[4 * 256 + 700] = f32::NAN;
+            let streams = kit.filled(3, 4 * 256, &numbers);
+            let (mut gates, mut x) = (kit.empty(3, 20), kit.empty(3, 256));
+            kit.b.hyper_mix(&mix, SETTINGS, &streams, &mut gates, &mut x, 3);
+            let mut out = kit.read(&gates, 3);
+            out.extend(kit.read(&x, 3));
+            out.iter().map(|v| f32::from(u8::from(v.is_nan()))).collect()
+        }),
         Case::new("hyper_spread", 1e-5, |kit| {
             let (gates, y) = (kit.buffer(9, 20), kit.buffer(9, 256));
             let mut streams = kit.buffer(9, 4 * 256);

@@ -27,9 +27,10 @@
 #define THREADS (WARPS * WARP)
 // Those that read streams and norm what they read.
 #define READERS (THREADS - WARP)
-// Columns are taken in blocks of four chunks, of which a warp has AHEAD on their way.
+// Columns are taken in blocks of four chunks, of which a warp has AHEAD on their way: those of LATE
+// coefficients go to shared memory, and those of the last eight to registers.
 #define AHEAD 8
-#define LATE (2 * AHEAD)
+#define LATE 16
 #if FORMAT == 1
 #define NARROW "f16"
 #define PARTS 2
@@ -164,32 +165,37 @@ DEVICE u32 column_chunk(u32 c, u32 width, u32 rank) {
 }
 
 // The matrix, and which of its chunks belong to a block of threads: `blocks` times four of a row. Warp
-// after warp takes one, and in it a lane the chunk lane % 4 of three rows: lane / 4, and 8 and 16 more.
-// In shared memory, at `late`, those of the first two are THREADS after THREADS.
+// after warp takes AHEAD blocks beside each other, and in each a lane the chunk lane % 4 of three rows:
+// lane / 4, and 8 and 16 more. Those of the first two are at `late` in shared memory, for each warp
+// rows [16, WARP]; of odd rows, fours of chunks change places, so that eight lanes read different banks.
 struct Columns {
     const uint4 *matrix;
     uint4 *late;
     u32 width, rank, blocks;
 
-    // The block that this warp takes as number `n` of those from `first` on.
-    __device__ __forceinline__ u32 block(u32 first, u32 n) const {
-        return first + n * WARPS + threadIdx.x / WARP;
+    // The first block that this warp takes of those from `first` on.
+    __device__ __forceinline__ u32 own(u32 first) const {
+        return first + threadIdx.x / WARP * AHEAD;
     }
-    __device__ __forceinline__ const uint4 *at(u32 block, u32 eight) const {
-        u32 lane = threadIdx.x % WARP, chunk = column_chunk(4 * block + lane % 4, width, rank);
-        return matrix + (u64)(8 * eight + lane / 4) * (width / CHUNK) + chunk;
+    // Chunk `c` of the block's own, of row `r`.
+    __device__ __forceinline__ const uint4 *at(u32 r, u32 c) const {
+        return matrix + (u64)r * (width / CHUNK) + column_chunk(c, width, rank);
+    }
+    __device__ __forceinline__ uint4 *late_at(u32 r, u32 c) const {
+        return late + (threadIdx.x / WARP * LATE + r) * WARP + (c ^ r % 2 * 4);
     }
 };
 
 DEVICE void fetch_columns(uint4 (&early)[AHEAD], const Columns &c, u32 first) {
+    u32 lane = threadIdx.x % WARP, own = c.own(first);
+    // Whole lines of each row, which other lanes of the warp take from there.
+    if (4 * own + lane < 4 * c.blocks) {
 #pragma unroll
-    for (u32 n = 0; n < AHEAD; n++) {
-        u32 block = c.block(first, n);
-        if (block >= c.blocks) continue;
-        copy16(c.late + 2 * n * THREADS + threadIdx.x, c.at(block, 0), true);
-        copy16(c.late + (2 * n + 1) * THREADS + threadIdx.x, c.at(block, 1), true);
-        early[n] = fixed(c.at(block, 2));
+        for (u32 r = 0; r < LATE; r++) copy16(c.late_at(r, lane), c.at(r, 4 * own + lane), true);
     }
+#pragma unroll
+    for (u32 n = 0; n < AHEAD; n++)
+        if (own + n < c.blocks) early[n] = fixed(c.at(LATE + lane / 4, 4 * (own + n) + lane % 4));
 }
 
 // d [16, 8] += a [16, 16] b [16, 8].
@@ -208,14 +214,17 @@ DEVICE void multiply_columns(float *to, uint4 (&early)[AHEAD], const Columns &c,
     u32 lane = threadIdx.x % WARP, part = lane / 4;
     float low[4] = {}, high[4] = {};
     for (u32 first = 0; first < c.blocks; first += AHEAD * WARPS) {
+        // Every lane has read what comes next to its place.
+        __syncwarp();
         if (first > 0) fetch_columns(early, c, first);
         copies_done();
+        __syncwarp();
 #pragma unroll
         for (u32 n = 0; n < AHEAD; n++) {
-            u32 block = c.block(first, n);
+            u32 block = c.own(first) + n, chunk = 4 * n + lane % 4;
             if (block >= c.blocks) continue;
-            uint4 b = {}, w = c.late[2 * n * THREADS + threadIdx.x];
-            uint4 v = c.late[(2 * n + 1) * THREADS + threadIdx.x], u = early[n];
+            uint4 b = {}, w = *c.late_at(lane / 4, chunk), v = *c.late_at(8 + lane / 4, chunk);
+            uint4 u = early[n];
             if (part < PARTS) b = planes[(part * c.blocks + block) * 4 + lane % 4];
             multiply(low, w.x, v.x, w.y, v.y, b.x, b.y);
             multiply(high, u.x, 0, u.y, 0, b.x, b.y);
