@@ -114,6 +114,13 @@ impl Cuda {
         Activations { bf16: at, floats, ..Activations::default() }
     }
 
+    /// Where the first `count` activations of a buffer are written in BF16, and not as floats, for
+    /// a product that comes next and takes no others.
+    pub(crate) fn edit_bf16(&mut self, x: &mut Buffer<f32>, count: usize) -> Address {
+        self.edit(x);
+        self.bf16_place(x, count)
+    }
+
     /// Where a kernel that writes `count` activations of a buffer, after it was noted as edited,
     /// stores them in BF16 as well.
     pub(crate) fn bf16_place(&mut self, x: &Buffer<f32>, count: usize) -> Address {
