@@ -1,5 +1,6 @@
-//! The levels against each other, operation by operation. The fast backend as a whole is held against
-//! the reference, and each level against the others, by the integration tests (tests/it/fast.rs).
+//! The levels against each other, operation by operation. The fast backend as a whole is held
+//! against the reference, and each level against the others, by the integration tests
+//! (tests/it/fast.rs).
 //!
 //! A probe is a kernel that returns what it computed as bits. [`Portable`](super::Portable) says
 //! what is right; that it is right itself is tested where the arithmetic is known on paper.

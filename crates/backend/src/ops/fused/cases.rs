@@ -18,6 +18,25 @@ use crate::{Buffer, RowLayout};
 
 const TOKENS: [usize; 4] = [1, 3, 9, 40];
 
+/// A layer of experts: few tokens of each number that is special, and many; other formats.
+fn experts() -> Vec<Case> {
+    let lattice = [Format::Iq2Xxs, Format::Q2K, Format::Q8_0];
+    let numbers = [1, 2, 3, 4, 5, 16, 40];
+    let mut all = Vec::from(numbers.map(|t| mixtures(t, lattice, [1024, 256, 288])));
+    all.extend([
+        mixtures(2, lattice, [4096, 512, 2048]),
+        // One token: as many rows for a processor as two tiles have, odd numbers of blocks, all
+        // that a warp may have of a row.
+        mixtures(1, lattice, [4096, 512, 256]),
+        mixtures(1, lattice, [3072, 768, 256]),
+        mixtures(1, lattice, [1024, 2048, 256]),
+        mixtures(1, [Format::Q4K, Format::Q4K, Format::Q8_0], [512, 256, 256]),
+        mixtures(3, [Format::F16, Format::F16, Format::Q8_0], [256, 96, 64]),
+        mixtures(2, [Format::Iq2Xxs, Format::Q2K, Format::F16], [1024, 256, 96]),
+    ]);
+    all
+}
+
 /// All fusions.
 pub fn cases() -> Vec<Case> {
     let of = |t| {
@@ -56,20 +75,7 @@ pub fn cases() -> Vec<Case> {
         many_products(),
     ]);
     all.extend([layers(1, 1024), layers(1, 4096), layers(2, 4096), layers(3, 1024)]);
-    // A layer of experts: few tokens of each number that is special, and many; other formats.
-    let lattice = [Format::Iq2Xxs, Format::Q2K, Format::Q8_0];
-    all.extend([1, 2, 3, 4, 5, 16, 40].map(|t| mixtures(t, lattice, [1024, 256, 288])));
-    all.extend([
-        mixtures(2, lattice, [4096, 512, 2048]),
-        // One token: as many rows for a processor as two tiles have, odd numbers of blocks, all that
-        // a warp may have of a row.
-        mixtures(1, lattice, [4096, 512, 256]),
-        mixtures(1, lattice, [3072, 768, 256]),
-        mixtures(1, lattice, [1024, 2048, 256]),
-        mixtures(1, [Format::Q4K, Format::Q4K, Format::Q8_0], [512, 256, 256]),
-        mixtures(3, [Format::F16, Format::F16, Format::Q8_0], [256, 96, 64]),
-        mixtures(2, [Format::Iq2Xxs, Format::Q2K, Format::F16], [1024, 256, 96]),
-    ]);
+    all.extend(experts());
     // Ends of rings, several tokens of one session, a session's first tokens; many tokens.
     all.extend([
         kept(Reach::Picked, 16, &[(127, 2), (3, 1), (600, 1)]),

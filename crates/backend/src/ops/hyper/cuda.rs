@@ -191,15 +191,9 @@ impl Cuda {
                 (self.at(&mix.base), self.at(&mix.scale), self.stored(&mix.matrix).planes[0]);
             let y = y.map_or(0, |y| self.at(y));
             let (gates, x) = (self.edit(gates), self.edit(x));
-            let (weight, norm_eps, to) = match norm {
-                Some((norm, normed)) => {
-                    let floats = self.edit(normed);
-                    let bf16 = self.bf16_place(normed, rows * d);
-                    let (twofold, factors) = self.twofold_place(normed, rows);
-                    (self.at(norm.weight), norm.eps, [floats, bf16, twofold, factors])
-                }
-                None => (0, 0.0, [0; 4]),
-            };
+            let (weight, norm_eps, to) = norm.map_or((0, 0.0, [0; 4]), |(norm, normed)| {
+                (self.at(norm.weight), norm.eps, self.edit_copied(normed, rows))
+            });
             let [floats, bf16, twofold, factors] = to;
             let args = words![
                 plane, base, scale, h, y, gates, x, rows, iterations, eps, rms_eps, weight,
@@ -242,6 +236,15 @@ impl Cuda {
         let parts = if rows <= FEW_TOKENS { 2 } else { 1 };
         let unit = (&HYPER, values(&[]), "hyper_mix");
         self.record(unit, [rows, parts, 1], threads(d), args);
+    }
+
+    /// Where rows of a buffer are written, and what many of them are multiplied from: BF16, and two
+    /// F16 each with their factors.
+    fn edit_copied(&mut self, x: &mut Buffer<f32>, rows: usize) -> [Address; 4] {
+        let floats = self.edit(x);
+        let bf16 = self.bf16_place(x, rows * x.width);
+        let (twofold, factors) = self.twofold_place(x, rows);
+        [floats, bf16, twofold, factors]
     }
 
     /// The spread of `y` over the `n` streams at `h`.

@@ -95,8 +95,8 @@ impl Cuda {
         Activations { twofold: at, floats, ..Activations::default() }
     }
 
-    /// Where a kernel that writes `rows` rows of a buffer, after it was noted as edited, stores them
-    /// as two F16 each as well, and the factors of their results.
+    /// Where a kernel that writes `rows` rows of a buffer, after it was noted as edited, stores
+    /// them as two F16 each as well, and the factors of their results.
     pub(crate) fn twofold_place(&mut self, x: &Buffer<f32>, rows: usize) -> (Address, Address) {
         let (id, cols) = (x.id, x.width);
         let at = self.scratch("activations as two F16", rows * (cols + 1) * 4);
