@@ -25,8 +25,8 @@ fn experts() -> Vec<Case> {
     let mut all = Vec::from(numbers.map(|t| mixtures(t, lattice, [1024, 256, 288])));
     all.extend([
         mixtures(2, lattice, [4096, 512, 2048]),
-        // One token: as many rows for a processor as two tiles have, odd numbers of blocks, all
-        // that a warp may have of a row.
+        // One token: blocks with as many rows as in the model, odd numbers of blocks of columns,
+        // rows as long as in the model.
         mixtures(1, lattice, [4096, 512, 256]),
         mixtures(1, lattice, [3072, 768, 256]),
         mixtures(1, lattice, [1024, 2048, 256]),

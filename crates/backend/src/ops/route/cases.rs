@@ -7,11 +7,15 @@ const EXPERTS: usize = 256;
 const USED: usize = 6;
 
 fn routed(kit: &mut Kit, logits: Vec<f32>, hashed: bool) -> Vec<f32> {
-    let rows = logits.len() / EXPERTS;
-    let logits = kit.filled(rows, EXPERTS, &logits);
+    routed_among(kit, EXPERTS, logits, hashed)
+}
+
+fn routed_among(kit: &mut Kit, experts: usize, logits: Vec<f32>, hashed: bool) -> Vec<f32> {
+    let rows = logits.len() / experts;
+    let logits = kit.filled(rows, experts, &logits);
     let step = kit.step(&[(0, rows, 1)]);
-    let table: Vec<u32> = (0..64 * USED).map(|i| ((i * 37) % EXPERTS) as u32).collect();
-    let (table, bias) = (kit.filled(64, USED, &table), kit.empty(1, EXPERTS));
+    let table: Vec<u32> = (0..64 * USED).map(|i| ((i * 37) % experts) as u32).collect();
+    let (table, bias) = (kit.filled(64, USED, &table), kit.empty(1, experts));
     let choice = if hashed { Choice::Table(&table) } else { Choice::Bias(&bias) };
     let (mut picks, mut weights) = (kit.empty(rows, USED), kit.empty(rows, USED));
     kit.b.route(&logits, &choice, 1.5, &step, &mut picks, &mut weights);
@@ -21,7 +25,13 @@ fn routed(kit: &mut Kit, logits: Vec<f32>, hashed: bool) -> Vec<f32> {
     out
 }
 
-/// Learned and hashed choice; equal logits (ties); logits far from zero.
+/// Logits of five values, so that some are equal in one lane of a warp and in several.
+fn of_five(experts: usize) -> Vec<f32> {
+    (0..3 * experts).map(|i| (i * 7 % 64 % 5) as f32).collect()
+}
+
+/// Learned and hashed choice; equal logits (ties); logits far from zero; experts that
+/// fill no warp, and more than a warp holds.
 pub fn cases() -> Vec<Case> {
     vec![
         Case::new("route learned", 1e-5, |kit| {
@@ -33,6 +43,9 @@ pub fn cases() -> Vec<Case> {
             routed(kit, logits, true)
         }),
         Case::new("route ties", 1e-5, |kit| routed(kit, vec![0.5; 2 * EXPERTS], false)),
+        Case::new("route few values", 1e-5, |kit| routed(kit, of_five(EXPERTS), false)),
+        Case::new("route among 33", 1e-5, |kit| routed_among(kit, 33, of_five(33), false)),
+        Case::new("route among 300", 1e-5, |kit| routed_among(kit, 300, of_five(300), false)),
         Case::new("route large logits", 1e-5, |kit| {
             let logits = (0..EXPERTS).map(|i| i as f32 - 128.0).collect();
             routed(kit, logits, false)
