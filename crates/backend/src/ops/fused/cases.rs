@@ -97,7 +97,7 @@ pub fn cases() -> Vec<Case> {
         damaged(16, &[(600, 1)]),
         damaged(16, &[(600, 1), (601, 1), (9, 1)]),
         damaged(64, &[(600, 1), (700, 68)]),
-        projected(Reach::Picked, 64, &[(500, 130), (3, 9)]),
+        projected(Reach::Picked, 64, &[(500, 64), (3, 9)]),
         projected(Reach::All, 40, &[(200, 70)]),
         projected(Reach::Window, 16, &[(200, 3)]),
     ]);
