@@ -5,7 +5,7 @@
 
 use backend::ops::attend::{Beyond, Visible};
 use backend::ops::compress::{Compressor, CompressorPlace};
-use backend::ops::fused::{Fed, NormWeight, Normed};
+use backend::ops::fused::{Fed, NormWeight, Normed, Projected};
 use backend::{Backend, Buffer, KvPools};
 use spec::LayerKind;
 
@@ -54,10 +54,14 @@ pub(crate) fn attention(
     };
 
     let visible = Visible { fresh: &a.fresh, ring: places.ring, beyond };
-    // [T, H·hd]
-    b.attend_keep(&mut a.q, eps, &w.sinks, &visible, angles, step, kv, &mut a.heads);
+    let to = Projected {
+        heads: &mut a.heads, // [T, H·hd]
+        weight: &w.output_a,
+        groups: shape.output_groups,
+        out: &mut a.output_low, // [T, G·R]
+    };
+    b.attend_project(&mut a.q, eps, &w.sinks, &visible, angles, step, kv, to);
     b.mark(layer, "heads", &a.heads, t);
-    b.linear_grouped(&w.output_a, shape.output_groups, &a.heads, &mut a.output_low, t); // [T, G·R]
     b.linear(&w.output_b, &a.output_low, &mut s.y, t); // [T, G·R] -> [T, D]
 }
 

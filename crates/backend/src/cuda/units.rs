@@ -104,6 +104,10 @@ fn of_layouts() -> Vec<(&'static Unit, Values)> {
                 let values = values(&[kind, packed, rounded, plain, rotary, heads]);
                 all.push((&ops::attend::cuda::ATTEND_TILE, values));
             }
+            if plain == 448 {
+                let values = values(&[kind, packed, rounded, plain, rotary, 64]);
+                all.push((&ops::attend::many::ATTEND_MANY, values));
+            }
             for heads in [8, 16] {
                 let values = values(&[kind, packed, rounded, plain, rotary, heads]);
                 all.push((&ops::attend::cuda::ATTEND_CLUSTER, values));

@@ -5,9 +5,10 @@
 
 use crate::conformance::{Case, Kit, Session};
 use crate::ops::attend::{Beyond, Visible};
+use crate::ops::fused::Projected;
 use crate::ops::index::NO_PICK;
 use crate::ops::kv::{PagedRows, RowBlock};
-use crate::{Buffer, PAGE_TOKENS, RowFormat, Step, StepLimits};
+use crate::{Buffer, PAGE_TOKENS, RowFormat, Step, StepLimits, Weight};
 
 /// What is seen beyond the window.
 #[derive(Clone, Copy, Debug)]
@@ -122,6 +123,21 @@ impl Scene {
         kit.b.attend_keep(q, 1e-6, &self.sinks, &visible, angles, &self.step, kv, out);
     }
 
+    /// The same, and a product of the heads, in as many groups, to `out`.
+    pub fn attend_project(
+        &mut self,
+        kit: &mut Kit,
+        angles: &Buffer<f32>,
+        (weight, groups): (&Weight, usize),
+        out: &mut Buffer<f32>,
+    ) {
+        let beyond = self.reach.beyond(self.session.rows.rows, &self.picks);
+        let visible = Visible { fresh: &self.fresh, ring: self.session.ring, beyond };
+        let (q, kv, heads) = (&mut self.q, &mut self.session.kv, &mut self.out);
+        let to = Projected { heads, weight, groups, out };
+        kit.b.attend_project(q, 1e-6, &self.sinks, &visible, angles, &self.step, kv, to);
+    }
+
     /// The bytes of the rings of all sessions, as numbers.
     pub fn rings(&self, kit: &mut Kit) -> Vec<f32> {
         kit.b.submit().expect("the device works");
@@ -174,7 +190,8 @@ fn picks(kit: &mut Kit, sizes: Sizes) -> Buffer<u32> {
 }
 
 /// Every reach in packed and exact rows; then sizes that a device cuts differently: many tokens of
-/// several sessions, heads and keys that fill no tile, few tokens that see much.
+/// several sessions, heads and keys that fill no tile, two groups of heads, few tokens that see
+/// much.
 pub fn cases() -> Vec<Case> {
     let few = Sizes {
         format: RowFormat::Packed,
@@ -198,12 +215,15 @@ pub fn cases() -> Vec<Case> {
         Sizes { reach: picked, heads: 33, context: 1024, top_k: 72, segments: prefill, ..few };
     let long =
         Sizes { reach: Reach::All, context: 16_384, segments: &[(16_000, 1), (9_000, 2)], ..few };
+    let groups: &[_] = &[(1, 40), (60, 70), (3000, 30)];
+    let groups = Sizes { reach: Reach::All, heads: 70, context: 4096, segments: groups, ..few };
     all.extend([
         Sizes { heads: 5, format: RowFormat::RoundedF32, ..decode },
         Sizes { heads: 24, ..decode },
         Sizes { context: 65_536, ..decode },
         prefill,
         long,
+        groups,
     ]);
     let case = |sizes: Sizes| {
         let Sizes { reach, format, heads, context, segments, .. } = sizes;

@@ -1,13 +1,15 @@
 //! Attention on CUDA: parts of what a token sees, then their union.
 //!
-//! Packed rows are multiplied on tensor cores (`tile.cu`), rows of floats by plain sums
-//! (`attend.cu`). For as few tokens as leave processors free, where blocks can be in clusters, both
-//! are one launch, which begins with the queries as their product left them (`cluster.cu`).
+//! Packed rows are multiplied on tensor cores (`tile.cu`, on Hopper also `many.cu` for many
+//! tokens), rows of floats by plain sums (`attend.cu`). For as few tokens as leave processors free,
+//! where blocks can be in clusters, all is one launch, which begins with the queries as their
+//! product left them (`cluster.cu`).
 //!
 //! How many parts there are is decided from reserved sizes and the number of tokens, never from
 //! positions, so that a decoding step is the same list of launches every time; the device makes
 //! them as long as what the token sees demands (`seen.cuh`).
 
+use super::many::{Around, Written};
 use super::{Attend, Beyond, Visible};
 use crate::cuda::driver::Address;
 use crate::cuda::kernels::Unit;
@@ -17,7 +19,8 @@ use crate::ops::kv::{Kv, RowFormat, RowKind, RowLayout};
 use crate::ops::linear::rounded::Activations;
 use crate::{Buffer, KvPools, PAGE_TOKENS, Step};
 
-const SEEN: &str = include_str!("seen.cuh");
+/// What a query sees.
+pub(crate) const SEEN: &str = include_str!("seen.cuh");
 
 /// Attention over rows of one layout, by plain sums; and the union of parts.
 pub static ATTEND: Unit = Unit {
@@ -55,7 +58,8 @@ pub static ATTEND_CLUSTER: Unit = Unit {
     kernels: &["attend_cluster"],
 };
 
-const PACKED: &str = include_str!("packed.cuh");
+/// Packed rows on their way to tensor cores.
+pub(crate) const PACKED: &str = include_str!("packed.cuh");
 
 /// Heads of a block of the plain kernel.
 const PLAIN_HEADS: usize = 8;
@@ -132,7 +136,7 @@ impl Cuda {
     }
 
     /// The arguments that both kernels share; see `CALL_ARGUMENTS` in `seen.cuh`.
-    fn call_arguments(&self, visible: &Visible, step: &Step, kv: &KvPools) -> Vec<u64> {
+    pub(crate) fn call_arguments(&self, visible: &Visible, step: &Step, kv: &KvPools) -> Vec<u64> {
         let Visible { fresh, ring, beyond } = visible;
         let Compressed { kind, offset, ratio, picks, top_k } = self.compressed(beyond);
         let (slots, slot_bytes) = self.pages(&kv.slots);
@@ -221,6 +225,13 @@ impl Cuda {
         self.record_shared(unit, [step.rows, heads + keeps, 1], block, args);
     }
 
+    /// Kernels that take packed rows load sixteen bytes at once.
+    pub(crate) fn assert_aligned(&self, visible: &Visible, kv: &KvPools) {
+        for bytes in [self.pages(&kv.slots).1, self.pages(&kv.pages).1, visible.ring.offset] {
+            assert!(bytes.is_multiple_of(16), "rows at a multiple of {bytes} bytes");
+        }
+    }
+
     /// Attention, and what is after it, if it is said and there are parts to join: `true` if that
     /// was done.
     #[allow(clippy::too_many_arguments)]
@@ -237,8 +248,11 @@ impl Cuda {
         let layout = visible.fresh.layout;
         let (heads, width, rows) = (sinks.width, layout.width(), step.rows);
         assert!(width.is_multiple_of(64), "{width} channels");
-        for bytes in [self.pages(&kv.slots).1, self.pages(&kv.pages).1, visible.ring.offset] {
-            assert!(bytes.is_multiple_of(16), "rows at a multiple of {bytes} bytes");
+        self.assert_aligned(visible, kv);
+        if self.attends_many(layout, rows, heads) {
+            let to = Written { floats: self.edit(out), bf16: 0 };
+            self.attend_many(q, sinks, visible, step, kv, Around::default(), to);
+            return false;
         }
         let cut = self.cut(layout, rows, heads, keys_max(visible, step));
         let partial = rows * heads * cut.parts * (width + 4) * 4;

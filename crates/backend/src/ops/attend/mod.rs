@@ -17,6 +17,7 @@ mod cases;
 mod cpu;
 pub(crate) mod cpu_simd;
 pub(crate) mod cuda;
+pub(crate) mod many;
 
 pub use cases::{Reach, Scene, Sizes, cases};
 

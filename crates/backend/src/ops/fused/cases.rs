@@ -69,7 +69,14 @@ pub fn cases() -> Vec<Case> {
         kept(Reach::All, 9, &[(131_000, 1)]),
         kept(Reach::All, 16, &[(131_069, 2)]),
     ]);
-    all.extend([damaged(&[(600, 1)]), damaged(&[(600, 1), (601, 1), (9, 1)])]);
+    all.extend([
+        damaged(16, &[(600, 1)]),
+        damaged(16, &[(600, 1), (601, 1), (9, 1)]),
+        damaged(64, &[(600, 1), (700, 68)]),
+        projected(Reach::Picked, 64, &[(500, 64), (3, 9)]),
+        projected(Reach::All, 40, &[(200, 70)]),
+        projected(Reach::Window, 16, &[(200, 3)]),
+    ]);
     all.extend(super::kept_cases::cases());
     all
 }
@@ -222,15 +229,16 @@ fn kept(reach: Reach, heads: usize, segments: &'static [(usize, usize)]) -> Case
 
 /// `attend_keep` where scores of a token are no numbers, and then where one of its queries is none:
 /// what is NaN, and nothing else.
-fn damaged(segments: &'static [(usize, usize)]) -> Case {
-    let name = format!("fused: attend_keep, damaged, {segments:?}");
+fn damaged(heads: usize, segments: &'static [(usize, usize)]) -> Case {
+    let name = format!("fused: attend_keep, damaged, {heads} heads, {segments:?}");
     Case::new(name, 1e-5, move |kit| {
-        let (format, reach, heads) = (RowFormat::Packed, Reach::Picked, 16);
+        let (format, reach) = (RowFormat::Packed, Reach::Picked);
+        let tokens: usize = segments.iter().map(|segment| segment.1).sum();
         let mut all = Vec::new();
         for damaged_picks in [true, false] {
             let sizes = Sizes { format, reach, heads, context: 1024, top_k: 32, segments };
             let mut scene = Scene::new(kit, sizes);
-            let angles = angles(kit, segments.len());
+            let angles = angles(kit, tokens);
             if damaged_picks {
                 let picks: Vec<u32> = [DAMAGED].into_iter().chain([NO_PICK; 31]).collect();
                 kit.device().upload(&mut scene.picks, 0, &picks);
@@ -240,10 +248,34 @@ fn damaged(segments: &'static [(usize, usize)]) -> Case {
             scene.renew(kit);
             scene.attend_keep(kit, &angles);
             let seen = |v: f32| if v.is_nan() { -9.0 } else { v };
-            all.extend(kit.read(&scene.out, segments.len()).into_iter().map(seen));
+            all.extend(kit.read(&scene.out, tokens).into_iter().map(seen));
         }
         all
     })
+}
+
+/// `attend_project`, twice: as few tokens, and as many as may have heads in BF16 alone, which costs
+/// them half of a step of 2^-8.
+fn projected(reach: Reach, heads: usize, segments: &'static [(usize, usize)]) -> Case {
+    let name = format!("fused: attend_project, {reach:?}, {heads} heads, {segments:?}");
+    let case = Case::new(name, 1e-5, move |kit| {
+        let sizes =
+            Sizes { format: RowFormat::Packed, reach, heads, context: 1024, top_k: 128, segments };
+        let mut scene = Scene::new(kit, sizes);
+        let tokens: usize = segments.iter().map(|segment| segment.1).sum();
+        let angles = angles(kit, tokens);
+        let (groups, rows) = (heads / 8, 128);
+        let matrix = kit.weight(Format::Q8_0, 1, groups * rows, 8 * 512);
+        let (mut out, mut all) = (kit.empty(tokens, groups * rows), Vec::new());
+        for _ in 0..2 {
+            scene.renew(kit);
+            scene.attend_project(kit, &angles, (&matrix, groups), &mut out);
+            all.extend(kit.read(&out, tokens).iter().map(|v| v / 64.0));
+            all.extend(scene.rings(kit).iter().map(|byte| byte / 64.0));
+        }
+        all
+    });
+    case.rounded(1e-2)
 }
 
 /// `route_swiglu` with a product behind it, twice.

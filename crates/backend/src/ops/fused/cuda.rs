@@ -5,10 +5,11 @@
 
 use gguf::Format;
 
-use super::{Chosen, Fed, Fused, Gated, Mixture, NormWeight, Normed};
+use super::{Chosen, Fed, Fused, Gated, Mixture, NormWeight, Normed, Projected};
 use crate::cuda::driver::Address;
 use crate::cuda::{Cuda, values, words};
 use crate::ops::attend::Visible;
+use crate::ops::attend::many::{Around, Written};
 use crate::ops::compress::Compress;
 use crate::ops::experts::Experts;
 use crate::ops::hyper::{HyperMix, HyperSettings};
@@ -170,7 +171,14 @@ impl Fused for Cuda {
         if self.attend_by_cluster((q, eps), sinks, visible, angles, step, kv, heads) {
             return;
         }
-        let width = visible.fresh.layout.width();
+        let layout = visible.fresh.layout;
+        if angles.width == 64 && self.attends_many(layout, step.rows, sinks.width) {
+            let around = Around { angles: self.at(angles), eps };
+            let to = Written { floats: self.edit(heads), bf16: 0 };
+            self.attend_many(q, sinks, visible, step, kv, around, to);
+            return self.keep_window_raw(visible.fresh, visible.ring, step, kv);
+        }
+        let width = layout.width();
         self.rotate_unit_raw(q, width, eps, angles, step.rows);
         let after = self.after(angles, kv);
         if self.attend_then(q, sinks, visible, step, kv, heads, Some(after)) {
@@ -178,6 +186,35 @@ impl Fused for Cuda {
         }
         self.keep_window_raw(visible.fresh, visible.ring, step, kv);
         self.rotate_raw(heads, width, angles, Direction::Inverse, step.rows);
+    }
+
+    /// Heads of many tokens are written as the product takes them, and no other way.
+    fn attend_project_raw(
+        &mut self,
+        q: &mut Buffer<f32>,
+        eps: f32,
+        sinks: &Buffer<f32>,
+        visible: &Visible,
+        angles: &Buffer<f32>,
+        step: &Step,
+        kv: &mut KvPools,
+        to: Projected,
+    ) {
+        let (layout, rows) = (visible.fresh.layout, step.rows);
+        let Projected { heads, weight, groups, out } = to;
+        if angles.width == 64
+            && self.attends_many(layout, rows, sinks.width)
+            && self.in_tiles(weight, groups, rows)
+        {
+            let around = Around { angles: self.at(angles), eps };
+            let bf16 = self.edit_bf16(heads, rows * heads.width);
+            let to = Written { floats: 0, bf16 };
+            self.attend_many(q, sinks, visible, step, kv, around, to);
+            self.keep_window_raw(visible.fresh, visible.ring, step, kv);
+        } else {
+            self.attend_keep_raw(q, eps, sinks, visible, angles, step, kv, heads);
+        }
+        self.linear_raw(weight, groups, heads, out, rows);
     }
 
     fn route_swiglu_raw(

@@ -4,7 +4,7 @@
 //! They check what the plain operations would check, since a backend that overrides a fusion never
 //! comes to them. What a fusion means is its body in `mod.rs`.
 
-use super::{Chosen, Fed, Gated, Mixture, NormWeight, Normed};
+use super::{Chosen, Fed, Gated, Mixture, NormWeight, Normed, Projected};
 use crate::ops::attend::{Beyond, Visible};
 use crate::ops::experts::ExpertWeights;
 use crate::ops::hyper::{HyperMix, HyperSettings};
@@ -17,6 +17,28 @@ impl Normed<'_> {
         self.norm.weight.expect("weight", 1, self.x.width);
         self.x.expect("x", rows, self.x.width);
         self.out.expect("out", rows, self.x.width);
+    }
+}
+
+fn check_attention(
+    q: &Buffer<f32>,
+    sinks: &Buffer<f32>,
+    visible: &Visible,
+    angles: &Buffer<f32>,
+    step: &Step,
+    kv: &KvPools,
+    heads: &Buffer<f32>,
+) {
+    let Visible { fresh, ring, beyond } = visible;
+    let width = fresh.layout.width() * sinks.width;
+    q.expect("q", step.rows, width);
+    heads.expect("heads", step.rows, width);
+    angles.expect("angles", step.rows, angles.width);
+    assert_eq!(fresh.layout, ring.layout, "fresh and kept rows have one layout");
+    assert!(fresh.rows >= step.rows && fresh.layout.width() >= angles.width);
+    assert!(ring.offset + ring.layout.block_bytes(ring.rows) <= kv.slots.page_bytes);
+    if let Beyond::Picked(_, picks) = beyond {
+        picks.expect("picks", step.rows, picks.width);
     }
 }
 
@@ -160,18 +182,31 @@ impl dyn Backend + '_ {
         kv: &mut KvPools,
         heads: &mut Buffer<f32>,
     ) {
-        let Visible { fresh, ring, beyond } = visible;
-        let width = fresh.layout.width() * sinks.width;
-        q.expect("q", step.rows, width);
-        heads.expect("heads", step.rows, width);
-        angles.expect("angles", step.rows, angles.width);
-        assert_eq!(fresh.layout, ring.layout, "fresh and kept rows have one layout");
-        assert!(fresh.rows >= step.rows && fresh.layout.width() >= angles.width);
-        assert!(ring.offset + ring.layout.block_bytes(ring.rows) <= kv.slots.page_bytes);
-        if let Beyond::Picked(_, picks) = beyond {
-            picks.expect("picks", step.rows, picks.width);
-        }
+        check_attention(q, sinks, visible, angles, step, kv, heads);
         self.attend_keep_raw(q, eps, sinks, visible, angles, step, kv, heads);
+    }
+
+    /// [`attend_keep`](trait.Backend.html#method.attend_keep), then
+    /// [`linear_grouped`](trait.Backend.html#method.linear_grouped) of the heads, which a backend
+    /// that keeps no marks may leave as they were.
+    #[allow(clippy::too_many_arguments)]
+    pub fn attend_project(
+        &mut self,
+        q: &mut Buffer<f32>,
+        eps: f32,
+        sinks: &Buffer<f32>,
+        visible: &Visible,
+        angles: &Buffer<f32>,
+        step: &Step,
+        kv: &mut KvPools,
+        to: Projected,
+    ) {
+        check_attention(q, sinks, visible, angles, step, kv, to.heads);
+        let Projected { heads, weight, groups, out } = &to;
+        assert!(weight.count == 1 && weight.rows.is_multiple_of(*groups), "{groups} groups");
+        assert_eq!(heads.width, weight.cols * groups, "channels of heads and of their product");
+        out.expect("out", step.rows, weight.rows);
+        self.attend_project_raw(q, eps, sinks, visible, angles, step, kv, to);
     }
 
     /// [`route`](trait.Backend.html#method.route), and

@@ -93,6 +93,19 @@ pub struct Mixture<'a> {
     pub down: &'a Weight,
 }
 
+/// What heads go through after attention: a block-diagonal product.
+#[derive(Debug)]
+pub struct Projected<'a> {
+    /// `[T, H·hd]`.
+    pub heads: &'a mut Buffer<f32>,
+    /// `[G·R, H·hd/G]`.
+    pub weight: &'a Weight,
+    /// How many blocks it has.
+    pub groups: usize,
+    /// `[T, G·R]`.
+    pub out: &'a mut Buffer<f32>,
+}
+
 /// What a backend may override.
 pub trait Fused:
     Attend + Compress + Experts + Hyper + Index + Kv + Linear + Norm + Rope + Route
@@ -199,6 +212,23 @@ pub trait Fused:
         self.attend_raw(q, sinks, visible, step, kv, heads);
         self.keep_window_raw(visible.fresh, visible.ring, step, kv);
         self.rotate_raw(heads, width, angles, Direction::Inverse, step.rows);
+    }
+
+    /// The same, and the product of the heads.
+    #[allow(clippy::too_many_arguments)]
+    fn attend_project_raw(
+        &mut self,
+        q: &mut Buffer<f32>,
+        eps: f32,
+        sinks: &Buffer<f32>,
+        visible: &Visible,
+        angles: &Buffer<f32>,
+        step: &Step,
+        kv: &mut KvPools,
+        to: Projected,
+    ) {
+        self.attend_keep_raw(q, eps, sinks, visible, angles, step, kv, to.heads);
+        self.linear_raw(to.weight, to.groups, to.heads, to.out, step.rows);
     }
 
     /// The choice of experts, and the activation of the one that is always used.

@@ -114,6 +114,15 @@ impl Cuda {
         Activations { bf16: at, floats, ..Activations::default() }
     }
 
+    /// Where the first `count` activations of a buffer are written in BF16, and not as floats, for
+    /// a product that comes next and takes no others.
+    pub(crate) fn edit_bf16(&mut self, x: &mut Buffer<f32>, count: usize) -> Address {
+        self.edit(x);
+        let at = self.scratch("activations in BF16", count * 2);
+        self.rounded.bf16 = Some(Bf16Copy { id: x.id, count, at });
+        at
+    }
+
     /// The same for `count` activations at `x`, which are no buffer's.
     pub(crate) fn bf16_values(&mut self, x: Address, count: usize) -> Activations {
         let at = self.scratch("activations in BF16", count * 2);
