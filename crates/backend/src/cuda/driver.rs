@@ -9,6 +9,7 @@
 
 use std::ffi::CString;
 use std::mem::MaybeUninit;
+use std::slice;
 use std::sync::Arc;
 
 use cudarc::driver::result::{self, DriverError};
@@ -225,16 +226,34 @@ impl Gpu {
         shared: u32,
     ) -> Result<usize, Error> {
         let mut count = 0;
-        // SAFETY: plain data, of which zeros are valid.
-        let mut config: sys::CUlaunchConfig = unsafe { std::mem::zeroed() };
-        (config.gridDimX, config.gridDimY, config.gridDimZ) = (ranks, 1, 1);
-        (config.blockDimX, config.blockDimY, config.blockDimZ) = (block, 1, 1);
-        config.sharedMemBytes = shared;
+        let config = self.config([ranks, 1, 1], block, shared, &mut []);
         // SAFETY: the function is loaded, and both places live as long as the call.
         unsafe { sys::cuOccupancyMaxActiveClusters(&mut count, function.0, &config) }
             .result()
             .map_err(failed("asking how many clusters fit"))?;
         Ok(count as usize)
+    }
+
+    /// What a launch looks like. The driver reads the attributes where they are.
+    fn config(
+        &self,
+        [x, y, z]: [u32; 3],
+        block: u32,
+        shared: u32,
+        attributes: &mut [sys::CUlaunchAttribute],
+    ) -> sys::CUlaunchConfig {
+        sys::CUlaunchConfig {
+            gridDimX: x,
+            gridDimY: y,
+            gridDimZ: z,
+            blockDimX: block,
+            blockDimY: 1,
+            blockDimZ: 1,
+            sharedMemBytes: shared,
+            hStream: self.stream.cu_stream(),
+            attrs: attributes.as_mut_ptr(),
+            numAttrs: attributes.len() as u32,
+        }
     }
 
     /// Starts one kernel; where the architecture can, before those in front of it have ended:
@@ -243,7 +262,7 @@ impl Gpu {
     /// # Errors
     /// The driver refuses it.
     pub fn launch(&self, launch: &Launch) -> Result<(), Error> {
-        let Launch { function, grid: [x, y, z], block, shared, list, ref args, .. } = *launch;
+        let Launch { function, grid, block, shared, list, ref args, .. } = *launch;
         let mut pointers = [std::ptr::null_mut(); 32];
         let rest = if list > 0 { &args[list - 1..] } else { args };
         for (pointer, arg) in pointers.iter_mut().zip(rest) {
@@ -257,18 +276,9 @@ impl Gpu {
         attribute.id =
             sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
         attribute.value.programmaticStreamSerializationAllowed = 1;
-        let config = sys::CUlaunchConfig {
-            gridDimX: x,
-            gridDimY: y,
-            gridDimZ: z,
-            blockDimX: block,
-            blockDimY: 1,
-            blockDimZ: 1,
-            sharedMemBytes: shared,
-            hStream: self.stream.cu_stream(),
-            attrs: &raw mut attribute,
-            numAttrs: u32::from(self.capability >= 90),
-        };
+        let attributes =
+            if self.capability >= 90 { slice::from_mut(&mut attribute) } else { &mut [] };
+        let config = self.config(grid, block, shared, attributes);
         // SAFETY: operations pass as many arguments, of such types, as their kernels take; each is
         // the low bytes of a word, the first one perhaps several words, that live through the call.
         unsafe {
@@ -428,13 +438,21 @@ impl Growing {
 }
 
 fn properties(gpu: &Gpu) -> sys::CUmemAllocationProp {
-    // SAFETY: plain data for which zeros are valid.
-    let mut properties: sys::CUmemAllocationProp = unsafe { std::mem::zeroed() };
-    properties.type_ = sys::CUmemAllocationType::CU_MEM_ALLOCATION_TYPE_PINNED;
-    properties.location.type_ = sys::CUmemLocationType::CU_MEM_LOCATION_TYPE_DEVICE;
-    // The union's only member in use.
-    properties.location.id = gpu.context.ordinal() as i32;
-    properties
+    sys::CUmemAllocationProp {
+        type_: sys::CUmemAllocationType::CU_MEM_ALLOCATION_TYPE_PINNED,
+        requestedHandleTypes: sys::CUmemAllocationHandleType::CU_MEM_HANDLE_TYPE_NONE,
+        location: sys::CUmemLocation {
+            type_: sys::CUmemLocationType::CU_MEM_LOCATION_TYPE_DEVICE,
+            id: gpu.context.ordinal() as i32,
+        },
+        win32HandleMetaData: std::ptr::null_mut(),
+        allocFlags: sys::CUmemAllocationProp_st__bindgen_ty_1 {
+            compressionType: 0,
+            gpuDirectRDMACapable: 0,
+            usage: 0,
+            reserved: [0; 4],
+        },
+    }
 }
 
 impl Drop for Growing {
