@@ -1,5 +1,5 @@
 // Products of tiles of weight rows with tiles of tokens, on tensor cores in BF16. A unit that
-// includes this comes after weights.cuh, shared.cuh and fragment.cuh, and is compiled for one
+// includes this comes after weights.cuh, slots.cuh and fragment.cuh, and is compiled for one
 // quantized FORMAT, for tiles of at most TOKENS tokens, 64 or 128, and a number of SLOTS.
 //
 // A block stays on its processor and takes one tile after the other. Its last 128 threads copy
@@ -47,44 +47,14 @@ struct Room {
         make_tables(tables);
         if (threadIdx.x < 2 * SLOTS) {
             u32 warps = threadIdx.x < SLOTS ? GROUP / WARP : workers() / WARP;
-            asm volatile("mbarrier.init.shared.b64 [%0], %1;"
-                         :: "r"(shared_address(full + threadIdx.x)), "r"(warps) : "memory");
+            barrier_begin(full + threadIdx.x, warps);
         }
         __syncthreads();
     }
 };
 
-// A slot, and whether its barriers were passed an even or an odd number of times.
-struct Turn {
-    u32 slot, parity;
+typedef SlotTurn<SLOTS> Turn;
 
-    __device__ __forceinline__ void next() {
-        slot++;
-        if (slot == SLOTS) slot = 0, parity ^= 1;
-    }
-};
-
-// A warp has arrived at a barrier: by one lane, for all that the others did before.
-DEVICE void arrive(u64 *barrier) {
-    __syncwarp();
-    if (threadIdx.x % WARP == 0)
-        asm volatile("{ .reg .b64 state; mbarrier.arrive.shared.b64 state, [%0]; }"
-                     :: "r"(shared_address(barrier)) : "memory");
-}
-#if __CUDA_ARCH__ >= 900
-#define WAITING "try_wait"
-#else
-#define WAITING "test_wait"
-#endif
-// Waits until all warps have, after `parity`; what was never passed was passed with an odd one.
-DEVICE void wait(u64 *barrier, u32 parity) {
-    u32 done;
-    do {
-        asm volatile("{ .reg .pred p; mbarrier." WAITING ".parity.shared.b64 p, [%1], %2;"
-                     " selp.u32 %0, 1, 0, p; }"
-                     : "=r"(done) : "r"(shared_address(barrier)), "r"(parity) : "memory");
-    } while (!done);
-}
 // All threads of a group have come here.
 DEVICE void group_meets() {
     asm volatile("bar.sync %0, %1;" :: "r"(threadIdx.x / GROUP + 1), "n"(GROUP) : "memory");
@@ -100,12 +70,6 @@ DEVICE u32 row_of() { return threadIdx.x % GROUP / WARP * 16 + threadIdx.x % WAR
 DEVICE u32 token_of() { return threadIdx.x % 4 * 2; }
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-// Registers are as the products that follow find them.
-DEVICE void products_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
-DEVICE void products_end() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-DEVICE void products_done() { asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory"); }
-DEVICE void show_copies() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
-
 // Warps that only copy leave registers to those that multiply.
 DEVICE void fewer_registers() { asm volatile("setmaxnreg.dec.sync.aligned.u32 32;"); }
 DEVICE void more_registers() { asm volatile("setmaxnreg.inc.sync.aligned.u32 112;"); }
@@ -151,10 +115,6 @@ DEVICE void multiply(Sums<COUNT> &sums, const u32 (&a)[4], u32 slot, int step) {
     multiply(sums.of, a, lines | ((slot >> 4) + (1 << 16) + step * 2));
 }
 #else
-DEVICE void products_begin() {}
-DEVICE void products_end() {}
-DEVICE void products_done() {}
-DEVICE void show_copies() {}
 DEVICE void fewer_registers() {}
 DEVICE void more_registers() {}
 
@@ -221,7 +181,7 @@ DEVICE void copy_tiles(const Work &work, const Room &room) {
             turn.next();
             if (++under_way > LAG) {
                 copies_but<LAG>();
-                show_copies();
+                let_products_read();
                 arrive(room.full + shown.slot);
                 shown.next();
                 under_way--;
@@ -229,7 +189,7 @@ DEVICE void copy_tiles(const Work &work, const Room &room) {
         }
     }
     copies_done();
-    show_copies();
+    let_products_read();
     for (; under_way; under_way--, shown.next()) arrive(room.full + shown.slot);
 }
 
@@ -271,7 +231,7 @@ DEVICE void multiply_tile(Sums<COUNT> &sums, const Room &room, Turn &turn, Block
 #pragma unroll
             for (int r = 0; r < 2; r++)
                 looked[r] = look_ahead(held[r], s / 2, room.tables, places);
-            products_done();
+            products_but<0>();
             if (s % 4 == 0) continue;
             arrive(room.empty + turn.slot);
             turn.next();

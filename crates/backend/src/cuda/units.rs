@@ -12,6 +12,8 @@ use crate::ops;
 pub const WEIGHTS: &str = include_str!("weights.cuh");
 /// Shared memory.
 pub const SHARED: &str = include_str!("shared.cuh");
+/// Slots of shared memory that go to and fro between warps, and products of four warps.
+pub const SLOTS: &str = include_str!("slots.cuh");
 /// Blocks that reach each other's shared memory.
 pub const CLUSTER: &str = include_str!("cluster.cuh");
 /// Products of BF16 on tensor cores.

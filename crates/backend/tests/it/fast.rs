@@ -14,7 +14,7 @@ fn open(threads: usize, level: Level) -> Box<dyn Backend> {
 
 /// Against the plain loops of the reference. One instruction set is enough: all have the same bits.
 #[test]
-fn every_case_agrees_with_the_reference() {
+fn fast_kernels_agree_with_the_reference() {
     let failures = run(&cases(), &mut || open(2, Level::Portable));
     assert!(failures.is_empty(), "{failures:#?}");
 }

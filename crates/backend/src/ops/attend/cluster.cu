@@ -309,7 +309,7 @@ extern "C" __global__ void CLUSTER __launch_bounds__(THREADS, 1)
     bool rotated = i >= PLAIN / 4;
     float sink = fixed(sinks + first_head + head);
     float4 back = rotated ? ((const float4 *)angles)[i - PLAIN / 4] : float4{};
-    coming_wait(pool.coming);
+    coming_wait(pool.coming, 0);
     float4 v = joined(pool, own, i, used, sink);
     if (rotated) v = turned(v, (const float2 *)&back, -1.0f);
     u64 at = (row + head) * FOURS + i;

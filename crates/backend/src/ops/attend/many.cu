@@ -13,15 +13,6 @@
 // Comes after bring.cuh.
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-// Registers are as the products that follow find them; those before are one lot; all but so many lots
-// are done.
-DEVICE void products_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
-DEVICE void products_end() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-template <int COUNT>
-DEVICE void products_but() {
-    asm volatile("wgmma.wait_group.sync.aligned %0;" :: "n"(COUNT) : "memory");
-}
-
 // A panel as a factor, from its address on: lines of 128 bytes, swizzled, eight of them together; in
 // the direction of lines, the next panel follows.
 DEVICE u64 panel_at(u32 address) {
@@ -392,9 +383,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     begin();
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
     Pool &pool = pool_of();
-    if (threadIdx.x < 8)
-        asm volatile("mbarrier.init.shared.b64 [%0], %1;"
-                     :: "r"(shared_address(pool.full + threadIdx.x)), "r"(GROUP / WARP) : "memory");
+    if (threadIdx.x < 8) barrier_begin(pool.full + threadIdx.x, GROUP / WARP);
     __syncthreads();
     Work work = {CALL, q, tokens, heads, (heads + HEADS - 1) / HEADS};
     if (threadIdx.x < MULTIPLYING) {

@@ -47,22 +47,6 @@ DEVICE Pool &pool_of() {
     return *(Pool *)bytes;
 }
 
-// A warp has arrived at a barrier: by one lane, for all that the others did before.
-DEVICE void arrive(u64 *barrier) {
-    __syncwarp();
-    if (threadIdx.x % WARP == 0)
-        asm volatile("{ .reg .b64 state; mbarrier.arrive.shared.b64 state, [%0]; }"
-                     :: "r"(shared_address(barrier)) : "memory");
-}
-// Waits until all warps have, after `parity`; what was never passed was passed with an odd one.
-DEVICE void wait(u64 *barrier, u32 parity) {
-    u32 done;
-    do {
-        asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.shared.b64 p, [%1], %2;"
-                     " selp.u32 %0, 1, 0, p; }"
-                     : "=r"(done) : "r"(shared_address(barrier)), "r"(parity) : "memory");
-    } while (!done);
-}
 // Barriers of warps: those that multiply, those that bring, and the two that have the same heads.
 DEVICE void multiplying_meet() {
     asm volatile("bar.sync %0, %1;" :: "n"(1), "n"(MULTIPLYING) : "memory");
@@ -73,9 +57,6 @@ DEVICE void bringing_meet() {
 DEVICE void two_meet() {
     asm volatile("bar.sync %0, %1;" :: "r"(3 + threadIdx.x / WARP % 4), "n"(2 * WARP) : "memory");
 }
-
-// What a thread wrote to shared memory can be read by products after the next barrier.
-DEVICE void let_products_read() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
 // Tokens and groups of heads, one after the other, of a block.
 struct Work {

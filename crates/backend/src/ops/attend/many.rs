@@ -20,6 +20,7 @@ pub static ATTEND_MANY: Unit = Unit {
         COMMON,
         ROWS,
         units::SHARED,
+        units::SLOTS,
         units::MMA,
         super::cuda::SEEN,
         PACKED,

@@ -86,6 +86,7 @@ pub static GROUPED: Unit = Unit {
         EXPERTS,
         units::WEIGHTS,
         units::SHARED,
+        units::SLOTS,
         units::BF16,
         units::FRAGMENT,
         units::TILE,

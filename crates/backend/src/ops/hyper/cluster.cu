@@ -356,7 +356,7 @@ extern "C" __global__ void CLUSTER __launch_bounds__(THREADS, 2)
     // All blocks have begun, so their memory is there, and counts what comes.
     cluster_wait();
     send_sums(s, rank);
-    coming_wait(&s.coming);
+    coming_wait(&s.coming, 0);
     if (i >= READERS) {
         // Nobody needs the old gates any more: all blocks have read them.
         if (rank == RANKS - 1) make_gates(s, gates, d, iterations, eps, rms_eps);

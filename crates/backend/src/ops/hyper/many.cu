@@ -85,28 +85,10 @@ DEVICE void last_has_read() {
 
 // Expects what is joined in a turn from all blocks. By one thread; nothing is expected there any more.
 DEVICE void expect_joined(Pool &pool, u32 turn) {
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;"
-                 :: "r"(shared_address(pool.coming + turn % 2)), "n"(RANKS * JOINED * 4)
-                 : "memory");
+    coming_expect(pool.coming + turn % 2, RANKS * JOINED * 4);
 }
 DEVICE void await_joined(Pool &pool, u32 turn) {
-    u32 done;
-    do {
-        asm volatile("{ .reg .pred p;"
-                     " mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], %2;"
-                     " selp.u32 %0, 1, 0, p; }"
-                     : "=r"(done) : "r"(shared_address(pool.coming + turn % 2)), "r"(turn / 2 % 2)
-                     : "memory");
-    } while (!done);
-}
-
-// Sends a value to where `at` is in the shared memory of every block of the cluster.
-DEVICE void send_everywhere(const float *at, const u64 *coming, float value) {
-#pragma unroll
-    for (u32 rank = 0; rank < RANKS; rank++)
-        asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.f32 [%0], %1, [%2];"
-                     :: "r"(address_in(at, rank)), "f"(value), "r"(address_in(coming, rank))
-                     : "memory");
+    coming_wait(pool.coming + turn % 2, turn / 2 % 2);
 }
 
 // This thread's columns of the matrix, and what is small. No kernel changes them.
@@ -212,8 +194,10 @@ DEVICE void send_joined(Pool &pool, u32 turn) {
         sum += v;
         largest = fmaxf(largest, v);
     }
-    send_everywhere(&pool.collected[turn % 2][i][blockIdx.x % RANKS], pool.coming + turn % 2,
-                    i < LARGEST ? sum : largest);
+    const float *to = &pool.collected[turn % 2][i][blockIdx.x % RANKS];
+#pragma unroll
+    for (u32 rank = 0; rank < RANKS; rank++)
+        send_to(to, pool.coming + turn % 2, rank, i < LARGEST ? sum : largest);
 }
 
 // What blocks have sent of number `at` of what is joined, summed or as the largest of them.
@@ -377,9 +361,7 @@ DEVICE void make_all_gates(Pool &pool, const Streams &in, float *gates, u32 iter
 DEVICE void begin_counts(Pool &pool) {
     if (threadIdx.x == 0)
         for (u32 turn = 0; turn < 2; turn++) {
-            asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;\n"
-                         "fence.mbarrier_init.release.cluster;"
-                         :: "r"(shared_address(pool.coming + turn)) : "memory");
+            coming_begin(pool.coming + turn);
             expect_joined(pool, turn);
         }
     __syncwarp();

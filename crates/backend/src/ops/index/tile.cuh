@@ -134,18 +134,12 @@ DEVICE void multiply_wide(Products &d, const u32 (&a)[4], u32 b, bool add) {
 }
 
 DEVICE void begin_products(Products &d, const Rows &rows, u32 queries, u32 first, u32 lines) {
-    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+    products_begin();
 #pragma unroll
     for (u32 k = 0; k < STEPS; k++)
         multiply_wide(d, rows[k], queries + (k / 4 * lines + first) * 8 + k % 4 * 2, k);
-    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+    products_end();
 }
-template <int COUNT>
-DEVICE void products_but() {
-    asm volatile("wgmma.wait_group.sync.aligned %0;" :: "n"(COUNT) : "memory");
-}
-// What threads wrote to shared memory can be read by products after the next barrier.
-DEVICE void let_products_read() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 #else
 DEVICE void begin_products(Products &d, const Rows &rows, u32 queries, u32 first, u32 lines) {
     u32 lane = threadIdx.x % WARP, line = first + lane / 16 * 8 + lane % 8;
@@ -161,9 +155,6 @@ DEVICE void begin_products(Products &d, const Rows &rows, u32 queries, u32 first
             multiply(d[2 * n + 1], rows[k], b[2], b[3]);
         }
 }
-template <int COUNT>
-DEVICE void products_but() {}
-DEVICE void let_products_read() {}
 #endif
 
 // NaN stays NaN.

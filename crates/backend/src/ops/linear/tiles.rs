@@ -30,6 +30,7 @@ pub static GEMM: Unit = Unit {
         COMMON,
         units::WEIGHTS,
         units::SHARED,
+        units::SLOTS,
         units::BF16,
         units::FRAGMENT,
         units::TILE,

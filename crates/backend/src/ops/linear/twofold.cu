@@ -16,15 +16,7 @@
 #define LAG (SLOTS - 2)
 #define BLOCK_THREADS (TOKENS / GROUP_TOKENS * GROUP + GROUP)
 
-// A slot, and whether its barriers were passed an even or an odd number of times.
-struct Turn {
-    u32 slot, parity;
-
-    __device__ __forceinline__ void next() {
-        slot++;
-        if (slot == SLOTS) slot = 0, parity ^= 1;
-    }
-};
+typedef SlotTurn<SLOTS> Turn;
 
 // Slots: lines of high parts, of low parts, and of weights; then the barriers, that each is full and
 // that it is empty.
@@ -38,34 +30,11 @@ struct Room {
         empty = full + SLOTS;
         if (threadIdx.x < 2 * SLOTS) {
             u32 warps = (threadIdx.x < SLOTS ? GROUP : BLOCK_THREADS - GROUP) / WARP;
-            asm volatile("mbarrier.init.shared.b64 [%0], %1;"
-                         :: "r"(shared_address(full + threadIdx.x)), "r"(warps) : "memory");
+            barrier_begin(full + threadIdx.x, warps);
         }
         __syncthreads();
     }
 };
-
-// A warp has arrived at a barrier: by one lane, for all that the others did before.
-DEVICE void arrive(u64 *barrier) {
-    __syncwarp();
-    if (threadIdx.x % WARP == 0)
-        asm volatile("{ .reg .b64 state; mbarrier.arrive.shared.b64 state, [%0]; }"
-                     :: "r"(shared_address(barrier)) : "memory");
-}
-#if __CUDA_ARCH__ >= 900
-#define WAITING "try_wait"
-#else
-#define WAITING "test_wait"
-#endif
-// Waits until all warps have, after `parity`; what was never passed was passed with an odd one.
-DEVICE void wait(u64 *barrier, u32 parity) {
-    u32 done;
-    do {
-        asm volatile("{ .reg .pred p; mbarrier." WAITING ".parity.shared.b64 p, [%1], %2;"
-                     " selp.u32 %0, 1, 0, p; }"
-                     : "=r"(done) : "r"(shared_address(barrier)), "r"(parity) : "memory");
-    } while (!done);
-}
 
 // A thread's sums for eight rows each: two rows of one token, and of the token eight below.
 struct Sums {
@@ -73,14 +42,6 @@ struct Sums {
 };
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-DEVICE void products_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
-DEVICE void products_end() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-template <int COUNT>
-DEVICE void products_but() {
-    asm volatile("wgmma.wait_group.sync.aligned %0;" :: "n"(COUNT) : "memory");
-}
-DEVICE void show_copies() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
-
 #define FOUR(j) "+f"(d[j][0]), "+f"(d[j][1]), "+f"(d[j][2]), "+f"(d[j][3])
 #define FOURS(j) FOUR(j), FOUR(j + 1), FOUR(j + 2), FOUR(j + 3), FOUR(j + 4), FOUR(j + 5),         \
                  FOUR(j + 6), FOUR(j + 7)
@@ -125,12 +86,6 @@ DEVICE void multiply_slot(Sums &sums, u32 x, u32 w) {
     }
 }
 #else
-DEVICE void products_begin() {}
-DEVICE void products_end() {}
-template <int COUNT>
-DEVICE void products_but() {}
-DEVICE void show_copies() {}
-
 DEVICE void multiply_slot(Sums &sums, u32 x, u32 w) {
     u32 lane = threadIdx.x % WARP, token = threadIdx.x % GROUP / WARP * 16 + lane % 16;
     u32 row = lane / 16 * 8 + lane % 8;
@@ -218,7 +173,7 @@ DEVICE void copy_tiles(const Work &work, const Room &room) {
             turn.next();
             if (++under_way > LAG) {
                 copies_but<LAG>();
-                show_copies();
+                let_products_read();
                 arrive(room.full + shown.slot);
                 shown.next();
                 under_way--;
@@ -226,7 +181,7 @@ DEVICE void copy_tiles(const Work &work, const Room &room) {
         }
     }
     copies_done();
-    show_copies();
+    let_products_read();
     for (; under_way; under_way--, shown.next()) arrive(room.full + shown.slot);
 }
 

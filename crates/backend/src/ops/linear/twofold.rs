@@ -26,7 +26,7 @@ pub static HALVE: Unit = Unit {
 pub static TWOFOLD: Unit = Unit {
     family: "linear",
     name: "twofold",
-    source: &[COMMON, GIVEN, units::SHARED, TWOFOLD_TEXT, include_str!("twofold.cu")],
+    source: &[COMMON, GIVEN, units::SHARED, units::SLOTS, TWOFOLD_TEXT, include_str!("twofold.cu")],
     parameters: &["ROWS", "SLOTS"],
     kernels: &["twofold"],
 };
