@@ -166,6 +166,8 @@ template <int G>
 DEVICE void weights_of(Pool &pool, const Scores &scores, Running &running, const u32 *there) {
     u32 thread = threadIdx.x % GROUP, lane = threadIdx.x % WARP;
     float own[KEYS / 8][2];
+    // The other one has taken what it was given before: its own products may have begun later.
+    two_meet();
 #pragma unroll
     for (u32 j = 0; j < 4; j++) {
         const float *a = scores[2 * j] + 2 - 2 * G, *b = scores[2 * j + 1] + 2 - 2 * G;
@@ -286,6 +288,8 @@ DEVICE void finish_factors(Pool &pool, const Running &running, float sink, u32 g
     float sum = running.sum, weight = power_of_two(running.max - max);
     sum += __shfl_xor_sync(0xffffffff, sum, 1);
     sum += __shfl_xor_sync(0xffffffff, sum, 2);
+    // The other one has taken the factors before.
+    two_meet();
     pool.factors[group][threadIdx.x % GROUP] = weight / (sum * weight + power_of_two(sink - max));
     two_meet();
 }

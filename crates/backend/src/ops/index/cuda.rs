@@ -11,7 +11,7 @@ use crate::cuda::driver::Address;
 use crate::cuda::kernels::{Unit, Values};
 use crate::cuda::{COMMON, Cuda, ROWS, units, values, words};
 use crate::ops::kv::cuda::{KV, LAYOUT, LAYOUT_HEADS, layout_heads_values, layout_values};
-use crate::ops::kv::{PagedRows, RowFormat, RowLayout};
+use crate::ops::kv::{PagedRows, RowFormat, RowKind, RowLayout};
 use crate::{Buffer, KvPools, PAGE_TOKENS, Step};
 
 /// Scores as whole numbers.
@@ -138,8 +138,9 @@ impl Cuda {
         let (angles, pairs) = angles.map_or((0, 0), |angles| (self.at(angles), angles.width / 2));
         let all = rows * heads;
         let args = words![self.edit(q), angles, all, heads, pairs];
-        // A warp has 128 channels.
-        let blocks = if layout.width() == 128 { all.div_ceil(4) } else { all };
+        // A warp takes a head of so many channels, and a block four of them.
+        let by_warp = layout.kind == RowKind::Indexer { dim: 128 };
+        let blocks = if by_warp { all.div_ceil(4) } else { all };
         self.record((&KV, layout_values(layout), "round_heads"), [blocks, 1, 1], 128, args);
     }
 }
