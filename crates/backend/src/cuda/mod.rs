@@ -268,6 +268,11 @@ impl Cuda {
         }
     }
 
+    /// Whether nothing is launched any more, until `submit` has said why.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.is_some()
+    }
+
     pub(crate) fn fail(&mut self, error: Error) {
         self.failed.get_or_insert(error);
     }
@@ -311,7 +316,7 @@ impl Cuda {
         let mut words = [0; WORDS_MAX];
         words[..list.len()].copy_from_slice(list);
         words[list.len()..list.len() + args.len()].copy_from_slice(args);
-        if self.failed.is_some() || grid.contains(&0) {
+        if self.has_failed() || grid.contains(&0) {
             return;
         }
         let function = self.kernels.get(&self.gpu, unit, values, kernel);

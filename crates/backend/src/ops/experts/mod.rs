@@ -18,6 +18,9 @@ pub use cases::cases;
 
 use crate::{Backend, Buffer, Weight};
 
+/// Most experts that a token may have: lanes of a warp hold one each.
+pub const USED_MAX: usize = 32;
+
 /// The stacked matrices of a layer's routed experts.
 #[derive(Debug)]
 pub struct ExpertWeights {
@@ -71,7 +74,8 @@ pub trait Experts {
 impl dyn Backend + '_ {
     /// The sum over each token's chosen experts, replacing `y`.
     ///
-    /// `x` and `y` `[T, D]`, `picks` and `shares` `[T, K]`; picks below `E`.
+    /// `x` and `y` `[T, D]`, `picks` and `shares` `[T, K]`; picks below `E`, `K` at most
+    /// [`USED_MAX`].
     #[allow(clippy::too_many_arguments)]
     pub fn experts(
         &mut self,
@@ -90,6 +94,7 @@ impl dyn Backend + '_ {
         y.expect("y", rows, gate.cols);
         picks.expect("picks", rows, shares.width);
         shares.expect("shares", rows, shares.width);
+        assert!(shares.width <= USED_MAX, "{} experts for a token", shares.width);
         self.experts_raw(weights, clamp, x, picks, shares, y, rows);
     }
 

@@ -86,6 +86,9 @@ fn cluster_bytes(streams: usize, d: usize, parts: usize) -> usize {
     ((streams + 1) * 4 + streams * parts * 2) * d / RANKS + LATE * CLUSTER_THREADS as usize * 16
 }
 
+/// What it has besides: sums, see `Shared` in cluster.cu.
+const CLUSTER_SUMS: usize = 2560;
+
 /// Threads of a block that takes many tokens, tokens that its cluster takes at once, channels of a
 /// piece, and most pieces; see many.cu.
 const MANY_THREADS: u32 = 544;
@@ -138,7 +141,7 @@ impl Cuda {
         rows: usize,
     ) -> Option<usize> {
         let bytes = cluster_bytes(streams, d, parts(self.stored(&mix.matrix).format)?);
-        let fits = self.has_clusters() && self.has_shared(1, bytes);
+        let fits = self.has_clusters() && self.has_shared(1, bytes + CLUSTER_SUMS);
         let taken = rows <= FEW_TOKENS && streams == 4 && d.is_multiple_of(32 * RANKS);
         (fits && taken).then_some(bytes)
     }

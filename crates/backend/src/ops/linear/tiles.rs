@@ -148,6 +148,10 @@ impl Cuda {
     /// Computes a product in tiles.
     pub(crate) fn multiply_tiles(&mut self, product: Product) {
         let Product { weight: &Weight { rows, cols, .. }, groups, x, out, tokens } = product;
+        // There may have been no memory for the copy.
+        if self.has_failed() {
+            return;
+        }
         assert!(x.bf16 != 0, "activations of a product in tiles are in BF16");
         let stored = self.stored(product.weight);
         let ([a, b, c], format, code) = (stored.planes, stored.format, stored.code());

@@ -112,6 +112,10 @@ impl Cuda {
         x: Activations,
         tokens: usize,
     ) {
+        // There may have been no memory for the copy.
+        if self.has_failed() {
+            return;
+        }
         assert!(x.twofold != 0, "activations are two F16 each");
         for some in products.chunks(MATRICES_MAX) {
             let cols = some[0].0.cols;

@@ -65,7 +65,10 @@ DEVICE void take_largest(u32 *keys, u32 experts, u32 *taken, u32 count) {
 #pragma unroll
             for (u32 i = 0; i < HELD_KEYS; i += 2 * apart) of[i] = larger(of[i], of[i + apart]);
         bool mine = is_largest(of[0]);
-        if (mine) taken[k] = of[0].expert;
+        if (mine) {
+            taken[k] = of[0].expert;
+            keys[of[0].expert] = 0;
+        }
 #pragma unroll
         for (u32 i = 0; i < HELD_KEYS; i++)
             if (mine && of[0].expert == lane + i * WARP) held[i] = 0;
