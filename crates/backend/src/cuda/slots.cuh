@@ -58,3 +58,42 @@ template <int COUNT>
 DEVICE void products_but() {}
 DEVICE void let_products_read() {}
 #endif
+
+// Who copies to COUNT slots, asynchronously, so that LAG stages are on their way beside the newest one:
+// a slot is waited for, the copies to it begin, and it is shown to be full when they have come.
+template <u32 COUNT, u32 LAG>
+struct Filler {
+    u64 *full, *empty;
+    SlotTurn<COUNT> turn = {0, 1}, shown = {0, 0};
+    u32 under_way = 0;
+
+    __device__ __forceinline__ Filler(u64 *full, u64 *empty) : full(full), empty(empty) {}
+    // The slot that is filled next, once it is empty.
+    __device__ __forceinline__ u32 slot() const {
+        wait(empty + turn.slot, turn.parity);
+        return turn.slot;
+    }
+    // All copies to it have begun.
+    __device__ __forceinline__ void next() {
+        copies_end();
+        turn.next();
+        if (++under_way > LAG) {
+            copies_but<LAG>();
+            let_products_read();
+            show();
+            under_way--;
+        }
+    }
+    // Nothing else is copied.
+    __device__ __forceinline__ void end() {
+        copies_done();
+        let_products_read();
+        for (; under_way; under_way--) show();
+    }
+
+private:
+    __device__ __forceinline__ void show() {
+        arrive(full + shown.slot);
+        shown.next();
+    }
+};

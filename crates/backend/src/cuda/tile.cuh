@@ -153,14 +153,13 @@ DEVICE u32 block_of(u64 row, u32 cols) { return (u32)(row * (cols / 32)) + threa
 template <typename Work>
 DEVICE void copy_tiles(const Work &work, const Room &room) {
     u32 thread = threadIdx.x % GROUP, chunk = thread % 8, first = thread / 8;
-    u32 under_way = 0, tile = 0;
-    u32 to = shared_address(room.slots) + swizzled(first, chunk, 8) * 16;
-    Turn turn = {0, 1}, shown = {0, 0};
+    u32 tile = 0, to = shared_address(room.slots) + swizzled(first, chunk, 8) * 16;
+    Filler<SLOTS, LAG> filler(room.full, room.empty);
     for (u32 i = blockIdx.x; i < work.tiles; i += gridDim.x) {
         auto job = work.job(i);
         if (job.count == 0) break;
         // Seen with the first slot. No warp is in a tile that had this place.
-        wait(room.empty + turn.slot, turn.parity);
+        filler.slot();
         if (thread < job.count) room.notes[tile * TOKENS + thread] = work.note(job, thread);
         tile = tile + 1 == NOTES ? 0 : tile + 1;
         const u16 *from[TOKENS / 16];
@@ -170,27 +169,16 @@ DEVICE void copy_tiles(const Work &work, const Room &room) {
             from[k] = work.x + (u64)line * work.cols + chunk * 8;
         }
         for (u32 stage = 0; stage < work.cols / STAGE_COLS; stage++) {
-            wait(room.empty + turn.slot, turn.parity);
-            u32 slot = to + turn.slot * SLOT_BYTES;
+            u32 slot = to + filler.slot() * SLOT_BYTES;
 #pragma unroll
             for (int k = 0; k < TOKENS / 16; k++) {
                 if (job.count > k * 16) copy16_to(slot + k * 16 * STAGE_LINE, from[k], true);
                 from[k] += STAGE_COLS;
             }
-            copies_end();
-            turn.next();
-            if (++under_way > LAG) {
-                copies_but<LAG>();
-                let_products_read();
-                arrive(room.full + shown.slot);
-                shown.next();
-                under_way--;
-            }
+            filler.next();
         }
     }
-    copies_done();
-    let_products_read();
-    for (; under_way; under_way--, shown.next()) arrive(room.full + shown.slot);
+    filler.end();
 }
 
 // All columns of a tile. `held` are the first blocks of its rows, and then those of the next

@@ -158,31 +158,19 @@ DEVICE void copy_stage(const Work &work, const Job &job, u32 slot, u32 stage) {
         const u8 *from = job.w + (u64)(there ? row : 0) * work.cols * 2 + stage * STAGE_LINE;
         copy16_to(to + k * 16 * STAGE_LINE, from + chunk * 16, there);
     }
-    copies_end();
 }
 
 // Copies the tiles of a block, all stages of each.
 DEVICE void copy_tiles(const Work &work, const Room &room) {
-    Turn turn = {0, 1}, shown = {0, 0};
-    u32 under_way = 0;
+    Filler<SLOTS, LAG> filler(room.full, room.empty);
     for (u32 i = blockIdx.x; i < work.tiles; i += gridDim.x) {
         Job job = work.job(i);
         for (u32 stage = 0; stage < work.cols / STAGE_COLS; stage++) {
-            wait(room.empty + turn.slot, turn.parity);
-            copy_stage(work, job, room.slots + turn.slot * SLOT_BYTES, stage);
-            turn.next();
-            if (++under_way > LAG) {
-                copies_but<LAG>();
-                let_products_read();
-                arrive(room.full + shown.slot);
-                shown.next();
-                under_way--;
-            }
+            copy_stage(work, job, room.slots + filler.slot() * SLOT_BYTES, stage);
+            filler.next();
         }
     }
-    copies_done();
-    let_products_read();
-    for (; under_way; under_way--, shown.next()) arrive(room.full + shown.slot);
+    filler.end();
 }
 
 DEVICE void store(const Work &work, const Job &job, const Sums &sums) {
